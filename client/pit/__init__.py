@@ -1,0 +1,89 @@
+"""pit: the client of pitd, the pre-trade risk sidecar. `connect()` gives an `Engine`; importing loads no socket."""
+
+from __future__ import annotations
+
+from .engine import DeferredRequest, Engine, Reservation
+from .errors import (
+    AlreadyFinalized,
+    AnswerGone,
+    CapacityExceeded,
+    Closed,
+    Fenced,
+    Forked,
+    InvalidInput,
+    JournalBehind,
+    LeaseExpired,
+    NotAuthorized,
+    OutcomeUnknown,
+    PitError,
+    ProtocolError,
+    Unavailable,
+    UnknownId,
+)
+from .places import default_endpoint
+from .types import (
+    Block,
+    ExecutionReport,
+    Instrument,
+    Kind,
+    OpenOrder,
+    Order,
+    OrderState,
+    Outcome,
+    Reject,
+    RejectCode,
+    Rejected,
+    ReportKind,
+    ReportResult,
+    Side,
+)
+
+
+def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -> Engine:
+    """An engine that speaks to the daemon as client `name`, which must be this process's own.
+
+    `endpoint` defaults to $PITD_ENDPOINT, else to the daemon's usual place. `timeout_s` bounds every call, this one
+    included. Raises Unavailable, telling a missing socket, a missing permission and silence apart; ProtocolError;
+    InvalidInput for a name or endpoint that can't be meant.
+    """
+    from ._zmq import ZmqTransport
+
+    return Engine(ZmqTransport(name, endpoint or default_endpoint(), timeout_s), name, timeout_s=timeout_s)
+
+
+__all__ = [
+    "AlreadyFinalized",
+    "AnswerGone",
+    "Block",
+    "CapacityExceeded",
+    "Closed",
+    "DeferredRequest",
+    "Engine",
+    "ExecutionReport",
+    "Fenced",
+    "Forked",
+    "Instrument",
+    "InvalidInput",
+    "JournalBehind",
+    "Kind",
+    "LeaseExpired",
+    "NotAuthorized",
+    "OpenOrder",
+    "Order",
+    "OrderState",
+    "Outcome",
+    "OutcomeUnknown",
+    "PitError",
+    "ProtocolError",
+    "Reject",
+    "RejectCode",
+    "Rejected",
+    "ReportKind",
+    "ReportResult",
+    "Reservation",
+    "Side",
+    "Unavailable",
+    "UnknownId",
+    "connect",
+    "default_endpoint",
+]

@@ -1,0 +1,71 @@
+"""Each operation once: the command it sends, and how its reply is read. What waits stands in engine.py and aio.py."""
+
+from __future__ import annotations
+
+from typing import NoReturn, TypeVar
+
+from . import errors, wire
+from .errors import PitError, ProtocolError
+from .types import Rejected
+
+T = TypeVar("T")
+
+_ERRORS: dict[wire.FailureCode, type[PitError]] = {
+    wire.FailureCode.INVALID_INPUT: errors.InvalidInput,
+    wire.FailureCode.UNKNOWN_ID: errors.UnknownId,
+    wire.FailureCode.ALREADY_FINALIZED: errors.AlreadyFinalized,
+    wire.FailureCode.LEASE_EXPIRED: errors.LeaseExpired,
+    wire.FailureCode.NOT_AUTHORIZED: errors.NotAuthorized,
+    wire.FailureCode.CAPACITY_EXCEEDED: errors.CapacityExceeded,
+    wire.FailureCode.FENCED: errors.Fenced,
+    wire.FailureCode.ANSWER_GONE: errors.AnswerGone,
+    wire.FailureCode.JOURNAL_BEHIND: errors.JournalBehind,
+    wire.FailureCode.PROTOCOL: errors.ProtocolError,
+    wire.FailureCode.NO_SESSION: errors.Closed,
+    wire.FailureCode.WRONG_NUMBER: errors.ProtocolError,
+    wire.FailureCode.SYSTEM_UNAVAILABLE: errors.Unavailable,
+}
+
+
+def fail(failed: wire.Failed) -> NoReturn:
+    """Raises the error that a daemon's failure stands for."""
+    raise _ERRORS[failed.code](failed.message)
+
+
+def expect(reply: wire.Reply, wanted: type[T]) -> T:
+    """The reply, when it is of the wanted kind. Raises what a failure stands for."""
+    if isinstance(reply, wanted):
+        return reply
+    if isinstance(reply, wire.Failed):
+        fail(reply)
+    raise ProtocolError(f"{wanted.__name__} was expected, not {type(reply).__name__}")
+
+
+def expect_or_no(reply: wire.Reply, wanted: type[T]) -> T | Rejected:
+    """The same where risk may also say no."""
+    if isinstance(reply, wire.Refused):
+        return reply.rejected
+    return expect(reply, wanted)
+
+
+def lease_ns(lease_s: float | None) -> int | None:
+    """A wish for a lease, in nanoseconds. Raises InvalidInput unless it is a number above zero."""
+    if lease_s is None:
+        return None
+    if isinstance(lease_s, bool) or not isinstance(lease_s, (int, float)) or not 0 < lease_s < 1e9:
+        raise errors.InvalidInput(f"lease_s: seconds above zero are wanted, not {lease_s!r}")
+    return round(lease_s * 1e9)
+
+
+def order_id_of(command: wire.Command) -> str | None:
+    """The order that a command is about, where it carries one."""
+    if isinstance(command, (wire.Start, wire.Check)):
+        return command.order.id
+    if isinstance(command, wire.Report):
+        return command.report.order_id
+    return None
+
+
+def reason_text(reason: str) -> str:
+    """A reason as it is recorded: at most 500 characters."""
+    return str(reason)[:500]

@@ -1,0 +1,309 @@
+"""What a strategy holds: the engine, a request that waits for its heavy checks, and a reservation."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from types import TracebackType
+from typing import Literal
+
+from . import _calls, wire
+from .errors import PitError
+from .transport import Transport
+from .types import (
+    Block,
+    ExecutionReport,
+    Number,
+    OpenOrder,
+    Order,
+    OrderState,
+    Outcome,
+    Rejected,
+    ReportResult,
+    exact,
+)
+
+_LEASED = (OrderState.HELD, OrderState.SENT)
+
+
+class Engine:
+    """The gate, as one client sees it. May be used from any thread; not after a fork.
+
+    Every call ends within `timeout_s`. Risk's no is the returned value `Rejected`; trouble is raised, see `pit.errors`.
+    As a context manager it is closed at the end, and what it still held goes back.
+    """
+
+    def __init__(self, transport: Transport, name: str, *, timeout_s: float = 1.0) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self._transport = transport
+        self._pid = os.getpid()
+        self._dropped_reservations: deque[int] = deque()
+        self._dropped_requests: deque[int] = deque()
+
+    def start_pre_trade(self, order: Order) -> DeferredRequest | Rejected:
+        """Runs the start stage. A `DeferredRequest` to execute, or the rejects of every policy that said no."""
+        sent_ns = self._transport.monotonic_ns()
+        answer = _calls.expect_or_no(self._command(wire.Start(order)), wire.Deferred)
+        if isinstance(answer, Rejected):
+            return answer
+        return DeferredRequest(self, order, answer, sent_ns)
+
+    def execute_pre_trade(
+        self, order: Order, *, sent: bool = False, lease_s: float | None = None
+    ) -> Reservation | Rejected:
+        """Both stages in one round trip. `sent=True` counts it as sent from here on, as by `mark_sent()`.
+
+        Raises OutcomeUnknown, with the order's id, when no answer came in time.
+        """
+        sent_ns = self._transport.monotonic_ns()
+        reply = self._command(wire.Check(order, sent, _calls.lease_ns(lease_s)))
+        return self._reservation_or_no(order, reply, sent_ns)
+
+    def apply_execution_report(self, report: ExecutionReport) -> ReportResult:
+        """Tells what the venue said. The same report twice is applied once.
+
+        Raises InvalidInput when it can't be booked: other content under the same report id, no known asset.
+        """
+        return _calls.expect(self._command(wire.Report(report)), wire.Applied).result
+
+    def open_orders(self, account: str | None = None) -> list[OpenOrder]:
+        """What this client has held, sent, quarantined or working, oldest first."""
+        orders: list[OpenOrder] = []
+        while True:
+            after = orders[-1].reservation_id if orders else 0
+            reply = self._query(wire.ListOpenOrders(after, account))
+            page = _calls.expect(reply, wire.OpenOrders)
+            orders.extend(page.orders)
+            if not page.more:
+                return orders
+
+    def reservation(self, open_order: OpenOrder) -> Reservation:
+        """The handle of an open order, to settle what an earlier process of this client left behind."""
+        left_ns = round((open_order.lease_left_s or 0) * 1e9)
+        answer = wire.Accepted(open_order.reservation_id, open_order.order.id, open_order.state, left_ns, replayed=True)
+        held = Reservation(self, open_order.order, answer, self._transport.monotonic_ns())
+        held._is_watched = False
+        return held
+
+    def outcome(self, account: str, order_id: str) -> Outcome:
+        """What became of an order id. Raises UnknownId when it was rejected, never received, or closed long ago."""
+        return _calls.expect(self._query(wire.AskOutcome(account, order_id)), wire.OutcomeIs).outcome
+
+    def blocks(self) -> tuple[Block, ...]:
+        """Every scope that may not trade now, and why."""
+        return _calls.expect(self._query(wire.ListBlocks()), wire.Blocks).blocks
+
+    def ping(self) -> str:
+        """The daemon's version: it is there and answers."""
+        return _calls.expect(self._query(wire.Ping()), wire.Pong).version
+
+    # ------------------------------------------------------------------------------------------ for operators
+
+    def block(self, scope: str, reason: str) -> None:
+        """Stops "account NAME", "group NAME" or "firm". Needs the role "operate", as everything below."""
+        _calls.expect(self._command(wire.BlockScope(scope, _calls.reason_text(reason))), wire.Done)
+
+    def unblock(self, scope: str, reason: str) -> None:
+        """Lifts an operator's block. A tripped limit is not lifted so: `rearm` it."""
+        _calls.expect(self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
+
+    def rearm(self, limit: str, scope: str, room: Number, reason: str) -> None:
+        """Grants a tripped P&L limit new room from where the P&L stands, in the limit's settlement asset."""
+        command = wire.Rearm(limit, scope, exact(room, "room"), _calls.reason_text(reason))
+        _calls.expect(self._command(command), wire.Done)
+
+    def settle(self, account: str, order_id: str, *, working: bool, reason: str) -> OrderState:
+        """A person's word on an open order: it is working at the venue (True), or it was never sent (False)."""
+        command = wire.SettleOrder(account, order_id, working, _calls.reason_text(reason))
+        return _calls.expect(self._command(command), wire.Settled).state
+
+    def close_order(self, account: str, order_id: str, *, reason: str) -> OrderState:
+        """A person's word that nothing of an open order is left at the venue."""
+        command = wire.CloseOrder(account, order_id, _calls.reason_text(reason))
+        return _calls.expect(self._command(command), wire.Settled).state
+
+    # ------------------------------------------------------------------------------------------ life
+
+    def close(self) -> None:
+        """Ends the session: what it held is rolled back, what was sent and not settled is quarantined."""
+        self._transport.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<pit.Engine {self.name}>"
+
+    def _command(self, command: wire.Command) -> wire.Reply:
+        if self._dropped_reservations or self._dropped_requests:
+            self._send_dropped()
+        return self._transport.command(command, self.timeout_s)
+
+    def _query(self, query: wire.Query) -> wire.Reply:
+        if self._dropped_reservations or self._dropped_requests:
+            self._send_dropped()
+        return self._transport.query(query, self.timeout_s)
+
+    def _send_dropped(self) -> None:
+        """Gives back what was let go unsettled. What can't be told now ends by its lease."""
+        reservations, requests = _drain(self._dropped_reservations), _drain(self._dropped_requests)
+        _calls.expect(self._transport.command(wire.Drop(reservations, requests), self.timeout_s), wire.Done)
+
+    def _drop_now(self, reservation_id: int) -> None:
+        self._dropped_reservations.append(reservation_id)
+        try:
+            self._send_dropped()
+        except PitError:
+            return  # nothing is lost by silence: its lease ends it
+
+    def _reservation_or_no(self, order: Order, reply: wire.Reply, sent_ns: int) -> Reservation | Rejected:
+        answer = _calls.expect_or_no(reply, wire.Accepted)
+        if isinstance(answer, Rejected):
+            return answer
+        return Reservation(self, order, answer, sent_ns)
+
+
+class DeferredRequest:
+    """An order that passed the start stage. Executing it runs the main stage; letting it go gives nothing away."""
+
+    def __init__(self, engine: Engine, order: Order, answer: wire.Deferred, sent_ns: int) -> None:
+        self.id = answer.request_id
+        self.order = order
+        self._engine = engine
+        self._ends_ns = sent_ns + answer.lease_ns
+        self._is_over = False
+
+    @property
+    def ok(self) -> Literal[True]:
+        return True
+
+    @property
+    def lease_left_s(self) -> float:
+        """Seconds until it can no longer be executed, counted from when it was asked for."""
+        return max(0, self._ends_ns - self._engine._transport.monotonic_ns()) / 1e9
+
+    def execute(self, *, sent: bool = False, lease_s: float | None = None) -> Reservation | Rejected:
+        """Runs the main stage: a `Reservation`, or the rejects; then nothing is held.
+
+        Raises AlreadyFinalized the second time, LeaseExpired when it waited too long.
+        """
+        sent_ns = self._engine._transport.monotonic_ns()
+        self._is_over = True
+        reply = self._engine._command(wire.Execute(self.id, sent, _calls.lease_ns(lease_s)))
+        return self._engine._reservation_or_no(self.order, reply, sent_ns)
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+    def __del__(self) -> None:
+        if not getattr(self, "_is_over", True) and self._engine._pid == os.getpid():
+            self._engine._dropped_requests.append(self.id)
+
+    def __repr__(self) -> str:
+        return f"<pit.DeferredRequest {self.id} of order {self.order.id}>"
+
+
+class Reservation:
+    """What one accepted order holds, under a lease until it is settled.
+
+    Leaving it as a context manager unsettled drops it: what was held is rolled back, what was sent is quarantined.
+    A reservation that is simply let go is dropped with the engine's next call.
+    """
+
+    def __init__(self, engine: Engine, order: Order, answer: wire.Accepted, sent_ns: int) -> None:
+        self.id = answer.reservation_id
+        self.order = order
+        self.state = answer.state
+        self.lease_s = answer.lease_ns / 1e9
+        self.replayed = answer.replayed
+        """Whether this very order had been accepted before, and this is the same answer again."""
+        self._engine = engine
+        self._ends_ns = sent_ns + answer.lease_ns
+        self._is_settled = False
+        self._is_watched = not answer.replayed
+
+    @property
+    def ok(self) -> Literal[True]:
+        return True
+
+    @property
+    def lease_left_s(self) -> float:
+        """Seconds left of the lease, counted from when the command that granted it was sent: never too many."""
+        return max(0, self._ends_ns - self._engine._transport.monotonic_ns()) / 1e9
+
+    def mark_sent(self) -> Reservation | Rejected:
+        """Counts it as sent from here on: call it right before the venue. `Rejected` if it is blocked by now.
+
+        Raises LeaseExpired when the lease has ended: then don't send.
+        """
+        return self._stand(wire.MarkSent(self.id))
+
+    def renew(self, lease_s: float | None = None) -> Reservation | Rejected:
+        """A new lease from now. `Rejected` if its account is blocked by now. Raises LeaseExpired when it has ended."""
+        return self._stand(wire.Renew(self.id, _calls.lease_ns(lease_s)))
+
+    def commit(self, *, venue_order_id: str | None = None, late: bool = False) -> None:
+        """Keeps it: the order works at the venue. `late=True` says so of one whose lease had ended meanwhile.
+
+        Raises LeaseExpired, or AlreadyFinalized, when it had ended; then the order is not counted.
+        """
+        self._is_settled = True
+        reply = self._engine._command(wire.Commit(self.id, venue_order_id, late))
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    def rollback(self, *, reason: str = "") -> None:
+        """Cancels it: the venue surely has nothing. Raises AlreadyFinalized once it is committed."""
+        reply = self._engine._command(wire.Rollback(self.id, _calls.reason_text(reason)))
+        self._is_settled = True
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    def quarantine(self, *, reason: str = "") -> None:
+        """It is not known whether the venue has it: it stays counted until a report or a person settles it."""
+        reply = self._engine._command(wire.Quarantine(self.id, _calls.reason_text(reason)))
+        self._is_settled = True
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    def _stand(self, command: wire.MarkSent | wire.Renew) -> Reservation | Rejected:
+        sent_ns = self._engine._transport.monotonic_ns()
+        stands = _calls.expect_or_no(self._engine._command(command), wire.Settled)
+        if isinstance(stands, Rejected):
+            return stands
+        self.state = stands.state
+        self._ends_ns = sent_ns + stands.lease_ns
+        if isinstance(command, wire.Renew):
+            self.lease_s = stands.lease_ns / 1e9
+        return self
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._is_settled and self.state in _LEASED:
+            self._is_settled = True
+            self._engine._drop_now(self.id)
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_settled", True) or not self._is_watched or self._engine._pid != os.getpid():
+            return
+        self._engine._dropped_reservations.append(self.id)
+
+    def __repr__(self) -> str:
+        return f"<pit.Reservation {self.id} of order {self.order.id}: {self.state}>"
+
+
+def _drain(ids: deque[int]) -> tuple[int, ...]:
+    drained = []
+    while ids:
+        drained.append(ids.popleft())
+    return tuple(drained)

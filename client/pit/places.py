@@ -1,0 +1,17 @@
+"""Where a daemon is found when nobody says: the same answer on both sides."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def default_endpoint() -> str:
+    """$PITD_ENDPOINT, else the user's own runtime directory when a daemon could be there, else /run/pitd."""
+    named = os.environ.get("PITD_ENDPOINT")
+    if named:
+        return named
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    if own and os.getuid() != 0 and not Path("/run/pitd/pitd.sock").exists():
+        return f"ipc://{own}/pitd/pitd.sock"
+    return "ipc:///run/pitd/pitd.sock"

@@ -1,0 +1,26 @@
+"""The port between an engine and whatever answers its commands: a daemon over a socket, or an engine in this process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from . import wire
+
+
+class Transport(Protocol):
+    """Something that answers commands, one caller at a time or many: it does its own locking."""
+
+    def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        """The answer to a command, which is executed at most once.
+
+        Raises Unavailable when nothing was sent by the deadline, OutcomeUnknown when it was sent and not answered.
+        """
+
+    def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
+        """The answer to a question, which changes nothing. Raises Unavailable when there is none by the deadline."""
+
+    def monotonic_ns(self) -> int:
+        """The clock that leases are counted down by on this side."""
+
+    def close(self) -> None:
+        """Ends the session. What was held goes back. Never raises; closing twice is fine."""

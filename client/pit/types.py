@@ -1,0 +1,454 @@
+"""The trading vocabulary that strategies, the wire and the engine share.
+
+Values are frozen and checked when they are made: what exists is well formed. Numbers go in as `str`, `int`,
+`Decimal` or finite `float` (read through its shortest text) and are exact `Decimal` from there on, with at most 18
+digits, 9 of them after the point.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from .errors import InvalidInput
+
+E = TypeVar("E", bound=StrEnum)
+
+MAX_DIGITS = 18
+MAX_SCALE = 9
+MAX_ID_LENGTH = 64
+
+Number = Decimal | int | str | float
+"""What is taken where a number is wanted. A float is read through its shortest text: 0.1 is exactly 0.1."""
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class Kind(StrEnum):
+    """How an instrument turns price and quantity into money."""
+
+    SPOT = "spot"
+    LINEAR = "linear"
+    INVERSE = "inverse"
+
+
+class ReportKind(StrEnum):
+    """What the venue says of an order."""
+
+    ACCEPTED = "accepted"
+    FILL = "fill"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+class OrderState(StrEnum):
+    """Where an order stands. The first four are open and counted against limits."""
+
+    HELD = "held"
+    SENT = "sent"
+    QUARANTINED = "quarantined"
+    WORKING = "working"
+    ROLLED_BACK = "rolled_back"
+    CLOSED = "closed"
+
+
+class RejectCode(StrEnum):
+    """Why risk said no. The texts are stable: dashboards may count them."""
+
+    INVALID_FIELD_VALUE = "InvalidFieldValue"
+    MISSING_REQUIRED_FIELD = "MissingRequiredField"
+    RISK_CONFIGURATION_MISSING = "RiskConfigurationMissing"
+    ORDER_QTY_EXCEEDS_LIMIT = "OrderQtyExceedsLimit"
+    ORDER_NOTIONAL_EXCEEDS_LIMIT = "OrderNotionalExceedsLimit"
+    ORDER_EXCEEDS_LIMIT = "OrderExceedsLimit"
+    RATE_LIMIT_EXCEEDED = "RateLimitExceeded"
+    PNL_KILL_SWITCH_TRIGGERED = "PnlKillSwitchTriggered"
+    ACCOUNT_BLOCKED = "AccountBlocked"
+    UNKNOWN_ACCOUNT = "UnknownAccount"
+    ACCOUNT_NOT_AUTHORIZED = "AccountNotAuthorized"
+    INSUFFICIENT_FUNDS = "InsufficientFunds"
+    INSUFFICIENT_POSITION = "InsufficientPosition"
+    POSITION_LIMIT_EXCEEDED = "PositionLimitExceeded"
+    CONCENTRATION_LIMIT_EXCEEDED = "ConcentrationLimitExceeded"
+    RISK_LIMIT_EXCEEDED = "RiskLimitExceeded"
+    ORDER_VALUE_CALCULATION_FAILED = "OrderValueCalculationFailed"
+    MARK_PRICE_UNAVAILABLE = "MarkPriceUnavailable"
+    REFERENCE_DATA_UNAVAILABLE = "ReferenceDataUnavailable"
+    UNKNOWN_INSTRUMENT = "UnknownInstrument"
+    INSTRUMENT_RESTRICTED = "InstrumentRestricted"
+    UNSUPPORTED_ORDER_TYPE = "UnsupportedOrderType"
+    DUPLICATE_CLIENT_ORDER_ID = "DuplicateClientOrderId"
+    WASH_TRADE_PREVENTION = "WashTradePrevention"
+    SELF_MATCH_PREVENTION = "SelfMatchPrevention"
+    SHORT_SALE_RESTRICTION = "ShortSaleRestriction"
+    EXCHANGE_CLOSED = "ExchangeClosed"
+    SYSTEM_UNAVAILABLE = "SystemUnavailable"
+    ARITHMETIC_OVERFLOW = "ArithmeticOverflow"
+    OTHER = "Other"
+
+
+class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is traded, as the pair (underlying, settlement asset): spot, multiplier 1.
+
+    Futures, swaps and anything with a tick, lot or multiplier are declared in the daemon's configuration under a
+    symbol; an order then names the symbol instead of the pair. Raises InvalidInput for an empty or unprintable name.
+    """
+
+    underlying: str
+    settlement: str
+
+    def __post_init__(self) -> None:
+        check_name(self.underlying, "instrument.underlying")
+        check_name(self.settlement, "instrument.settlement")
+
+    def __str__(self) -> str:
+        return f"{self.underlying}/{self.settlement}"
+
+
+class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What a strategy wants to send.
+
+    `quantity` is in units (lots, shares, coins); `volume`, instead of it, is an amount of the settlement asset.
+    Exactly one of them is given. `price` is per unit; an order without one is a market order. `id` is the strategy's
+    own client order id, unique per account; it is made (18 characters of a-z and 0-9) when left out.
+
+    Raises InvalidInput when a value cannot be meant. Whether a well-formed order may go out (a quantity above zero, a
+    known symbol, a limit kept) is decided by the engine and answered with `Rejected`.
+    """
+
+    account: str
+    instrument: Instrument | str
+    side: Side
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    volume: Decimal | None = None
+    id: str = ""
+
+    if TYPE_CHECKING:  # what may go in is wider than what is kept
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            instrument: Instrument | str,
+            side: Side | Literal["buy", "sell"],
+            quantity: Number | None = None,
+            price: Number | None = None,
+            volume: Number | None = None,
+            id: str = "",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_name(self.account, "order.account")
+        if not self.id:
+            force_setattr(self, "id", make_order_id())
+        else:
+            check_name(self.id, "order.id")
+        if type(self.instrument) is not Instrument:
+            check_name(self.instrument, "order.instrument")
+        if type(self.side) is not Side:
+            force_setattr(self, "side", _choice(Side, self.side, "order.side"))
+        if self.quantity is not None:
+            force_setattr(self, "quantity", exact(self.quantity, "order.quantity"))
+            if self.volume is not None:
+                raise InvalidInput("order: give quantity or volume, not both")
+        elif self.volume is None:
+            raise InvalidInput("order: give quantity (units) or volume (an amount of the settlement asset)")
+        else:
+            force_setattr(self, "volume", exact(self.volume, "order.volume"))
+        if self.price is not None:
+            force_setattr(self, "price", exact(self.price, "order.price"))
+
+
+class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What the venue said of an order.
+
+    The order is named by `order_id`, by `venue_order_id`, or both. `report_id` is the venue's id of this report: the
+    same (account, order, report id) is applied once. A fill says `quantity` (units traded now) and `price`. `pnl` is
+    the realised profit (negative: loss) and `fee` the cost (positive) in the settlement asset; `pnl - fee` goes to the
+    account's realised P&L. `instrument` is needed only where the order may be unknown to the daemon.
+
+    Raises InvalidInput when it names no order, or a value cannot be meant.
+    """
+
+    account: str
+    kind: ReportKind
+    report_id: str
+    order_id: str | None = None
+    venue_order_id: str | None = None
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    pnl: Decimal = Decimal(0)
+    fee: Decimal = Decimal(0)
+    instrument: Instrument | str | None = None
+    side: Side | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            kind: ReportKind | Literal["accepted", "fill", "cancelled", "expired", "rejected"],
+            report_id: str,
+            order_id: str | None = None,
+            venue_order_id: str | None = None,
+            quantity: Number | None = None,
+            price: Number | None = None,
+            pnl: Number = 0,
+            fee: Number = 0,
+            instrument: Instrument | str | None = None,
+            side: Side | Literal["buy", "sell"] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        check_name(self.account, "report.account")
+        check_name(self.report_id, "report.report_id")
+        if type(self.kind) is not ReportKind:
+            force_setattr(self, "kind", _choice(ReportKind, self.kind, "report.kind"))
+        if self.order_id is None and self.venue_order_id is None:
+            raise InvalidInput("report: it names no order; give order_id or venue_order_id")
+        if self.order_id is not None:
+            check_name(self.order_id, "report.order_id")
+        if self.venue_order_id is not None:
+            check_name(self.venue_order_id, "report.venue_order_id")
+        if self.instrument is not None and type(self.instrument) is not Instrument:
+            check_name(self.instrument, "report.instrument")
+        if self.side is not None and type(self.side) is not Side:
+            force_setattr(self, "side", _choice(Side, self.side, "report.side"))
+        for name in ("quantity", "price", "pnl", "fee"):
+            value = getattr(self, name)
+            if value is not None:
+                force_setattr(self, name, exact(value, f"report.{name}"))
+        if self.kind is ReportKind.FILL:
+            if self.quantity is None or self.quantity <= 0:
+                raise InvalidInput("report: a fill needs a quantity above zero")
+        elif self.quantity is not None:
+            raise InvalidInput(f"report: {self.kind} carries no quantity; only a fill does")
+
+
+class Reject(msgspec.Struct, frozen=True, array_like=True, kw_only=True, omit_defaults=True, gc=False):
+    """One policy's no: a stable code, who says it, for which scope, a sentence, and the numbers behind it.
+
+    `policy` is the control, `limit` the name of the limit in the configuration (or the control's own name), `scope`
+    what it counts by, such as "account alpha". `bound` is the configured number, `used` what was counted before,
+    `requested` what this order would add; `retry_after_s` is when trying again can succeed, in seconds.
+    """
+
+    code: RejectCode
+    policy: str
+    limit: str
+    scope: str
+    reason: str
+    bound: Decimal | None = None
+    used: Decimal | None = None
+    requested: Decimal | None = None
+    retry_after_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.limit} ({self.code}): {self.reason}"
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """The engine's no: falsy, printable, with nothing to execute or commit.
+
+    `rejects` holds every reject of the stage in the order of the configuration; the attributes `code`, `policy`,
+    `limit`, `scope`, `reason`, `bound`, `used`, `requested` and `retry_after_s` are the first one's.
+    """
+
+    order_id: str
+    rejects: tuple[Reject, ...]
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    @property
+    def ok(self) -> Literal[False]:
+        return False
+
+    @property
+    def code(self) -> RejectCode:
+        return self.rejects[0].code
+
+    @property
+    def codes(self) -> tuple[RejectCode, ...]:
+        return tuple(reject.code for reject in self.rejects)
+
+    @property
+    def policy(self) -> str:
+        return self.rejects[0].policy
+
+    @property
+    def limit(self) -> str:
+        return self.rejects[0].limit
+
+    @property
+    def scope(self) -> str:
+        return self.rejects[0].scope
+
+    @property
+    def reason(self) -> str:
+        return self.rejects[0].reason
+
+    @property
+    def bound(self) -> Decimal | None:
+        return self.rejects[0].bound
+
+    @property
+    def used(self) -> Decimal | None:
+        return self.rejects[0].used
+
+    @property
+    def requested(self) -> Decimal | None:
+        return self.rejects[0].requested
+
+    @property
+    def retry_after_s(self) -> float | None:
+        return self.rejects[0].retry_after_s
+
+    def __str__(self) -> str:
+        return "refused: " + "; ".join(str(reject) for reject in self.rejects)
+
+
+class Block(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A scope that may not trade: "account alpha", "group crypto" or "firm"; since which limit or person, and why."""
+
+    scope: str
+    code: RejectCode
+    limit: str
+    reason: str
+    author: str
+
+    def __str__(self) -> str:
+        return f"{self.scope} blocked by {self.author}: {self.reason}"
+
+
+class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What a report came to.
+
+    `already_applied` says that this very report was here before. `state` and `open_quantity` are the order's after it
+    (None when the order is unknown). `flags` names what an operator should look at: "unknown_order", "after_close",
+    "after_rollback", "overfill". `blocks` names the blocks that this report has tripped.
+    """
+
+    order_id: str | None
+    state: OrderState | None
+    open_quantity: Decimal | None
+    already_applied: bool = False
+    flags: tuple[str, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def ok(self) -> Literal[True]:
+        return True
+
+
+class OpenOrder(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """One open order as the daemon counts it: how a restarted strategy finds its own.
+
+    `open_quantity` is what may still trade (an amount of the settlement asset for volume orders). `lease_left_s` is
+    None once no lease runs (quarantined and working orders).
+    """
+
+    reservation_id: int
+    order: Order
+    state: OrderState
+    open_quantity: Decimal
+    venue_order_id: str | None = None
+    lease_left_s: float | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What became of an order id: its state, why it ended (None while it is open), and what was filled."""
+
+    account: str
+    order_id: str
+    state: OrderState
+    ended_by: str | None
+    reason: str
+    filled_quantity: Decimal
+    open_quantity: Decimal
+    venue_order_id: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+def exact(value: Number, name: str) -> Decimal:
+    """The exact decimal behind a number, as text would give it. Raises InvalidInput naming the field."""
+    if type(value) is not Decimal:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+            raise InvalidInput(f"{name}: a number is wanted (str, int, Decimal or float), not {value!r}")
+        try:
+            value = Decimal(repr(value) if isinstance(value, float) else value)
+        except (InvalidOperation, ValueError):
+            raise InvalidInput(f"{name}: not a number: {str(value)[:80]!r}") from None
+    _, digits, exponent = value.as_tuple()
+    if not isinstance(exponent, int):
+        raise InvalidInput(f"{name}: a finite number is wanted, not {value}")
+    if -MAX_SCALE <= exponent <= 0 and len(digits) <= MAX_DIGITS:
+        return value
+    return _squeezed(value, name)
+
+
+def _squeezed(value: Decimal, name: str) -> Decimal:
+    """The same number in few enough digits, once trailing zeros and exponents are written out."""
+    significant = "".join(map(str, value.as_tuple().digits)).strip("0") or "0"
+    if not value:
+        return Decimal(0)
+    if len(significant) <= MAX_DIGITS and -MAX_SCALE <= value.adjusted() < MAX_DIGITS:
+        text = f"{value:f}"
+        plain = Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
+        _, digits, exponent = plain.as_tuple()
+        if isinstance(exponent, int) and -MAX_SCALE <= exponent and len(digits) <= MAX_DIGITS:
+            return plain
+    shown = str(value)
+    raise InvalidInput(
+        f"{name}: at most {MAX_DIGITS} digits, {MAX_SCALE} of them after the point, not {shown[:40]}"
+        + ("…" if len(shown) > 40 else "")
+    )
+
+
+def check_name(value: object, field: str) -> None:
+    """Raises InvalidInput unless the value is 1 to 64 printable characters."""
+    if type(value) is not str or not 0 < len(value) <= MAX_ID_LENGTH or not value.isprintable() or value.isspace():
+        raise InvalidInput(f"{field}: 1 to {MAX_ID_LENGTH} printable characters are wanted, not {str(value)[:80]!r}")
+
+
+def _choice(choices: type[E], value: object, field: str) -> E:
+    try:
+        return choices(value)
+    except ValueError:
+        raise InvalidInput(f"{field}: one of {', '.join(choices)} is wanted, not {value!r}") from None
+
+
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_TRIPLES = [a + b + c for a in _ALPHABET for b in _ALPHABET for c in _ALPHABET]
+_BASE = len(_TRIPLES)
+_prefix = ""
+_counter = itertools.count()
+
+
+def make_order_id() -> str:
+    """18 characters of a-z and 0-9: nine drawn at random for this process, nine that count."""
+    n = next(_counter)
+    return _prefix + _TRIPLES[n // (_BASE * _BASE) % _BASE] + _TRIPLES[n // _BASE % _BASE] + _TRIPLES[n % _BASE]
+
+
+def _draw_prefix() -> None:
+    global _prefix
+    drawn = int.from_bytes(os.urandom(8))
+    _prefix = _TRIPLES[drawn % _BASE] + _TRIPLES[drawn // _BASE % _BASE] + _TRIPLES[drawn // _BASE**2 % _BASE]
+
+
+_draw_prefix()
+os.register_at_fork(after_in_child=_draw_prefix)

@@ -1,0 +1,339 @@
+"""The client's language: commands, queries, replies, their envelopes, and the bytes they travel as.
+
+A message is two frames: a header of fixed size and a msgpack body. The header says what kind of message it is, which
+session speaks, its number, and (for commands) up to which number answers have been received. Replies carry the same
+number and the daemon's sequence number. Bodies are tagged arrays; fields are only ever appended, with defaults.
+"""
+
+from __future__ import annotations
+
+import struct
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from .errors import ProtocolError
+from .types import Block, ExecutionReport, OpenOrder, Order, OrderState, Outcome, Rejected, ReportResult
+
+PROTOCOL = 1
+MAX_MESSAGE_BYTES = 1 << 20
+WINDOW = 64
+"""How many commands of a session may be in flight."""
+
+
+class Message(IntEnum):
+    """The first byte of a header."""
+
+    HELLO = 1
+    COMMAND = 2
+    QUERY = 3
+    SETTLE = 4
+    REFUSAL = 5
+    """Replies only: refused before the engine; nothing changed and the number is still free."""
+
+
+_HEADER = struct.Struct("<BQQQ")
+
+
+class Header(NamedTuple):
+    """`session` is 0 before the handshake; `acked` is a reply's sequence number on the way back."""
+
+    message: int
+    session: int
+    number: int
+    acked: int
+
+
+def pack_header(message: int, session: int, number: int, acked: int) -> bytes:
+    return _HEADER.pack(message, session, number, acked)
+
+
+def unpack_header(frame: bytes) -> Header:
+    """Raises ProtocolError when the frame is no header."""
+    try:
+        return Header._make(_HEADER.unpack(frame))
+    except struct.error:
+        raise ProtocolError(f"a header of {_HEADER.size} bytes is wanted, not {len(frame)}") from None
+
+
+class Body(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A tagged array on the wire."""
+
+
+# ---------------------------------------------------------------------------------------------- the handshake
+
+
+class Hello(Body):
+    """Opens a session, or (`session` above 0) takes one up again after a lost connection.
+
+    `token` is drawn by the client and proves that it is still the same one; `seen_seq` is the highest sequence
+    number it has had from this daemon.
+    """
+
+    protocol: int
+    client: str
+    token: bytes
+    session: int = 0
+    seen_seq: int = 0
+
+
+class Welcome(Body):
+    protocol: int
+    session: int
+    next_number: int
+    window: int
+    lease_ns: int
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+class Start(Body):
+    order: Order
+
+
+class Execute(Body):
+    request_id: int
+    sent: bool = False
+    lease_ns: int | None = None
+
+
+class Check(Body):
+    """Both stages in one step."""
+
+    order: Order
+    sent: bool = False
+    lease_ns: int | None = None
+
+
+class MarkSent(Body):
+    reservation_id: int
+
+
+class Commit(Body):
+    reservation_id: int
+    venue_order_id: str | None = None
+    late: bool = False
+
+
+class Rollback(Body):
+    reservation_id: int
+    reason: str = ""
+
+
+class Quarantine(Body):
+    reservation_id: int
+    reason: str = ""
+
+
+class Renew(Body):
+    reservation_id: int
+    lease_ns: int | None = None
+
+
+class Drop(Body):
+    """What a client let go without settling it."""
+
+    reservation_ids: tuple[int, ...] = ()
+    request_ids: tuple[int, ...] = ()
+
+
+class Report(Body):
+    report: ExecutionReport
+
+
+class Goodbye(Body):
+    """Ends the session: what it held goes back, what it had sent is quarantined."""
+
+
+class BlockScope(Body):
+    scope: str
+    reason: str
+
+
+class UnblockScope(Body):
+    scope: str
+    reason: str
+
+
+class Rearm(Body):
+    """Grants a tripped P&L limit new room from where the P&L stands."""
+
+    limit: str
+    scope: str
+    room: Decimal
+    reason: str
+
+
+class SettleOrder(Body):
+    account: str
+    order_id: str
+    working: bool
+    reason: str
+
+
+class CloseOrder(Body):
+    account: str
+    order_id: str
+    reason: str
+
+
+Command = (
+    Start
+    | Execute
+    | Check
+    | MarkSent
+    | Commit
+    | Rollback
+    | Quarantine
+    | Renew
+    | Drop
+    | Report
+    | Goodbye
+    | BlockScope
+    | UnblockScope
+    | Rearm
+    | SettleOrder
+    | CloseOrder
+)
+
+
+# ---------------------------------------------------------------------------------------------- queries
+
+
+class Ping(Body):
+    pass
+
+
+class ListOpenOrders(Body):
+    """One page of this client's open orders, by reservation id, after the one given."""
+
+    after: int = 0
+    account: str | None = None
+    most: int = 500
+
+
+class AskOutcome(Body):
+    account: str
+    order_id: str
+
+
+class ListBlocks(Body):
+    pass
+
+
+Query = Ping | ListOpenOrders | AskOutcome | ListBlocks
+
+
+# ---------------------------------------------------------------------------------------------- replies
+
+
+class Deferred(Body):
+    request_id: int
+    order_id: str
+    lease_ns: int
+
+
+class Accepted(Body):
+    """A reservation. `replayed`: this very order had been accepted before, and this is the same answer."""
+
+    reservation_id: int
+    order_id: str
+    state: OrderState
+    lease_ns: int
+    replayed: bool = False
+
+
+class Refused(Body):
+    rejected: Rejected
+
+
+class Settled(Body):
+    """Where the order stands after a command on its reservation; `lease_ns` is what is left, 0 when none runs."""
+
+    state: OrderState
+    lease_ns: int = 0
+
+
+class Applied(Body):
+    result: ReportResult
+
+
+class Done(Body):
+    count: int = 0
+
+
+class FailureCode(StrEnum):
+    """Every error that a daemon can answer with, by the name of the exception it becomes."""
+
+    INVALID_INPUT = "InvalidInput"
+    UNKNOWN_ID = "UnknownId"
+    ALREADY_FINALIZED = "AlreadyFinalized"
+    LEASE_EXPIRED = "LeaseExpired"
+    NOT_AUTHORIZED = "NotAuthorized"
+    CAPACITY_EXCEEDED = "CapacityExceeded"
+    FENCED = "Fenced"
+    ANSWER_GONE = "AnswerGone"
+    JOURNAL_BEHIND = "JournalBehind"
+    PROTOCOL = "ProtocolError"
+    NO_SESSION = "NoSession"
+    WRONG_NUMBER = "WrongNumber"
+    SYSTEM_UNAVAILABLE = "SystemUnavailable"
+
+
+class Failed(Body):
+    """`number` is the number expected, where the code is WrongNumber."""
+
+    code: FailureCode
+    message: str
+    number: int = 0
+
+
+class Voided(Body):
+    """The answer to a settle: that number was never executed, and never will be."""
+
+
+class Pong(Body):
+    now_ns: int
+    version: str
+
+
+class OpenOrders(Body):
+    orders: tuple[OpenOrder, ...]
+    more: bool
+
+
+class OutcomeIs(Body):
+    outcome: Outcome
+
+
+class Blocks(Body):
+    blocks: tuple[Block, ...]
+
+
+Reply = (
+    Welcome
+    | Deferred
+    | Accepted
+    | Refused
+    | Settled
+    | Applied
+    | Done
+    | Failed
+    | Voided
+    | Pong
+    | OpenOrders
+    | OutcomeIs
+    | Blocks
+)
+
+_encoder = msgspec.msgpack.Encoder()
+encode = _encoder.encode
+"""The bytes of a body. An encoder holds no state between calls, so one serves all threads."""
+
+decode_hello = msgspec.msgpack.Decoder(Hello).decode
+decode_command = msgspec.msgpack.Decoder(Command).decode
+decode_query = msgspec.msgpack.Decoder(Query).decode
+decode_reply = msgspec.msgpack.Decoder(Reply).decode

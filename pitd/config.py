@@ -1,0 +1,480 @@
+"""What the operator has configured: TOML read once into frozen structs, with errors that name file, key and mend."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from pit.errors import InvalidInput
+from pit.places import default_endpoint
+from pit.types import Kind, check_name, exact
+
+from .core.accounts import FIRM
+from .core.engine import Bounds
+from .core.instruments import Listed
+from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection
+from .errors import ConfigError
+from .policies.open_order_notional import OpenNotional
+from .policies.order_size_limit import OrderSize
+from .policies.pnl_kill_switch import PnlBound
+from .policies.rate_limit import Rate
+
+Role = Literal["trade", "report", "operate"]
+
+CONTROLS = ("pnl_kill_switch", "rate_limit", "order_size_limit", "open_order_notional")
+
+
+class Daemon(msgspec.Struct, frozen=True, kw_only=True):
+    """How the daemon is reached, and how much it takes at once."""
+
+    endpoint: str
+    max_sessions: int = 1_000
+    batch: int = 256
+    """How many messages are read before they are answered together."""
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    uncovered: Literal["reject", "allow"] = "reject"
+    bounds: Bounds = Bounds()
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    roles: frozenset[Role] = frozenset({"trade", "report"})
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that would run. `source` is where it was read, for messages."""
+
+    source: str
+    daemon: Daemon
+    gate: Gate = Gate()
+    instruments: dict[str, Listed] = {}
+    groups: dict[str, str] = {}
+    """Account to group."""
+    clients: dict[str, Client] = {}
+    limits: tuple[Limit, ...] = ()
+
+    def roles_of(self, client: str) -> frozenset[Role]:
+        return self.clients.get(client, Client()).roles
+
+
+def load(path: str | Path) -> Config:
+    """Reads a configuration file. Raises ConfigError naming file, key and mend."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as trouble:
+        raise ConfigError(f"{path}: cannot be read: {trouble.strerror}") from trouble
+    except UnicodeDecodeError as trouble:
+        raise ConfigError(f"{path}: is not UTF-8 text: {trouble}") from trouble
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "<configuration>") -> Config:
+    """Reads configuration text. Raises ConfigError naming file, key and mend."""
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as trouble:
+        raise ConfigError(f"{source}: is not TOML: {trouble}") from trouble
+    return from_tables(tables, source)
+
+
+def from_tables(tables: Mapping[str, Any], source: str = "<configuration>") -> Config:
+    """The same from tables that are already read. Raises ConfigError."""
+    return _Reader(source).config(tables)
+
+
+_T = TypeVar("_T")
+
+
+class _Reader:
+    """Reads one file. Keeps the file's name, so that every error can begin with it."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def config(self, tables: Mapping[str, Any]) -> Config:
+        self._only_keys("", tables, ("daemon", "gate", "instruments", "accounts", "clients", "limits"))
+        instruments = self._instruments(self._table(tables, "instruments"))
+        groups = self._accounts(self._table(tables, "accounts"))
+        limits = self._limits(self._table(tables, "limits"), groups, instruments)
+        return Config(
+            source=self._source,
+            daemon=self._daemon(self._table(tables, "daemon")),
+            gate=self._gate(self._table(tables, "gate")),
+            instruments=instruments,
+            groups=groups,
+            clients=self._clients(self._table(tables, "clients")),
+            limits=limits,
+        )
+
+    # ------------------------------------------------------------------------------------------ the sections
+
+    def _daemon(self, table: Mapping[str, Any]) -> Daemon:
+        self._only_keys("daemon", table, ("endpoint", "max_sessions", "batch"))
+        endpoint = self._text("daemon", table, "endpoint", default_endpoint())
+        if not re.match(r"^(ipc://.+|tcp://[^/]+:(\d+|\*))$", endpoint):
+            self._fail("daemon.endpoint", f'"ipc:///path/to.sock" or "tcp://127.0.0.1:7421" is wanted, not {endpoint!r}')
+        if endpoint.startswith("ipc://"):
+            room = 107 - len(os.fsencode(endpoint[6:]))
+            if room < 0:
+                self._fail("daemon.endpoint", f"the socket's path is {-room} bytes too long (107 at most)")
+        return Daemon(
+            endpoint=endpoint,
+            max_sessions=self._count("daemon", table, "max_sessions", 1_000, least=1),
+            batch=self._count("daemon", table, "batch", 256, least=1),
+        )
+
+    def _gate(self, table: Mapping[str, Any]) -> Gate:
+        self._only_keys(
+            "gate",
+            table,
+            ("uncovered", "lease", "min_lease", "max_lease", "max_unsettled", "max_open", "keep_closed", "keep_closed_for"),
+        )
+        uncovered = self._text("gate", table, "uncovered", "reject")
+        if uncovered not in ("reject", "allow"):
+            self._fail("gate.uncovered", f'"reject" or "allow" is wanted, not {uncovered!r}')
+        plain = Bounds()
+        bounds = Bounds(
+            lease_ns=self._duration("gate", table, "lease", plain.lease_ns),
+            lease_least_ns=self._duration("gate", table, "min_lease", plain.lease_least_ns),
+            lease_most_ns=self._duration("gate", table, "max_lease", plain.lease_most_ns),
+            unsettled_per_session=self._count("gate", table, "max_unsettled", plain.unsettled_per_session, least=1),
+            open_per_client=self._count("gate", table, "max_open", plain.open_per_client, least=1),
+            closed_kept=self._count("gate", table, "keep_closed", plain.closed_kept, least=1),
+            closed_kept_ns=self._duration("gate", table, "keep_closed_for", plain.closed_kept_ns),
+        )
+        if not bounds.lease_least_ns <= bounds.lease_ns <= bounds.lease_most_ns:
+            self._fail("gate.lease", "min_lease ≤ lease ≤ max_lease is wanted; these contradict one another")
+        return Gate(uncovered="allow" if uncovered == "allow" else "reject", bounds=bounds)
+
+    def _instruments(self, table: Mapping[str, Any]) -> dict[str, Listed]:
+        listed = {}
+        for symbol in table:
+            key = f"instruments.{symbol}"
+            self._name(key, symbol)
+            one = self._table(table, symbol, "instruments")
+            self._only_keys(
+                key, one, ("underlying", "settlement", "kind", "multiplier", "tick", "lot", "signed_price")
+            )
+            kind = self._text(key, one, "kind", "spot")
+            if kind not in list(Kind):
+                self._fail(f"{key}.kind", f"{_or(list(Kind))} is wanted, not {kind!r}{_meant(kind, list(Kind))}")
+            signed = one.get("signed_price", False)
+            if not isinstance(signed, bool):
+                self._fail(f"{key}.signed_price", f"true or false is wanted, not {signed!r}")
+            if signed and kind == "inverse":
+                self._fail(f"{key}.signed_price", "an inverse instrument is divided by its price; leave it out")
+            settlement = self._text(key, one, "settlement", None)
+            self._name(f"{key}.settlement", settlement)
+            listed[symbol] = Listed(
+                symbol=symbol,
+                underlying=self._text(key, one, "underlying", symbol),
+                settlement=settlement,
+                kind=Kind(kind),
+                multiplier=self._amount(key, one, "multiplier") or Decimal(1),
+                tick=self._amount(key, one, "tick"),
+                lot=self._amount(key, one, "lot"),
+                signed_price=signed,
+            )
+        return listed
+
+    def _accounts(self, table: Mapping[str, Any]) -> dict[str, str]:
+        groups = {}
+        for account in table:
+            key = f"accounts.{account}"
+            self._name(key, account)
+            one = self._table(table, account, "accounts")
+            self._only_keys(key, one, ("group",))
+            if "group" in one:
+                groups[account] = self._text(key, one, "group", None)
+                self._name(f"{key}.group", groups[account])
+        return groups
+
+    def _clients(self, table: Mapping[str, Any]) -> dict[str, Client]:
+        clients = {}
+        for name in table:
+            key = f"clients.{name}"
+            self._name(key, name)
+            one = self._table(table, name, "clients")
+            self._only_keys(key, one, ("roles",))
+            roles = self._names(key, one, "roles") or frozenset({"trade", "report"})
+            for role in sorted(roles):
+                if role not in ("trade", "report", "operate"):
+                    self._fail(
+                        f"{key}.roles",
+                        f'"trade", "report" or "operate" is wanted, not {role!r}'
+                        + _meant(role, ("trade", "report", "operate")),
+                    )
+            clients[name] = Client(roles=msgspec.convert(sorted(roles), frozenset[Role]))
+        return clients
+
+    # ------------------------------------------------------------------------------------------ the limits
+
+    def _limits(
+        self, table: Mapping[str, Any], groups: Mapping[str, str], instruments: Mapping[str, Listed]
+    ) -> tuple[Limit, ...]:
+        limits = tuple(
+            self._limit(name, self._table(table, name, "limits"), place, groups, instruments)
+            for place, name in enumerate(table)
+        )
+        brings = [limit for limit in limits if isinstance(limit, PnlBound) and limit.initial_pnl is not None]
+        for at, one in enumerate(brings):
+            for other in brings[:at]:
+                if one.initial_pnl != other.initial_pnl and _may_overlap(one.only, other.only):
+                    self._fail(
+                        f"limits.{one.name}.initial_pnl",
+                        f"{one.initial_pnl} contradicts {other.initial_pnl} of limits.{other.name} for the same accounts",
+                    )
+        return limits
+
+    def _limit(
+        self,
+        name: str,
+        table: Mapping[str, Any],
+        position: int,
+        groups: Mapping[str, str],
+        instruments: Mapping[str, Listed],
+    ) -> Limit:
+        key = f"limits.{name}"
+        self._name(key, name)
+        control = self._text(key, table, "control", None)
+        if control not in CONTROLS:
+            self._fail(f"{key}.control", f"{_or(CONTROLS)} is wanted, not {control!r}{_meant(control, CONTROLS)}")
+        own = {
+            "pnl_kill_switch": ("max_loss", "max_profit", "initial_pnl"),
+            "rate_limit": ("max_orders", "window"),
+            "order_size_limit": ("max_quantity", "max_notional"),
+            "open_order_notional": ("max_notional",),
+        }[control]
+        self._only_keys(
+            key,
+            table,
+            ("control", "each", "over", "accounts", "clients", "groups", "instruments", "settlement", "except", *own),
+        )
+        each, over = self._each(key, table), self._over(key, table, groups)
+        if bool(each) == (over is not None):
+            self._fail(key, 'say what it counts by: each = "account" for one counter each, or over = "firm" for one')
+        excepted = self._table(table, "except", key) if "except" in table else None
+        without = None if excepted is None else self._selection(f"{key}.except", excepted, groups, instruments)
+        if excepted is not None:
+            self._only_keys(
+                f"{key}.except", excepted, ("accounts", "clients", "groups", "instruments", "settlement")
+            )
+            if not excepted:
+                self._fail(f"{key}.except", "it takes out nothing; name accounts, clients, groups or instruments")
+        common: dict[str, Any] = {
+            "name": name,
+            "position": position,
+            "each": each,
+            "over": over,
+            "only": self._selection(key, table, groups, instruments),
+            "without": without,
+        }
+        match control:
+            case "pnl_kill_switch":
+                return self._pnl_bound(key, table, common)
+            case "rate_limit":
+                return Rate(
+                    **common,
+                    max_orders=self._count(key, table, "max_orders", None, least=0),
+                    window_ns=self._duration(key, table, "window", None),
+                )
+            case "order_size_limit":
+                self._one_of(key, table, "max_quantity", "max_notional")
+                return OrderSize(
+                    **common,
+                    max_quantity=self._amount(key, table, "max_quantity"),
+                    max_notional=self._amount(key, table, "max_notional"),
+                )
+            case _:
+                self._one_of(key, table, "max_notional")
+                self._one_asset(key, common)
+                most = self._amount(key, table, "max_notional")
+                assert most is not None
+                return OpenNotional(**common, max_notional=most)
+
+    def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
+        self._one_of(key, table, "max_loss", "max_profit")
+        only: Selection = common["only"]
+        if only.settlement is None:
+            self._fail(key, 'P&L is kept by asset; add settlement = "USD" (or the asset that is meant)')
+        if common["each"] not in ((), ("account",)):
+            self._fail(f"{key}.each", 'P&L is kept by account: each = "account", or over = "firm" or { group = … }')
+        for where, selection in ((key, only), (f"{key}.except", common["without"] or Selection())):
+            if selection.clients is not None or selection.instruments is not None:
+                self._fail(where, "P&L is kept by account and asset; clients and instruments cannot select it")
+        if common["over"] is not None and "initial_pnl" in table:
+            self._fail(f"{key}.initial_pnl", 'an account brings it along; it needs each = "account"')
+        initial = table.get("initial_pnl")
+        return PnlBound(
+            **common,
+            max_loss=self._amount(key, table, "max_loss"),
+            max_profit=self._amount(key, table, "max_profit"),
+            initial_pnl=None if initial is None else self._number(f"{key}.initial_pnl", initial),
+        )
+
+    def _each(self, key: str, table: Mapping[str, Any]) -> tuple[Dimension, ...]:
+        if "each" not in table:
+            return ()
+        words = tuple(self._text(key, table, "each", None).split("+"))
+        for word in words:
+            if word not in DIMENSIONS:
+                self._fail(f"{key}.each", f"{_or(DIMENSIONS)} is wanted, not {word!r}{_meant(word, DIMENSIONS)}")
+        if len(words) > 2 or len(set(words)) != len(words):
+            self._fail(f"{key}.each", 'one dimension, or a pair such as "account+instrument", is wanted')
+        return msgspec.convert(words, tuple[Dimension, ...])
+
+    def _over(self, key: str, table: Mapping[str, Any], groups: Mapping[str, str]) -> Any:
+        over = table.get("over")
+        if over is None or over == FIRM:
+            return over
+        if isinstance(over, dict) and set(over) == {"group"} and isinstance(over["group"], str):
+            self._known_groups(f"{key}.over", (over["group"],), groups)
+            return Group(over["group"])
+        return self._fail(f"{key}.over", f'"firm" or {{ group = "NAME" }} is wanted, not {over!r}')
+
+    def _selection(
+        self, key: str, table: Mapping[str, Any], groups: Mapping[str, str], instruments: Mapping[str, Listed]
+    ) -> Selection:
+        chosen = self._names(key, table, "groups")
+        self._known_groups(f"{key}.groups", sorted(chosen or ()), groups)
+        symbols = self._names(key, table, "instruments")
+        for symbol in sorted(symbols or ()):
+            if symbol not in instruments and "/" not in symbol:
+                self._fail(
+                    f"{key}.instruments",
+                    f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair as "AAPL/USD"',
+                )
+        settlement = self._text(key, table, "settlement", "") or None
+        if settlement is not None:
+            self._name(f"{key}.settlement", settlement)
+        return Selection(
+            accounts=self._names(key, table, "accounts"),
+            clients=self._names(key, table, "clients"),
+            groups=chosen,
+            instruments=symbols,
+            settlement=settlement,
+        )
+
+    def _known_groups(self, key: str, names: Sequence[str], groups: Mapping[str, str]) -> None:
+        known = set(groups.values())
+        for name in names:
+            if name not in known:
+                self._fail(
+                    key, f"no account is in group {name!r}{_meant(name, known)}; put one in: [accounts.NAME] group = …"
+                )
+
+    def _one_asset(self, key: str, common: Mapping[str, Any]) -> None:
+        """Money of different assets cannot be added up."""
+        if common["only"].settlement is None and "settlement" not in common["each"]:
+            self._fail(key, 'amounts of different assets cannot be added up; add settlement = "USD" (or another asset)')
+
+    # ------------------------------------------------------------------------------------------ the values
+
+    def _table(self, tables: Mapping[str, Any], name: str, within: str = "") -> Mapping[str, Any]:
+        table = tables.get(name, {})
+        if not isinstance(table, dict):
+            key = f"{within}.{name}" if within else name
+            self._fail(key, f"a table is wanted, such as [{key}] or {key.rpartition('.')[2]} = {{ … }}, not {table!r}")
+        return table
+
+    def _only_keys(self, key: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
+        for name in table:
+            if name not in known:
+                at = f"{key}.{name}" if key else name
+                self._fail(at, f"there is no such key{_meant(name, known)}; known here: {', '.join(known)}")
+
+    def _text(self, key: str, table: Mapping[str, Any], name: str, default: str | None) -> str:
+        value = table.get(name, default)
+        if value is None:
+            self._fail(f"{key}.{name}", "is missing")
+        if not isinstance(value, str) or (not value and name in table):
+            self._fail(f"{key}.{name}", f"text is wanted, not {value!r}")
+        return value
+
+    def _names(self, key: str, table: Mapping[str, Any], name: str) -> frozenset[str] | None:
+        if name not in table:
+            return None
+        value = table[name]
+        if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
+            self._fail(f"{key}.{name}", f'a list of names is wanted, such as ["alpha", "beta"], not {value!r}')
+        return frozenset(value)
+
+    def _count(self, key: str, table: Mapping[str, Any], name: str, default: int | None, *, least: int) -> int:
+        value = table.get(name, default)
+        if value is None:
+            self._fail(f"{key}.{name}", "is missing")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least or value > 10**9:
+            self._fail(f"{key}.{name}", f"a whole number from {least} to 1000000000 is wanted, not {value!r}")
+        return value
+
+    def _duration(self, key: str, table: Mapping[str, Any], name: str, default_ns: int | None) -> int:
+        if name not in table and default_ns is not None:
+            return default_ns
+        value = table.get(name)
+        found = re.fullmatch(r"(\d{1,9})(\.\d{1,9})?(ms|s|m|h|d)", value) if isinstance(value, str) else None
+        if found is None:
+            self._fail(f"{key}.{name}", f'a duration with its unit is wanted, such as "250ms", "1s" or "5m", not {value!r}')
+        unit_ns = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}[found[3]]
+        length_ns = int(Decimal(found[1] + (found[2] or "")) * unit_ns)
+        if length_ns <= 0:
+            self._fail(f"{key}.{name}", "a duration above zero is wanted")
+        return length_ns
+
+    def _one_of(self, key: str, table: Mapping[str, Any], *names: str) -> None:
+        if not any(name in table for name in names):
+            self._fail(key, f"it limits nothing; add {' or '.join(names)}")
+
+    def _amount(self, key: str, table: Mapping[str, Any], name: str) -> Decimal | None:
+        """A positive number, exactly as written."""
+        if name not in table:
+            return None
+        number = self._number(f"{key}.{name}", table[name])
+        if number < 0:
+            self._fail(f"{key}.{name}", f"write it as a positive number: {name} = \"{-number}\"")
+        if number == 0 and name != "max_notional" and name != "max_quantity":
+            self._fail(f"{key}.{name}", "a number above zero is wanted")
+        return number
+
+    def _number(self, key: str, value: Any) -> Decimal:
+        if isinstance(value, float):
+            self._fail(key, f'a float is not exact; write it as text: "{value}"')
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            self._fail(key, f'a number is wanted, as text or a whole number, not {value!r}')
+        try:
+            return exact(value, key)
+        except InvalidInput as trouble:
+            return self._fail(key, str(trouble).removeprefix(f"{key}: "))
+
+    def _name(self, key: str, value: str) -> None:
+        try:
+            check_name(value, key)
+        except InvalidInput as trouble:
+            self._fail(key, str(trouble).removeprefix(f"{key}: "))
+
+    def _fail(self, key: str, mend: str) -> Any:
+        raise ConfigError(f"{self._source}: {key}: {mend}")
+
+
+def _may_overlap(one: Selection, other: Selection) -> bool:
+    if one.settlement != other.settlement:
+        return False
+    return one.accounts is None or other.accounts is None or bool(one.accounts & other.accounts)
+
+
+def _meant(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _or(words: Sequence[str]) -> str:
+    quoted = [f'"{word}"' for word in words]
+    return ", ".join(quoted[:-1]) + " or " + quoted[-1]

@@ -1,0 +1,61 @@
+"""Which group an account is in, and which scopes may not trade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pit.types import Block, Reject
+
+FIRM = "firm"
+
+
+def account_scope(account: str) -> str:
+    return f"account {account}"
+
+
+def group_scope(group: str) -> str:
+    return f"group {group}"
+
+
+class Accounts:
+    """The blocks in force, by scope and by what set them: a limit's name, or "operator"."""
+
+    def __init__(self, groups: Mapping[str, str]) -> None:
+        self._groups = dict(groups)
+        self._blocks: dict[str, dict[str, Block]] = {}
+
+    def group_of(self, account: str) -> str | None:
+        return self._groups.get(account)
+
+    def blocks(self) -> tuple[Block, ...]:
+        return tuple(block for scope in sorted(self._blocks) for block in self._blocks[scope].values())
+
+    def blocks_on(self, account: str) -> tuple[Block, ...]:
+        """Every block that keeps this account from trading."""
+        if not self._blocks:
+            return ()
+        group = self._groups.get(account)
+        scopes = (FIRM, account_scope(account)) if group is None else (FIRM, group_scope(group), account_scope(account))
+        return tuple(block for scope in scopes for block in self._blocks.get(scope, {}).values())
+
+    def block(self, scope: str, limit: str) -> Block | None:
+        return self._blocks.get(scope, {}).get(limit)
+
+    def apply(self, block: Block) -> None:
+        self._blocks.setdefault(block.scope, {})[block.limit] = block
+
+    def lift(self, scope: str, limit: str) -> None:
+        blocks = self._blocks[scope]
+        del blocks[limit]
+        if not blocks:
+            del self._blocks[scope]
+
+    def save(self) -> list[Block]:
+        return list(self.blocks())
+
+
+def reject_of(block: Block) -> Reject:
+    """What an order of a blocked scope is answered."""
+    return Reject(
+        code=block.code, policy=block.author, limit=block.limit, scope=block.scope, reason=f"blocked: {block.reason}"
+    )

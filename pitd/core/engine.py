@@ -1,0 +1,931 @@
+"""The engine: takes one entry at a time, decides it, carries the effects out, and answers.
+
+Everything that changes state goes through `_carry_out`, one effect at a time; everything above it decides. What an
+entry did is therefore a list of values, which the journal keeps and recovery carries out again without deciding.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any, NamedTuple, assert_never
+
+import msgspec
+
+from pit.types import (
+    Block,
+    ExecutionReport,
+    Order,
+    OrderState,
+    Reject,
+    RejectCode,
+    Rejected,
+    ReportKind,
+    ReportResult,
+)
+
+from . import entry as e
+from .accounts import FIRM, Accounts, reject_of
+from .entry import EndedBy, Failed, Failure, Hold
+from .instruments import Instruments, Listed
+from .numbers import EXACT, ZERO, NotRepresentable, canonical
+from .orders import (
+    CLOSED,
+    ENDED,
+    HELD,
+    LEASED,
+    QUARANTINED,
+    ROLLED_BACK,
+    SENT,
+    WORKING,
+    Event,
+    Leases,
+    OrderRecord,
+    Orders,
+    Request,
+    step,
+)
+from .pipeline import Pipeline
+from .policy import Attempt, Policy, Reported, whole_quantity
+from .sessions import Session, Sessions
+
+OPERATOR = "operator"
+"""What stands for the limit in a block that a person has set."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can pile up, and how far it may. Times are in nanoseconds."""
+
+    lease_ns: int = 5_000_000_000
+    lease_least_ns: int = 200_000_000
+    lease_most_ns: int = 60_000_000_000
+    unsettled_per_session: int = 10_000
+    open_per_client: int = 200_000
+    window: int = 64
+    sessions_ended_kept: int = 1_000
+    requests_ended_kept: int = 10_000
+    reports_per_order: int = 10_000
+    closed_kept: int = 100_000
+    closed_kept_ns: int = 3_600_000_000_000
+    leases_per_entry: int = 1_000
+    restarts_in_a_row: int = 3
+
+
+class Result(NamedTuple):
+    """What one entry came to."""
+
+    effects: tuple[e.Effect, ...]
+    reply: e.Reply
+
+
+class CarryOutFailed(Exception):
+    """An effect could not be carried out: state may be half changed, and the process must not go on."""
+
+
+class Engine:
+    """The deterministic core. Same entries, same effects, replies and state, on any machine.
+
+    Every call runs under the exact decimal context: the caller sets it once for many (`numbers.EXACT`).
+    """
+
+    def __init__(
+        self,
+        *,
+        policies: Sequence[Policy],
+        instruments: Instruments,
+        groups: Mapping[str, str],
+        bounds: Bounds | None = None,
+    ) -> None:
+        self.bounds = bounds or Bounds()
+        self.policies = {policy.id: policy for policy in policies}
+        assert len(self.policies) == len(policies), "two policies share an id"
+        self.accounts = Accounts(groups)
+        self.instruments = instruments
+        self.pipeline = Pipeline(policies)
+        self.orders = Orders(closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns)
+        self.requests: dict[int, Request] = {}
+        self._requests_ended: dict[int, EndedBy] = {}
+        self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
+        self.leases = Leases()
+        self._now_ns = 0
+        self._seq = 0
+        self._effects: list[e.Effect] = []
+        self._on_command: dict[type, Callable[[Any, Session], e.Reply]] = {
+            e.CheckOrder: self._check,
+            e.StartOrder: self._start,
+            e.ExecuteRequest: self._execute,
+            e.MarkSent: self._mark_sent,
+            e.Commit: self._commit,
+            e.Rollback: self._rollback,
+            e.Quarantine: self._quarantine,
+            e.Renew: self._renew,
+            e.Drop: self._drop,
+            e.ApplyReport: self._report,
+            e.EndOwnSession: self._end_own_session,
+            e.BlockScope: self._block,
+            e.UnblockScope: self._unblock,
+            e.Rearm: self._rearm,
+            e.SettleOrder: self._settle_order,
+            e.CloseOrder: self._close_order,
+        }
+        self._on_effect: dict[type, Callable[[Any], None]] = {
+            e.RequestOpened: self._do_request_opened,
+            e.RequestEnded: self._do_request_ended,
+            e.OrderOpened: self._do_order_opened,
+            e.OrderMoved: self._do_order_moved,
+            e.OrderFilled: self._do_order_filled,
+            e.OrderNamed: self._do_order_named,
+            e.OrderFlagged: self._do_order_flagged,
+            e.StrangerNoted: self._do_stranger_noted,
+            e.ReportNoted: self._do_report_noted,
+            e.LeaseSet: self._do_lease_set,
+            e.LeasesRestarted: self._do_leases_restarted,
+            e.PolicyChanged: self._do_policy_changed,
+            e.Blocked: self._do_blocked,
+            e.Unblocked: self._do_unblocked,
+            e.SessionStarted: self._do_session_started,
+            e.SessionFinished: self._do_session_finished,
+            e.VoidedUpTo: self._do_voided,
+        }
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last entry applied."""
+        return self._seq
+
+    def apply(self, entry: e.Entry) -> Result:
+        """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
+        self._begin(entry)
+        body = entry.body
+        if type(body) is e.Commanded:
+            session = self.sessions.get(body.session)
+            assert session is not None and session.next_number == body.number
+            reply = self._on_command[type(body.command)](body.command, session)
+            self.sessions.answered(session, body.number, body.acked, body.digest, reply)
+        else:
+            reply = self._apply_other(body)
+        self.orders.forget(entry.now_ns)
+        effects = tuple(self._effects)
+        self._effects = []
+        return Result(effects, reply)
+
+    def carry_out(self, row: e.Row) -> None:
+        """Takes up what an entry did, from its recorded effects and reply, without deciding it again."""
+        self._begin(row.entry)
+        for effect in row.effects:
+            self._carry_out(effect)
+        body = row.entry.body
+        if type(body) is e.Commanded:
+            session = self.sessions.get(body.session)
+            assert session is not None
+            self.sessions.answered(session, body.number, body.acked, body.digest, row.reply)
+        self.orders.forget(row.entry.now_ns)
+        self._effects = []
+
+    def first_lease_end_ns(self) -> int | None:
+        """When the next lease may end; now, while an ended session still has something to give back."""
+        if self.sessions.ending:
+            return self._now_ns
+        return self.leases.first_ns()
+
+    def over_bound(self, session: Session, command: e.Command) -> str | None:
+        """Why a session may not pile up any more, or None."""
+        if not isinstance(command, (e.StartOrder, e.CheckOrder, e.ExecuteRequest)):
+            return None
+        most = self.bounds.unsettled_per_session
+        if len(session.unsettled) >= most and not isinstance(command, e.ExecuteRequest):
+            return f"session {session.id} has {most} reservations and requests to settle first"
+        most = self.bounds.open_per_client
+        if len(self.orders.by_client.get(session.client, ())) >= most:
+            return f"client {session.client} has {most} open orders"
+        return None
+
+    def _begin(self, entry: e.Entry) -> None:
+        assert entry.seq == self._seq + 1 and entry.now_ns >= self._now_ns, (entry.seq, self._seq)
+        self._seq = entry.seq
+        self._now_ns = entry.now_ns
+
+    def _apply_other(self, body: e.Body) -> e.Reply:
+        match body:
+            case e.LeasesDue():
+                return e.Done(self._end_leases(body.most))
+            case e.SessionOpened():
+                fenced = self.sessions.live(body.client)
+                if fenced is not None:
+                    self._emit(e.SessionFinished(fenced.id, EndedBy.FENCED))
+                self._emit(e.SessionStarted(self._seq, body.client, body.token))
+                return e.Opened(self._seq)
+            case e.SessionEnded():
+                session = self.sessions.get(body.session)
+                if session is not None and session.ended_by is None:
+                    self._emit(e.SessionFinished(session.id, EndedBy.CLIENT_GONE))
+                return e.Done()
+            case e.NumberVoided():
+                self._emit(e.VoidedUpTo(body.session, body.number))
+                return e.Void()
+            case e.Resumed():
+                self._emit(e.LeasesRestarted(self._now_ns))
+                return e.Done()
+            case e.Configured():
+                return e.Done()
+            case e.Commanded():
+                raise AssertionError("commands are applied by apply()")
+            case _:
+                assert_never(body)
+
+    # ------------------------------------------------------------------------------------------ the two stages
+
+    def _check(self, command: e.CheckOrder, session: Session) -> e.Reply:
+        order = command.order
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is not None and self._is_retry(known, order, session):
+            return self._accepted_again(known, command.sent)
+        attempt = self._attempt(order, session)
+        rejects = self._start_stage(attempt, known)
+        if rejects:
+            return _refused(order, rejects)
+        return self._main_stage(attempt, session, command.sent, command.lease_ns)
+
+    def _start(self, command: e.StartOrder, session: Session) -> e.Reply:
+        order = command.order
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is None or not self._is_retry(known, order, session):
+            rejects = self._start_stage(self._attempt(order, session), known)
+            if rejects:
+                return _refused(order, rejects)
+        lease_end_ns = self._now_ns + self.bounds.lease_ns
+        self._emit(e.RequestOpened(self._seq, order, session.id, lease_end_ns))
+        return e.Deferred(self._seq, order.id, lease_end_ns)
+
+    def _execute(self, command: e.ExecuteRequest, session: Session) -> e.Reply:
+        request = self.requests.get(command.request_id)
+        if request is None:
+            return self._no_request(command.request_id)
+        if request.session != session.id:
+            owner = self.sessions.get(request.session)
+            if owner is None or owner.client != session.client:
+                return Failed(Failure.NOT_AUTHORIZED, f"request {request.request_id} belongs to another client")
+        if request.lease_end_ns <= self._now_ns or request.session in self.sessions.ending:
+            self._emit(e.RequestEnded(request.request_id, self._lapse_reason(request.session)))
+            return self._no_request(command.request_id)
+        order = request.order
+        self._emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is not None:
+            if self._is_retry(known, order, session):
+                return self._accepted_again(known, command.sent)
+            return _refused(order, (self._duplicate(known),))
+        blocks = self.accounts.blocks_on(order.account)
+        if blocks:
+            return _refused(order, tuple(map(reject_of, blocks)))
+        return self._main_stage(self._attempt(order, session), session, command.sent, command.lease_ns)
+
+    def _attempt(self, order: Order, session: Session) -> Attempt:
+        listed = self.instruments.find(order.instrument)
+        if listed is None:
+            listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
+        return Attempt(order, listed, session.client, self.accounts.group_of(order.account), self._now_ns)
+
+    def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
+        ahead: list[Reject] = []
+        is_listed = attempt.listed.settlement != ""
+        if not is_listed:
+            ahead.append(_engine_reject(RejectCode.UNKNOWN_INSTRUMENT, attempt.order, _undeclared(attempt.listed)))
+        if known is not None:
+            ahead.append(self._duplicate(known))
+        blocks = self.accounts.blocks_on(attempt.order.account)
+        effects, rejects = self.pipeline.start(attempt, is_listed)
+        for effect in effects:
+            self._emit(effect)
+        if blocks:
+            rejects = self.pipeline.in_order([*(map(reject_of, blocks)), *rejects])
+        return (*ahead, *rejects) if ahead else rejects
+
+    def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
+        order = attempt.order
+        blocks = self.accounts.blocks_on(order.account)
+        if blocks:  # the start stage itself may have tripped a switch
+            return _refused(order, tuple(map(reject_of, blocks)))
+        holds, rejects = self.pipeline.main(attempt)
+        if rejects:
+            return _refused(order, rejects)
+        state = SENT if sent else HELD
+        lease_ns = self._granted_ns(lease_ns)
+        lease_end_ns = self._now_ns + lease_ns
+        self._emit(
+            e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds)
+        )
+        return e.Accepted(self._seq, order.id, state, lease_end_ns)
+
+    def _is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
+        """The same order from the same client while it is open. One that has ended must not look accepted again."""
+        return known.order == order and known.client == session.client and not self._has_lapsed_or_ended(known)
+
+    def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
+        if sent and known.state is HELD:
+            blocks = self.accounts.blocks_on(known.account)
+            if blocks:
+                assert known.order is not None
+                return _refused(known.order, tuple(map(reject_of, blocks)))
+            self._emit(e.OrderMoved(known.reservation_id, SENT))
+        return e.Accepted(known.reservation_id, known.order_id, known.state, known.lease_end_ns, True)
+
+    def _has_lapsed_or_ended(self, record: OrderRecord) -> bool:
+        return record.state in ENDED or (record.state is HELD and self._has_lapsed(record))
+
+    def _duplicate(self, known: OrderRecord) -> Reject:
+        if known.state in ENDED:
+            now = f"has ended ({known.state}, {known.ended_by})"
+        else:
+            now = f"is open ({known.state})"
+        return Reject(
+            code=RejectCode.DUPLICATE_CLIENT_ORDER_ID,
+            policy="engine",
+            limit="order_id",
+            scope=f"account {known.account}",
+            reason=f"order id {known.order_id} has been used: that order {now}; use a new id",
+        )
+
+    def _granted_ns(self, wish_ns: int | None) -> int:
+        bounds = self.bounds
+        if wish_ns is None:
+            return bounds.lease_ns
+        return min(max(wish_ns, bounds.lease_least_ns), bounds.lease_most_ns)
+
+    def _no_request(self, request_id: int) -> Failed:
+        ended_by = self._requests_ended.get(request_id)
+        if ended_by is None:
+            return Failed(Failure.UNKNOWN_ID, f"no request {request_id} is known")
+        if ended_by is EndedBy.EXECUTED:
+            return Failed(Failure.ALREADY_FINALIZED, f"request {request_id} has been executed before")
+        return Failed(Failure.LEASE_EXPIRED, f"request {request_id} is over ({ended_by}); start the order again")
+
+    # ------------------------------------------------------------------------------------------ reservations
+
+    def _mark_sent(self, command: e.MarkSent, session: Session) -> e.Reply:
+        return self._on_reservation(command.reservation_id, session, Event.MARK_SENT, guarded=True)
+
+    def _commit(self, command: e.Commit, session: Session) -> e.Reply:
+        event = Event.COMMIT_LATE if command.late else Event.COMMIT
+        reply = self._on_reservation(command.reservation_id, session, event)
+        if type(reply) is e.Stands and command.venue_order_id is not None:
+            record = self.orders.find(command.reservation_id)
+            assert record is not None
+            self._learn_name(record, command.venue_order_id)
+        return reply
+
+    def _rollback(self, command: e.Rollback, session: Session) -> e.Reply:
+        return self._on_reservation(command.reservation_id, session, Event.ROLLBACK, EndedBy.OWNER, command.reason)
+
+    def _quarantine(self, command: e.Quarantine, session: Session) -> e.Reply:
+        return self._on_reservation(command.reservation_id, session, Event.QUARANTINE, None, command.reason)
+
+    def _renew(self, command: e.Renew, session: Session) -> e.Reply:
+        reply = self._on_reservation(command.reservation_id, session, Event.RENEW, guarded=True)
+        if type(reply) is not e.Stands:
+            return reply
+        lease_ns = self._granted_ns(command.lease_ns)
+        lease_end_ns = self._now_ns + lease_ns
+        self._emit(e.LeaseSet(command.reservation_id, lease_ns, lease_end_ns))
+        return e.Stands(reply.state, lease_end_ns)
+
+    def _on_reservation(
+        self,
+        reservation_id: int,
+        session: Session,
+        event: Event,
+        ended_by: EndedBy | None = None,
+        reason: str = "",
+        *,
+        guarded: bool = False,
+    ) -> e.Reply:
+        record = self.orders.find(reservation_id)
+        if record is None:
+            return Failed(Failure.UNKNOWN_ID, f"no reservation {reservation_id} is known, or it closed long ago")
+        if record.client != session.client and event is not Event.COMMIT_LATE:
+            return Failed(Failure.NOT_AUTHORIZED, f"order {record.order_id} belongs to another client")
+        self._lapse_if_due(record)
+        does = step(event, record)
+        if does.refuse is not None:
+            return Failed(does.refuse, _why_not(event, record))
+        if guarded:
+            blocks = self.accounts.blocks_on(record.account)
+            if blocks and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
+                return _refused(record.order, tuple(map(reject_of, blocks)))
+        if does.to is not None and does.to is not record.state:
+            self._emit(e.OrderMoved(reservation_id, does.to, ended_by if does.to in ENDED else None, reason))
+            if does.flag:
+                self._emit(e.OrderFlagged(reservation_id, does.flag))
+        return e.Stands(record.state, record.lease_end_ns if record.state in LEASED else 0)
+
+    def _drop(self, command: e.Drop, session: Session) -> e.Reply:
+        """Ends what a client let go of. What is settled, unknown or another's is passed over: nothing is left to do."""
+        count = 0
+        for request_id in command.request_ids:
+            request = self.requests.get(request_id)
+            if request is not None and request.session == session.id:
+                self._emit(e.RequestEnded(request_id, EndedBy.DROPPED))
+                count += 1
+        for reservation_id in command.reservation_ids:
+            record = self.orders.open.get(reservation_id)
+            if record is not None and record.client == session.client and record.state in LEASED:
+                self._lapse(record, EndedBy.DROPPED)
+                count += 1
+        return e.Done(count)
+
+    # ------------------------------------------------------------------------------------------ ends of leases
+
+    def _end_leases(self, most: int) -> int:
+        """Gives back what ended sessions held and what leases have run out, at most so many."""
+        count = 0
+        for session in list(self.sessions.ending.values()):
+            for id in list(session.unsettled):
+                if count >= most:
+                    return count
+                self._end_one(id, session.ended_by or EndedBy.CLIENT_GONE)
+                count += 1
+        if len(self.leases) > 1_000 + 2 * (len(self.orders.open) + len(self.requests)):
+            self.leases.rebuild(self._live_leases())
+        while count < most:
+            due = next(self.leases.due(self._now_ns), None)
+            if due is None:
+                break
+            end_ns, id = due
+            record, request = self.orders.open.get(id), self.requests.get(id)
+            if request is not None and request.lease_end_ns == end_ns:
+                self._end_one(id, EndedBy.LEASE)
+                count += 1
+            elif record is not None and record.state in LEASED and record.lease_end_ns == end_ns:
+                self._end_one(id, EndedBy.LEASE)
+                count += 1
+        return count
+
+    def _live_leases(self) -> list[tuple[int, int]]:
+        live = [(record.lease_end_ns, id) for id, record in self.orders.open.items() if record.state in LEASED]
+        return live + [(request.lease_end_ns, id) for id, request in self.requests.items()]
+
+    def _end_one(self, id: int, ended_by: EndedBy) -> None:
+        if id in self.requests:
+            self._emit(e.RequestEnded(id, ended_by))
+        else:
+            self._lapse(self.orders.open[id], ended_by)
+
+    def _lapse_if_due(self, record: OrderRecord) -> None:
+        """A command that meets a lease past its end finds it ended, whether or not an entry has said so yet."""
+        if record.state in LEASED and self._has_lapsed(record):
+            self._lapse(record, self._lapse_reason(record.session))
+
+    def _has_lapsed(self, record: OrderRecord) -> bool:
+        return record.lease_end_ns <= self._now_ns or record.session in self.sessions.ending
+
+    def _lapse_reason(self, session_id: int) -> EndedBy:
+        ending = self.sessions.ending.get(session_id)
+        return ending.ended_by if ending is not None and ending.ended_by is not None else EndedBy.LEASE
+
+    def _lapse(self, record: OrderRecord, ended_by: EndedBy) -> None:
+        does = step(Event.LAPSE, record)
+        assert does.to is not None
+        self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, "" if does.to in ENDED else str(ended_by)))
+
+    def _end_own_session(self, command: e.EndOwnSession, session: Session) -> e.Reply:
+        self._emit(e.SessionFinished(session.id, EndedBy.DROPPED))
+        return e.Done()
+
+    # ------------------------------------------------------------------------------------------ reports
+
+    def _report(self, command: e.ApplyReport, session: Session) -> e.Reply:
+        report = command.report
+        record = self.orders.named(report.account, report.order_id, report.venue_order_id)
+        if record is None:
+            return self._report_of_stranger(report)
+        if (
+            report.venue_order_id is not None
+            and record.venue_order_id is not None
+            and report.venue_order_id != record.venue_order_id
+        ):
+            return Failed(
+                Failure.INVALID_INPUT,
+                f"report {report.report_id}: order {record.order_id} is {record.venue_order_id} at the venue, "
+                f"not {report.venue_order_id}",
+            )
+        fingerprint = _fingerprint(report)
+        before = None if record.reports is None else record.reports.get(report.report_id)
+        if before is not None:
+            if before != fingerprint:
+                return Failed(
+                    Failure.INVALID_INPUT,
+                    f"report {report.report_id} of order {record.order_id} was applied before with other content; "
+                    "this one changes nothing",
+                )
+            return e.Applied(_result(record, (), (), already_applied=True))
+        if record.reports is not None and len(record.reports) >= self.bounds.reports_per_order:
+            return Failed(Failure.CAPACITY_EXCEEDED, f"order {record.order_id} has had {len(record.reports)} reports")
+        return self._apply_report(report, record, fingerprint)
+
+    def _apply_report(self, report: ExecutionReport, record: OrderRecord, fingerprint: bytes) -> e.Reply:
+        id = record.reservation_id
+        self._lapse_if_due(record)
+        final = _FINAL.get(report.kind)
+        does = step(Event.ALIVE_REPORT if final is None else Event.FINAL_REPORT, record)
+        listed = record.listed or (None if report.instrument is None else self.instruments.find(report.instrument))
+        try:
+            fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
+            wanted = self._policies_on(report, listed)
+        except NotRepresentable:
+            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
+        if isinstance(wanted, Failed):
+            return wanted
+        if isinstance(fill, Failed):
+            return fill
+        flags = [does.flag] if does.flag else []
+        if does.to is not None and does.to is not record.state:
+            self._emit(e.OrderMoved(id, does.to, final, ""))
+        if report.venue_order_id is not None:
+            self._learn_name(record, report.venue_order_id)
+        if fill is not None:
+            self._emit(fill.effect)
+            if fill.overfilled:
+                flags.append("overfill")
+            if not record.open_quantity and record.state is WORKING:
+                self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
+        for flag in flags:
+            if flag not in record.flags:
+                self._emit(e.OrderFlagged(id, flag))
+        self._emit(e.ReportNoted(id, report.report_id, fingerprint))
+        blocks = self._emit_report_effects(wanted)
+        return e.Applied(_result(record, tuple(flags), blocks))
+
+    def _fill(self, report: ExecutionReport, record: OrderRecord) -> _Fill | Failed:
+        """What a fill leaves open, counted by the engine itself; never below zero."""
+        assert report.quantity is not None
+        traded = report.quantity
+        order, listed = record.order, record.listed
+        if order is not None and order.volume is not None and listed is not None:
+            if not report.price:
+                return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a volume order's fill needs a price")
+            traded = listed.notional(report.price, report.quantity)
+        was_open = record.open_quantity
+        overfilled = traded > was_open and record.state is not CLOSED
+        left = was_open - traded if traded < was_open else ZERO
+        holds = record.holds
+        if left and order is not None and listed is not None:
+            holds = self.pipeline.shrink(holds, order, listed, left)
+        return _Fill(e.OrderFilled(record.reservation_id, report.quantity, left, holds), overfilled)
+
+    def _policies_on(self, report: ExecutionReport, listed: Listed | None) -> tuple[e.Effect, ...] | Failed:
+        if listed is None:
+            if report.pnl or report.fee:
+                return Failed(
+                    Failure.INVALID_INPUT,
+                    f"report {report.report_id}: the order is not known here, and without a known instrument its P&L "
+                    "has no asset; give report.instrument",
+                )
+            return ()
+        group = self.accounts.group_of(report.account)
+        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns))
+        if wanted is None:
+            return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
+        return wanted
+
+    def _report_of_stranger(self, report: ExecutionReport) -> e.Reply:
+        """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
+        flags = ("unknown_order",)
+        if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
+            return e.Applied(ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=flags))
+        listed = None if report.instrument is None else self.instruments.find(report.instrument)
+        if report.instrument is not None and listed is None:
+            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: {report.instrument} is not declared")
+        if listed is None:
+            return Failed(
+                Failure.INVALID_INPUT,
+                f"report {report.report_id}: order {report.order_id or report.venue_order_id} is not known here; "
+                "give report.instrument, so that the fill can be booked",
+            )
+        try:
+            wanted = self._policies_on(report, listed)
+        except NotRepresentable:
+            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
+        if isinstance(wanted, Failed):
+            return wanted
+        order_id = report.order_id or report.venue_order_id
+        assert order_id is not None
+        if (report.account, order_id) in self.orders.by_key:  # named by a venue id that is another order's own id
+            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: {order_id} names another order here")
+        self._emit(e.StrangerNoted(self._seq, report.account, order_id, report.venue_order_id))
+        record = self.orders.closed[self._seq]
+        if report.quantity is not None:
+            self._emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
+        self._emit(e.ReportNoted(self._seq, report.report_id, _fingerprint(report)))
+        blocks = self._emit_report_effects(wanted)
+        return e.Applied(_result(record, flags, blocks))
+
+    def _emit_report_effects(self, wanted: tuple[e.Effect, ...]) -> tuple[Block, ...]:
+        for effect in wanted:
+            self._emit(effect)
+        return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
+
+    def _learn_name(self, record: OrderRecord, venue_order_id: str) -> None:
+        if record.venue_order_id is None:
+            self._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+
+    # ------------------------------------------------------------------------------------------ operators
+
+    def _block(self, command: e.BlockScope, session: Session) -> e.Reply:
+        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        block = Block(
+            scope=command.scope,
+            code=RejectCode.ACCOUNT_BLOCKED,
+            limit=OPERATOR,
+            reason=command.reason,
+            author=session.client,
+        )
+        self._emit(e.Blocked(block))
+        return e.Done(1)
+
+    def _unblock(self, command: e.UnblockScope, session: Session) -> e.Reply:
+        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        if self.accounts.block(command.scope, OPERATOR) is None:
+            latched = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
+            hint = f"; it is held by {', '.join(latched)}: rearm that limit" if latched else ""
+            return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
+        self._emit(e.Unblocked(command.scope, OPERATOR))
+        return e.Done(1)
+
+    def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:
+        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        policy = self.pipeline.owner_of(command.limit)
+        if policy is None:
+            return Failed(Failure.UNKNOWN_ID, f"no limit is named {command.limit}")
+        verdict = policy.rearm(command.limit, command.scope, command.room)
+        if verdict.rejects:
+            return Failed(Failure.INVALID_INPUT, verdict.rejects[0].reason)
+        for effect in self.pipeline.as_effects(policy, verdict.effects):
+            self._emit(effect)
+        if self.accounts.block(command.scope, command.limit) is not None:
+            self._emit(e.Unblocked(command.scope, command.limit))
+        return e.Done(1)
+
+    def _settle_order(self, command: e.SettleOrder, session: Session) -> e.Reply:
+        event = Event.SETTLE_WORKING if command.working else Event.SETTLE_NOT_SENT
+        return self._by_person(command.account, command.order_id, command.reason, event, session)
+
+    def _close_order(self, command: e.CloseOrder, session: Session) -> e.Reply:
+        return self._by_person(command.account, command.order_id, command.reason, Event.CLOSE, session)
+
+    def _by_person(self, account: str, order_id: str, reason: str, event: Event, session: Session) -> e.Reply:
+        problem = _bad_reason(reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        record = self.orders.by_key.get((account, order_id))
+        if record is None:
+            return Failed(Failure.UNKNOWN_ID, f"no order {order_id} of account {account} is known")
+        does = step(event, record)
+        if does.refuse is not None:
+            return Failed(does.refuse, _why_not(event, record))
+        if does.to is not None and does.to is not record.state:
+            ended_by = EndedBy.OPERATOR if does.to in ENDED else None
+            self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
+        return e.Stands(record.state)
+
+    # ------------------------------------------------------------------------------------------ carrying out
+
+    def _emit(self, effect: e.Effect) -> None:
+        """Notes an effect for the journal and carries it out."""
+        self._effects.append(effect)
+        self._carry_out(effect)
+
+    def _carry_out(self, effect: e.Effect) -> None:
+        try:
+            self._on_effect[type(effect)](effect)
+        except Exception as trouble:
+            raise CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}") from trouble
+
+    def _do_request_opened(self, effect: e.RequestOpened) -> None:
+        self.requests[effect.request_id] = Request(
+            request_id=effect.request_id, order=effect.order, session=effect.session, lease_end_ns=effect.lease_end_ns
+        )
+        self.leases.add(effect.lease_end_ns, effect.request_id)
+        self._own(effect.session, effect.request_id)
+
+    def _do_request_ended(self, effect: e.RequestEnded) -> None:
+        request = self.requests.pop(effect.request_id)
+        self.sessions.settled(request.session, effect.request_id)
+        self._requests_ended[effect.request_id] = effect.ended_by
+        if len(self._requests_ended) > self.bounds.requests_ended_kept:
+            del self._requests_ended[next(iter(self._requests_ended))]
+
+    def _do_order_opened(self, effect: e.OrderOpened) -> None:
+        order = effect.order
+        record = OrderRecord(
+            reservation_id=effect.reservation_id,
+            account=order.account,
+            order_id=order.id,
+            order=order,
+            listed=self.instruments.find(order.instrument),
+            client=effect.client,
+            session=effect.session,
+            state=effect.state,
+            open_quantity=whole_quantity(order),
+            lease_ns=effect.lease_ns,
+            lease_end_ns=effect.lease_end_ns,
+            holds=effect.holds,
+        )
+        for hold in effect.holds:
+            self.policies[hold.policy].apply(hold.effect)
+        self.orders.add(record)
+        self.leases.add(effect.lease_end_ns, effect.reservation_id)
+        self._own(effect.session, effect.reservation_id)
+
+    def _do_order_moved(self, effect: e.OrderMoved) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        was, record.state = record.state, effect.state
+        record.reason = effect.reason
+        if was in ENDED:
+            for hold in record.holds:
+                self.policies[hold.policy].apply(hold.effect)
+            record.ended_by = None
+            self.orders.revive(record)
+        elif effect.state in ENDED:
+            for hold in reversed(record.holds):
+                self.policies[hold.policy].undo(hold.effect)
+            record.ended_by = effect.ended_by
+            if effect.state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
+                record.holds = ()  # what a final report closed never comes back
+            self.orders.end(record, self._now_ns)
+        if was in LEASED and effect.state not in LEASED:
+            record.lease_end_ns = 0
+            self.sessions.settled(record.session, record.reservation_id)
+
+    def _do_order_filled(self, effect: e.OrderFilled) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        record.filled_quantity += effect.quantity
+        record.open_quantity = effect.open_quantity
+        if effect.holds is not record.holds and effect.holds != record.holds:
+            if record.state not in ENDED:
+                for hold in reversed(record.holds):
+                    self.policies[hold.policy].undo(hold.effect)
+                for hold in effect.holds:
+                    self.policies[hold.policy].apply(hold.effect)
+            record.holds = effect.holds
+
+    def _do_order_named(self, effect: e.OrderNamed) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        self.orders.name(record, effect.venue_order_id)
+
+    def _do_order_flagged(self, effect: e.OrderFlagged) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        record.flags = (*record.flags, effect.flag)
+
+    def _do_stranger_noted(self, effect: e.StrangerNoted) -> None:
+        record = OrderRecord(
+            reservation_id=effect.reservation_id,
+            account=effect.account,
+            order_id=effect.order_id,
+            order=None,
+            listed=None,
+            client="",
+            session=0,
+            state=CLOSED,
+            open_quantity=ZERO,
+            ended_by=EndedBy.NEVER_KNOWN,
+            ended_ns=self._now_ns,
+            flags=("unknown_order",),
+        )
+        self.orders.add(record)
+        if effect.venue_order_id is not None:
+            self.orders.name(record, effect.venue_order_id)
+
+    def _do_report_noted(self, effect: e.ReportNoted) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        if record.reports is None:
+            record.reports = {}
+        record.reports[effect.report_id] = effect.fingerprint
+
+    def _do_lease_set(self, effect: e.LeaseSet) -> None:
+        record = self.orders.open[effect.reservation_id]
+        record.lease_ns = effect.lease_ns
+        record.lease_end_ns = effect.lease_end_ns
+        record.restarts = 0
+        self.leases.add(effect.lease_end_ns, effect.reservation_id)
+
+    def _do_leases_restarted(self, effect: e.LeasesRestarted) -> None:
+        for record in self.orders.open.values():
+            if record.state in LEASED and record.restarts < self.bounds.restarts_in_a_row:
+                record.restarts += 1
+                record.lease_end_ns = max(record.lease_end_ns, effect.now_ns + record.lease_ns)
+        for id, request in self.requests.items():
+            end_ns = max(request.lease_end_ns, effect.now_ns + self.bounds.lease_ns)
+            self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns)
+        self.leases.rebuild(self._live_leases())
+
+    def _do_policy_changed(self, effect: e.PolicyChanged) -> None:
+        self.policies[effect.policy].apply(effect.effect)
+
+    def _do_blocked(self, effect: e.Blocked) -> None:
+        self.accounts.apply(effect.block)
+
+    def _do_unblocked(self, effect: e.Unblocked) -> None:
+        self.accounts.lift(effect.scope, effect.limit)
+
+    def _do_session_started(self, effect: e.SessionStarted) -> None:
+        self.sessions.start(effect.session, effect.client, effect.token)
+
+    def _do_session_finished(self, effect: e.SessionFinished) -> None:
+        session = self.sessions.get(effect.session)
+        assert session is not None
+        self.sessions.finish(session, effect.ended_by)
+
+    def _do_voided(self, effect: e.VoidedUpTo) -> None:
+        session = self.sessions.get(effect.session)
+        assert session is not None
+        self.sessions.void(session, effect.number)
+
+    def _own(self, session_id: int, id: int) -> None:
+        session = self.sessions.get(session_id)
+        assert session is not None
+        session.unsettled[id] = None
+
+
+class _Fill(NamedTuple):
+    effect: e.OrderFilled
+    overfilled: bool
+
+
+_FINAL = {
+    ReportKind.CANCELLED: EndedBy.CANCELLED,
+    ReportKind.EXPIRED: EndedBy.EXPIRED,
+    ReportKind.REJECTED: EndedBy.REJECTED,
+}
+
+
+def exact_context() -> decimal.Context:
+    """A copy of the context that every step runs under, for the caller to set."""
+    return EXACT.copy()
+
+
+def _refused(order: Order, rejects: tuple[Reject, ...]) -> e.Refused:
+    return e.Refused(Rejected(order_id=order.id, rejects=rejects))
+
+
+def _engine_reject(code: RejectCode, order: Order, reason: str) -> Reject:
+    return Reject(code=code, policy="engine", limit="instruments", scope=f"account {order.account}", reason=reason)
+
+
+def _undeclared(listed: Listed) -> str:
+    return f"{listed.symbol} is not declared; add [instruments.{listed.symbol}] to the configuration"
+
+
+def _result(
+    record: OrderRecord, flags: tuple[str, ...], blocks: tuple[Block, ...], *, already_applied: bool = False
+) -> ReportResult:
+    return ReportResult(
+        order_id=record.order_id,
+        state=record.state,
+        open_quantity=ZERO if record.state in ENDED else canonical(record.open_quantity),
+        already_applied=already_applied,
+        flags=flags,
+        blocks=blocks,
+    )
+
+
+def _fingerprint(report: ExecutionReport) -> bytes:
+    """What a report says, whatever zeros its numbers carry and by whichever id it names the order."""
+    numbers = [None if n is None else str(canonical(n)) for n in (report.quantity, report.price, report.pnl, report.fee)]
+    return blake2b(msgspec.msgpack.encode((report.kind, *numbers)), digest_size=8).digest()
+
+
+def _why_not(event: Event, record: OrderRecord) -> str:
+    who = f"order {record.order_id}"
+    if record.state is WORKING:
+        return f"{event} of {who}: it is working at the venue; only its reports or an operator end it"
+    if record.state is QUARANTINED:
+        return f"{event} of {who}: its lease ended and it is quarantined; commit it, or roll it back if it was not sent"
+    hint = "; if it did reach the venue, commit(late=True)" if record.state is ROLLED_BACK else ""
+    why = f", {record.reason}" if record.reason else ""
+    return f"{event} of {who}: it was {record.state} before ({record.ended_by}{why}){hint}"
+
+
+def _bad_scope(scope: str) -> str:
+    if scope == FIRM or (scope.startswith(("account ", "group ")) and scope.partition(" ")[2].strip()):
+        return ""
+    return f'a scope is "firm", "group NAME" or "account NAME", not {scope!r}'
+
+
+def _bad_reason(reason: str) -> str:
+    return "" if reason.strip() else "a reason is wanted: it is recorded with your name"
+
+
+__all__ = ["Bounds", "CarryOutFailed", "Engine", "Result", "exact_context"]

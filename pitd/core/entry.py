@@ -1,0 +1,421 @@
+"""What goes into the engine and what comes out of it: entries, effects and replies, in the journal's own language."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A tagged array in the journal. Fields are only ever appended, with defaults."""
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+class StartOrder(Record):
+    order: Order
+
+
+class ExecuteRequest(Record):
+    request_id: int
+    sent: bool
+    lease_ns: int | None
+
+
+class CheckOrder(Record):
+    """Both stages in one step."""
+
+    order: Order
+    sent: bool
+    lease_ns: int | None
+
+
+class MarkSent(Record):
+    reservation_id: int
+
+
+class Commit(Record):
+    reservation_id: int
+    venue_order_id: str | None
+    late: bool
+
+
+class Rollback(Record):
+    reservation_id: int
+    reason: str
+
+
+class Quarantine(Record):
+    reservation_id: int
+    reason: str
+
+
+class Renew(Record):
+    reservation_id: int
+    lease_ns: int | None
+
+
+class Drop(Record):
+    reservation_ids: tuple[int, ...]
+    request_ids: tuple[int, ...]
+
+
+class ApplyReport(Record):
+    report: ExecutionReport
+
+
+class EndOwnSession(Record):
+    pass
+
+
+class BlockScope(Record):
+    scope: str
+    reason: str
+
+
+class UnblockScope(Record):
+    scope: str
+    reason: str
+
+
+class Rearm(Record):
+    limit: str
+    scope: str
+    room: Decimal
+    reason: str
+
+
+class SettleOrder(Record):
+    """A person's word on an order: it is working at the venue, or it was never sent."""
+
+    account: str
+    order_id: str
+    working: bool
+    reason: str
+
+
+class CloseOrder(Record):
+    account: str
+    order_id: str
+    reason: str
+
+
+Command = (
+    StartOrder
+    | ExecuteRequest
+    | CheckOrder
+    | MarkSent
+    | Commit
+    | Rollback
+    | Quarantine
+    | Renew
+    | Drop
+    | ApplyReport
+    | EndOwnSession
+    | BlockScope
+    | UnblockScope
+    | Rearm
+    | SettleOrder
+    | CloseOrder
+)
+
+
+# ---------------------------------------------------------------------------------------------- entries
+
+
+class Configured(Record):
+    """The effective configuration, as JSON text."""
+
+    settings: str
+    author: str
+    reason: str
+
+
+class SessionOpened(Record):
+    """The entry's own sequence number is the session's id."""
+
+    client: str
+    token: bytes
+
+
+class SessionEnded(Record):
+    session: int
+    reason: str
+
+
+class LeasesDue(Record):
+    """Ends at most so many of the leases that have run out."""
+
+    most: int
+
+
+class Resumed(Record):
+    """The loop was away: every lease that has not been ended gets one more full length."""
+
+    away_ns: int
+
+
+class Commanded(Record):
+    """A session's command, by its number; `digest` tells a retry from another command under the same number."""
+
+    session: int
+    number: int
+    acked: int
+    digest: bytes
+    command: Command
+
+
+class NumberVoided(Record):
+    """A session gave up on a number: unless it was executed before, it never will be."""
+
+    session: int
+    number: int
+
+
+Body = Configured | SessionOpened | SessionEnded | LeasesDue | Resumed | Commanded | NumberVoided
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One stamped input. `now_ns` is engine time and never goes back; `wall_ns` is for people and calendars."""
+
+    seq: int
+    now_ns: int
+    wall_ns: int
+    body: Body
+
+
+# ---------------------------------------------------------------------------------------------- effects
+
+
+class EndedBy(StrEnum):
+    """What ended a request, or took an order out of the open ones."""
+
+    LEASE = "lease"
+    CLIENT_GONE = "client_gone"
+    FENCED = "fenced"
+    DROPPED = "dropped"
+    OWNER = "owner"
+    EXECUTED = "executed"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+    OPERATOR = "operator"
+    NEVER_KNOWN = "never_known"
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one policy reserves for one order: the policy's id and its effect."""
+
+    policy: str
+    effect: Any
+
+
+class RequestOpened(Record):
+    request_id: int
+    order: Order
+    session: int
+    lease_end_ns: int
+
+
+class RequestEnded(Record):
+    request_id: int
+    ended_by: EndedBy
+
+
+class OrderOpened(Record):
+    reservation_id: int
+    order: Order
+    client: str
+    session: int
+    state: OrderState
+    lease_ns: int
+    lease_end_ns: int
+    holds: tuple[Hold, ...]
+
+
+class OrderMoved(Record):
+    reservation_id: int
+    state: OrderState
+    ended_by: EndedBy | None = None
+    reason: str = ""
+
+
+class OrderFilled(Record):
+    """`open_quantity` and `holds` are what is left after it."""
+
+    reservation_id: int
+    quantity: Decimal
+    open_quantity: Decimal
+    holds: tuple[Hold, ...]
+
+
+class OrderNamed(Record):
+    reservation_id: int
+    venue_order_id: str
+
+
+class OrderFlagged(Record):
+    reservation_id: int
+    flag: str
+
+
+class StrangerNoted(Record):
+    """An order that the venue spoke of and nobody here had asked for."""
+
+    reservation_id: int
+    account: str
+    order_id: str
+    venue_order_id: str | None
+
+
+class ReportNoted(Record):
+    reservation_id: int
+    report_id: str
+    fingerprint: bytes
+
+
+class LeaseSet(Record):
+    reservation_id: int
+    lease_ns: int
+    lease_end_ns: int
+
+
+class LeasesRestarted(Record):
+    now_ns: int
+
+
+class PolicyChanged(Record):
+    policy: str
+    effect: Any
+
+
+class Blocked(Record):
+    block: Block
+
+
+class Unblocked(Record):
+    scope: str
+    limit: str
+
+
+class SessionStarted(Record):
+    session: int
+    client: str
+    token: bytes
+
+
+class SessionFinished(Record):
+    session: int
+    ended_by: EndedBy
+
+
+class VoidedUpTo(Record):
+    session: int
+    number: int
+
+
+Effect = (
+    RequestOpened
+    | RequestEnded
+    | OrderOpened
+    | OrderMoved
+    | OrderFilled
+    | OrderNamed
+    | OrderFlagged
+    | StrangerNoted
+    | ReportNoted
+    | LeaseSet
+    | LeasesRestarted
+    | PolicyChanged
+    | Blocked
+    | Unblocked
+    | SessionStarted
+    | SessionFinished
+    | VoidedUpTo
+)
+
+
+# ---------------------------------------------------------------------------------------------- replies
+
+
+class Failure(StrEnum):
+    """Why a command could not be done."""
+
+    INVALID_INPUT = "InvalidInput"
+    UNKNOWN_ID = "UnknownId"
+    ALREADY_FINALIZED = "AlreadyFinalized"
+    LEASE_EXPIRED = "LeaseExpired"
+    NOT_AUTHORIZED = "NotAuthorized"
+    CAPACITY_EXCEEDED = "CapacityExceeded"
+    FENCED = "Fenced"
+    ANSWER_GONE = "AnswerGone"
+    NO_SESSION = "NoSession"
+    WRONG_NUMBER = "WrongNumber"
+    SYSTEM_UNAVAILABLE = "SystemUnavailable"
+
+
+class Failed(Record):
+    """`number` is the one expected, where a command came under a wrong number."""
+
+    failure: Failure
+    message: str
+    number: int = 0
+
+
+class Deferred(Record):
+    request_id: int
+    order_id: str
+    lease_end_ns: int
+
+
+class Accepted(Record):
+    reservation_id: int
+    order_id: str
+    state: OrderState
+    lease_end_ns: int
+    replayed: bool = False
+
+
+class Refused(Record):
+    rejected: Rejected
+
+
+class Stands(Record):
+    """Where the order stands; `lease_end_ns` is 0 when no lease runs."""
+
+    state: OrderState
+    lease_end_ns: int = 0
+
+
+class Applied(Record):
+    result: ReportResult
+
+
+class Done(Record):
+    count: int = 0
+
+
+class Opened(Record):
+    session: int
+
+
+class Void(Record):
+    pass
+
+
+Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of the journal: what came in, what it did, and what was answered."""
+
+    entry: Entry
+    effects: tuple[Effect, ...]
+    reply: Reply

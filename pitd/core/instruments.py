@@ -1,0 +1,61 @@
+"""What an order's instrument means, and what an order in it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from pit.types import Instrument, Kind
+
+from .numbers import divided_up
+
+ONE = Decimal(1)
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An instrument as the engine knows it: declared under a symbol, or a plain pair (spot, multiplier 1)."""
+
+    symbol: str
+    underlying: str
+    settlement: str
+    kind: Kind = Kind.SPOT
+    multiplier: Decimal = ONE
+    tick: Decimal | None = None
+    lot: Decimal | None = None
+    signed_price: bool = False
+    """Whether a price of zero or below is allowed, as for spreads."""
+
+    def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
+        """|price| × quantity × multiplier; inverse: quantity × multiplier / |price|, rounded up to nine decimals."""
+        if self.kind is Kind.INVERSE:
+            return divided_up(quantity * self.multiplier, abs(price))
+        return abs(price) * quantity * self.multiplier
+
+
+class Instruments:
+    """The declared instruments; a pair that is not declared is spot."""
+
+    def __init__(self, declared: Mapping[str, Listed]) -> None:
+        self._declared = dict(declared)
+        self._by_pair: dict[Instrument, Listed] = {}
+
+    def find(self, instrument: Instrument | str) -> Listed | None:
+        """The listed instrument, or None for a symbol that is not declared."""
+        if type(instrument) is str:
+            return self._declared.get(instrument)
+        assert isinstance(instrument, Instrument)
+        listed = self._by_pair.get(instrument)
+        if listed is None:
+            listed = Listed(
+                symbol=str(instrument), underlying=instrument.underlying, settlement=instrument.settlement
+            )
+            if len(self._by_pair) >= _PAIRS_KEPT:
+                self._by_pair.clear()
+            self._by_pair[instrument] = listed
+        return listed
+
+
+_PAIRS_KEPT = 10_000
+"""A memory of what can be made again, so emptying it at the bound changes no answer."""

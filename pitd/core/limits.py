@@ -1,0 +1,135 @@
+"""Which limit is for whom, and what it counts by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Generic, Literal, TypeVar
+
+import msgspec
+
+from pit.types import Order, Reject, RejectCode
+
+from .instruments import Listed
+from .policy import Attempt
+
+Dimension = Literal["account", "client", "instrument", "settlement"]
+
+DIMENSIONS: tuple[Dimension, ...] = ("account", "client", "instrument", "settlement")
+
+
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    group: str
+
+
+class Selection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whom a limit is for, or whom it leaves out. What is left open is for everyone."""
+
+    accounts: frozenset[str] | None = None
+    clients: frozenset[str] | None = None
+    groups: frozenset[str] | None = None
+    instruments: frozenset[str] | None = None
+    settlement: str | None = None
+
+    def matches(self, account: str, client: str | None, group: str | None, symbol: str | None, settlement: str) -> bool:
+        return (
+            (self.accounts is None or account in self.accounts)
+            and (self.clients is None or client in self.clients)
+            and (self.groups is None or group in self.groups)
+            and (self.instruments is None or symbol in self.instruments)
+            and (self.settlement is None or settlement == self.settlement)
+        )
+
+
+class Limit(msgspec.Struct, frozen=True, kw_only=True):
+    """What every limit has: a name, what it counts by (`each`, or `over` one shared counter), and a selection."""
+
+    name: str
+    position: int
+    """Its place in the configuration: rejects are returned in that order."""
+    each: tuple[Dimension, ...] = ()
+    over: Literal["firm"] | Group | None = None
+    only: Selection = Selection()
+    without: Selection | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        return self.over is not None
+
+    @property
+    def breadth(self) -> int:
+        """How wide it reaches: a pair of dimensions 0, one dimension 1, a group 2, the firm 3."""
+        if self.over == "firm":
+            return 3
+        if self.over is not None:
+            return 2
+        return 1 if len(self.each) == 1 else 0
+
+    def matches(self, account: str, client: str | None, group: str | None, symbol: str | None, settlement: str) -> bool:
+        if type(self.over) is Group and group != self.over.group:
+            return False
+        if not self.only.matches(account, client, group, symbol, settlement):
+            return False
+        return self.without is None or not self.without.matches(account, client, group, symbol, settlement)
+
+    def matches_attempt(self, attempt: Attempt) -> bool:
+        listed = attempt.listed
+        return self.matches(attempt.order.account, attempt.client, attempt.group, listed.symbol, listed.settlement)
+
+    def scope(self, account: str, client: str, symbol: str, settlement: str) -> str:
+        """The counter's key, in words: "account alpha", "account alpha, instrument ESZ6", "group crypto", "firm"."""
+        if self.over is not None:
+            return "firm" if self.over == "firm" else f"group {self.over.group}"
+        if self.each == ("account",):
+            return f"account {account}"
+        names = {"account": account, "client": client, "instrument": symbol, "settlement": settlement}
+        return ", ".join(f"{dimension} {names[dimension]}" for dimension in self.each)
+
+    def scope_of(self, attempt: Attempt) -> str:
+        listed = attempt.listed
+        return self.scope(attempt.order.account, attempt.client, listed.symbol, listed.settlement)
+
+
+L = TypeVar("L", bound=Limit)
+
+
+class LimitSet(Generic[L]):
+    """The limits of one control, and whether every order must be covered by one of them."""
+
+    def __init__(self, control: str, limits: Sequence[L], *, cover: bool) -> None:
+        self.control = control
+        self.limits = tuple(limits)
+        self.by_name = {limit.name: limit for limit in limits}
+        self.names = tuple(self.by_name)
+        self._cover = cover and bool(limits)
+
+    def matching(self, attempt: Attempt) -> list[L]:
+        return [limit for limit in self.limits if limit.matches_attempt(attempt)]
+
+    def uncovered(self, attempt: Attempt) -> tuple[Reject, ...]:
+        """The reject for an order that none of these limits is for."""
+        if not self._cover:
+            return ()
+        return (
+            Reject(
+                code=RejectCode.RISK_CONFIGURATION_MISSING,
+                policy=self.control,
+                limit=self.names[0],
+                scope=f"account {attempt.order.account}",
+                reason=f"no {self.control} limit covers account {attempt.order.account}, {attempt.listed.symbol} in "
+                f"{attempt.listed.settlement}; add one, or open it with [gate] uncovered = \"allow\"",
+            ),
+        )
+
+    def __iter__(self) -> Iterator[L]:
+        return iter(self.limits)
+
+
+def shown(order: Order, listed: Listed) -> str:
+    """An order's worth, as a sum that a person can check: "6 ESZ6 × 4797.50 × 50"."""
+    if order.volume is not None:
+        return f"{order.volume} {listed.settlement} of {listed.symbol}"
+    times = f" × {listed.multiplier:f}" if listed.multiplier != 1 else ""
+    price = "market" if order.price is None else f"{order.price}"
+    if listed.kind == "inverse":
+        return f"{order.quantity} {listed.symbol}{times} / {price}"
+    return f"{order.quantity} {listed.symbol} × {price}{times}"

@@ -1,0 +1,56 @@
+"""The exact arithmetic that every step of the engine runs under."""
+
+from __future__ import annotations
+
+from decimal import (
+    ROUND_CEILING,
+    ROUND_HALF_EVEN,
+    Context,
+    Decimal,
+    DecimalException,
+    DivisionByZero,
+    FloatOperation,
+    Inexact,
+    InvalidOperation,
+    Overflow,
+)
+
+DIGITS = 38
+"""What a result may have: the width of an SQL DECIMAL(38)."""
+
+EXACT = Context(
+    prec=DIGITS,
+    rounding=ROUND_HALF_EVEN,
+    Emin=-999_999,
+    Emax=999_999,
+    traps=[Inexact, InvalidOperation, Overflow, DivisionByZero, FloatOperation],
+)
+"""Refuses what it cannot represent: a sum or a product is right to the last digit, or raises."""
+
+NotRepresentable = DecimalException
+
+ZERO = Decimal(0)
+_ONE = Decimal(1)
+_NANO = Decimal("1e-9")
+_UP = Context(prec=2 * DIGITS, rounding=ROUND_CEILING, traps=[InvalidOperation, Overflow, DivisionByZero])
+
+
+def divided_up(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """The quotient, rounded up to nine decimals: where a limit counts money, a rounding is never in its favour."""
+    return EXACT.plus(_UP.quantize(_UP.divide(dividend, divisor), _NANO))
+
+
+def canonical(number: Decimal) -> Decimal:
+    """The one form of a value: no trailing zeros, no exponent, one zero."""
+    if not number:
+        return ZERO
+    stripped = number.normalize(EXACT)
+    exponent = stripped.as_tuple().exponent
+    if isinstance(exponent, int) and exponent > 0:
+        return stripped.quantize(_ONE, context=EXACT)
+    return stripped
+
+
+def text(number: Decimal) -> str:
+    """A number as people read it, the same for every form of one value."""
+    return f"{canonical(number):f}"

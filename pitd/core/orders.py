@@ -1,0 +1,224 @@
+"""The life of an order: its states, what may happen in each, and the orders that are open or closed lately."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from pit.types import Order, OrderState
+
+from .entry import EndedBy, Failure, Hold
+from .instruments import Listed
+from .numbers import ZERO
+
+HELD, SENT, QUARANTINED = OrderState.HELD, OrderState.SENT, OrderState.QUARANTINED
+WORKING, ROLLED_BACK, CLOSED = OrderState.WORKING, OrderState.ROLLED_BACK, OrderState.CLOSED
+
+LEASED = frozenset({HELD, SENT})
+"""States in which a lease runs."""
+
+ENDED = frozenset({ROLLED_BACK, CLOSED})
+
+LOST_LEASE = frozenset({EndedBy.LEASE, EndedBy.CLIENT_GONE, EndedBy.FENCED})
+
+
+class Event(StrEnum):
+    """What can happen to an order."""
+
+    MARK_SENT = "mark_sent"
+    COMMIT = "commit"
+    COMMIT_LATE = "commit_late"
+    ROLLBACK = "rollback"
+    QUARANTINE = "quarantine"
+    RENEW = "renew"
+    LAPSE = "lapse"
+    """A lease end, a dead or fenced client, a reservation dropped."""
+    ALIVE_REPORT = "alive_report"
+    """The venue accepted or filled it."""
+    FINAL_REPORT = "final_report"
+    """The venue rejected, cancelled or expired it."""
+    SETTLE_WORKING = "settle_working"
+    SETTLE_NOT_SENT = "settle_not_sent"
+    CLOSE = "close"
+
+
+class Step(msgspec.Struct, frozen=True, gc=False):
+    """What an event does in a state: go to `to`; or nothing (`to` is None) and maybe `refuse`; or raise a `flag`."""
+
+    to: OrderState | None = None
+    refuse: Failure | None = None
+    flag: str = ""
+
+
+def _to(state: OrderState, flag: str = "") -> Step:
+    return Step(to=state, flag=flag)
+
+
+_SAME = Step()
+_LOST = Step(refuse=Failure.LEASE_EXPIRED)
+_OVER = Step(refuse=Failure.ALREADY_FINALIZED)
+_ENDED = Step(refuse=Failure.UNKNOWN_ID)
+"""Refused as LeaseExpired if a lease ended it, else as AlreadyFinalized: `step` decides by the order."""
+
+_STATES = (HELD, SENT, QUARANTINED, WORKING, ROLLED_BACK, CLOSED)
+
+
+def _row(*steps: Step) -> dict[OrderState, Step]:
+    return dict(zip(_STATES, steps, strict=True))
+
+
+LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
+    # event                       HELD              SENT              QUARANTINED       WORKING       ROLLED_BACK                         CLOSED  # noqa: E501
+    Event.MARK_SENT: _row(        _to(SENT),        _SAME,            _LOST,            _OVER,        _ENDED,                             _ENDED),
+    Event.COMMIT: _row(           _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _ENDED,                             _ENDED),
+    Event.COMMIT_LATE: _row(      _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _to(WORKING, "late_commit"),        _SAME),
+    Event.ROLLBACK: _row(         _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _OVER,        _SAME,                              _SAME),
+    Event.QUARANTINE: _row(       _to(QUARANTINED), _to(QUARANTINED), _SAME,            _OVER,        _ENDED,                             _ENDED),
+    Event.RENEW: _row(            _SAME,            _SAME,            _LOST,            _OVER,        _ENDED,                             _ENDED),
+    Event.LAPSE: _row(            _to(ROLLED_BACK), _to(QUARANTINED), _SAME,            _SAME,        _SAME,                              _SAME),
+    Event.ALIVE_REPORT: _row(     _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _to(WORKING, "after_rollback"),     Step(flag="after_close")),  # noqa: E501
+    Event.FINAL_REPORT: _row(     _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),  _SAME,                              _SAME),
+    Event.SETTLE_WORKING: _row(   _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _ENDED,                             _ENDED),
+    Event.SETTLE_NOT_SENT: _row(  _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _ENDED,                         _ENDED),
+    Event.CLOSE: _row(            _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),  _ENDED,                             _ENDED),
+}  # fmt: skip
+
+
+class OrderRecord(msgspec.Struct, kw_only=True, gc=False):
+    """One order as the engine keeps it. `order` and `listed` are None for a stranger that only the venue spoke of."""
+
+    reservation_id: int
+    account: str
+    order_id: str
+    order: Order | None
+    listed: Listed | None
+    client: str
+    session: int
+    state: OrderState
+    open_quantity: Decimal
+    lease_ns: int = 0
+    lease_end_ns: int = 0
+    restarts: int = 0
+    holds: tuple[Hold, ...] = ()
+    filled_quantity: Decimal = ZERO
+    venue_order_id: str | None = None
+    ended_by: EndedBy | None = None
+    ended_ns: int = 0
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+    reports: dict[str, bytes] | None = None
+
+
+def step(event: Event, record: OrderRecord) -> Step:
+    """What the event does to this order."""
+    found = LIFECYCLE[event][record.state]
+    if found is _ENDED:
+        return _LOST if record.ended_by in LOST_LEASE else _OVER
+    if event is Event.COMMIT_LATE and record.state is CLOSED and record.ended_by is EndedBy.OPERATOR:
+        return _to(WORKING, "late_commit")  # a person closed it, and no final report was ever seen
+    return found
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An order that passed the start stage and waits to be executed."""
+
+    request_id: int
+    order: Order
+    session: int
+    lease_end_ns: int
+
+
+class Leases:
+    """When which lease ends. Entries that no longer hold are skipped when they surface, and swept when they pile up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, end_ns: int, id: int) -> None:
+        heapq.heappush(self._heap, (end_ns, id))
+
+    def first_ns(self) -> int | None:
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now_ns: int) -> Iterator[tuple[int, int]]:
+        """Takes out what is due, soonest first."""
+        while self._heap and self._heap[0][0] <= now_ns:
+            yield heapq.heappop(self._heap)
+
+    def rebuild(self, live: list[tuple[int, int]]) -> None:
+        self._heap = live
+        heapq.heapify(self._heap)
+
+
+class Orders:
+    """The orders that are open, and those that closed lately (bounded in number and time)."""
+
+    def __init__(self, *, closed_kept: int, closed_kept_ns: int) -> None:
+        self.open: dict[int, OrderRecord] = {}
+        self.closed: dict[int, OrderRecord] = {}
+        self.by_key: dict[tuple[str, str], OrderRecord] = {}
+        self.by_client: dict[str, dict[int, None]] = {}
+        self._by_venue_id: dict[tuple[str, str], OrderRecord] = {}
+        self._closed_kept = closed_kept
+        self._closed_kept_ns = closed_kept_ns
+
+    def find(self, reservation_id: int) -> OrderRecord | None:
+        return self.open.get(reservation_id) or self.closed.get(reservation_id)
+
+    def named(self, account: str, order_id: str | None, venue_order_id: str | None) -> OrderRecord | None:
+        """The order by its own id, else by the venue's."""
+        if order_id is not None:
+            return self.by_key.get((account, order_id))
+        return self._by_venue_id.get((account, venue_order_id)) if venue_order_id is not None else None
+
+    def add(self, record: OrderRecord) -> None:
+        assert (record.account, record.order_id) not in self.by_key
+        self.by_key[record.account, record.order_id] = record
+        if record.state in ENDED:
+            self.closed[record.reservation_id] = record
+        else:
+            self._open(record)
+
+    def name(self, record: OrderRecord, venue_order_id: str) -> None:
+        record.venue_order_id = venue_order_id
+        self._by_venue_id[record.account, venue_order_id] = record
+
+    def end(self, record: OrderRecord, now_ns: int) -> None:
+        """Moves an order from the open ones to those closed lately."""
+        del self.open[record.reservation_id]
+        mine = self.by_client[record.client]
+        del mine[record.reservation_id]
+        if not mine:
+            del self.by_client[record.client]
+        record.ended_ns = now_ns
+        self.closed[record.reservation_id] = record
+
+    def revive(self, record: OrderRecord) -> None:
+        del self.closed[record.reservation_id]
+        self._open(record)
+
+    def forget(self, now_ns: int) -> None:
+        """Lets go of what closed too long ago, or is one too many; at most two at a time, so that no step is long."""
+        for _ in range(2):
+            if not self.closed:
+                return
+            record = next(iter(self.closed.values()))
+            if len(self.closed) <= self._closed_kept and now_ns - record.ended_ns < self._closed_kept_ns:
+                return
+            del self.closed[record.reservation_id]
+            del self.by_key[record.account, record.order_id]
+            if record.venue_order_id is not None:
+                named = (record.account, record.venue_order_id)
+                if self._by_venue_id.get(named) is record:
+                    del self._by_venue_id[named]
+
+    def _open(self, record: OrderRecord) -> None:
+        self.open[record.reservation_id] = record
+        self.by_client.setdefault(record.client, {})[record.reservation_id] = None

@@ -1,0 +1,114 @@
+"""The two stages: asks every policy of a stage, gathers what they want, and turns a policy's trouble into a no."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from pit.types import Block, Order, Reject, RejectCode
+
+from .entry import Blocked, Effect, Hold, PolicyChanged
+from .instruments import Listed
+from .numbers import NotRepresentable
+from .policy import PASS, Attempt, Policy, Reported, Unvalued, Verdict
+
+
+class Pipeline:
+    """The policies, sorted once by what they take part in."""
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self._policies = tuple(policies)
+        self._start = [policy for policy in policies if type(policy).start is not Policy.start]
+        self._main = [policy for policy in policies if type(policy).main is not Policy.main]
+        self._report = [policy for policy in policies if type(policy).report is not Policy.report]
+        self._by_id = {policy.id: policy for policy in policies}
+        self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
+        names = [name for policy in policies for name in (*policy.limit_names, policy.id)]
+        self._rank = {name: place for place, name in enumerate(names)}
+
+    def rank_limits(self, names: Sequence[str]) -> None:
+        """Takes the order in which rejects are returned: that of the limits in the configuration."""
+        known = len(self._rank)
+        for place, name in enumerate(names):
+            self._rank[name] = known + place
+
+    def owner_of(self, limit: str) -> Policy | None:
+        return self._owner.get(limit)
+
+    def start(self, attempt: Attempt, is_listed: bool) -> tuple[Sequence[Effect], tuple[Reject, ...]]:
+        """The effects of the start stage (to be carried out even when there are rejects) and its rejects."""
+        effects: list[Effect] | None = None
+        rejects: list[Reject] | None = None
+        for policy in self._start:
+            if not is_listed and policy.needs_instrument:
+                continue
+            try:
+                verdict = policy.start(attempt)
+            except Exception as trouble:
+                verdict = _no(policy, attempt, trouble)
+            if verdict is PASS:
+                continue
+            if verdict.effects:
+                effects = effects or []
+                effects.extend(self.as_effects(policy, verdict.effects))
+            if verdict.rejects:
+                rejects = rejects or []
+                rejects.extend(verdict.rejects)
+        return effects or (), self.in_order(rejects) if rejects else ()
+
+    def main(self, attempt: Attempt) -> tuple[tuple[Hold, ...], tuple[Reject, ...]]:
+        """What the order would hold, and the rejects: where there is one, nothing is held."""
+        holds: list[Hold] = []
+        rejects: list[Reject] = []
+        for policy in self._main:
+            try:
+                verdict = policy.main(attempt)
+            except Exception as trouble:
+                verdict = _no(policy, attempt, trouble)
+            rejects.extend(verdict.rejects)
+            for effect in verdict.effects:
+                holds.append(Hold(policy.id, effect))
+        return tuple(holds), self.in_order(rejects) if rejects else ()
+
+    def shrink(self, holds: tuple[Hold, ...], order: Order, listed: Listed, open_quantity: Decimal) -> tuple[Hold, ...]:
+        return tuple(
+            Hold(hold.policy, self._by_id[hold.policy].shrink(hold.effect, order, listed, open_quantity))
+            for hold in holds
+        )
+
+    def report(self, reported: Reported) -> tuple[Effect, ...] | None:
+        """What the policies do about a report; None when one of them failed. Raises where a sum is not exact."""
+        wanted: list[Effect] = []
+        for policy in self._report:
+            try:
+                verdict = policy.report(reported)
+            except NotRepresentable:
+                raise
+            except Exception:
+                return None
+            wanted.extend(self.as_effects(policy, verdict.effects))
+        return tuple(wanted)
+
+    def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
+        return [
+            Blocked(effect) if type(effect) is Block else PolicyChanged(policy.id, effect) for effect in effects
+        ]
+
+    def in_order(self, rejects: Sequence[Reject]) -> tuple[Reject, ...]:
+        """Rejects in the order of the configuration; a person's block stands first."""
+        if len(rejects) < 2:
+            return tuple(rejects)
+        return tuple(sorted(rejects, key=lambda reject: self._rank.get(reject.limit, -1)))
+
+
+def _no(policy: Policy, attempt: Attempt, trouble: Exception) -> Verdict:
+    """A policy that cannot decide says no."""
+    if isinstance(trouble, Unvalued):
+        code, reason = trouble.code, str(trouble)
+    elif isinstance(trouble, NotRepresentable):
+        code, reason = RejectCode.ARITHMETIC_OVERFLOW, "a sum would be too large to be exact"
+    else:
+        code, reason = RejectCode.SYSTEM_UNAVAILABLE, f"{policy.id} failed ({type(trouble).__name__})"
+    scope = f"account {attempt.order.account}"
+    return Verdict(rejects=(Reject(code=code, policy=policy.id, limit=policy.id, scope=scope, reason=reason),))

@@ -1,0 +1,165 @@
+"""What a policy is: it reads state and returns a verdict; the engine carries the verdict out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import msgspec
+
+from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
+
+from .instruments import Listed
+from .numbers import ZERO, NotRepresentable
+
+
+class Unvalued(Exception):
+    """What an order is worth cannot be told; `code` and the message say why. The engine turns it into a reject."""
+
+    def __init__(self, code: RejectCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Attempt:
+    """An order on its way through a stage, with what policies may want to know of it."""
+
+    __slots__ = ("_notional", "client", "group", "listed", "now_ns", "order")
+
+    def __init__(self, order: Order, listed: Listed, client: str, group: str | None, now_ns: int) -> None:
+        self.order = order
+        self.listed = listed
+        self.client = client
+        self.group = group
+        self.now_ns = now_ns
+        self._notional: Decimal | None = None
+
+    @property
+    def open_quantity(self) -> Decimal:
+        """What may trade: units, or an amount of the settlement asset for a volume order."""
+        return whole_quantity(self.order)
+
+    def notional(self) -> Decimal:
+        """The order's worth at its own price, in the settlement asset. Raises Unvalued where that can't be told."""
+        if self._notional is None:
+            self._notional = order_notional(self.order, self.listed, whole_quantity(self.order))
+        return self._notional
+
+
+class Reported:
+    """A report on its way to the policies, with the account's group and the asset its money is in."""
+
+    __slots__ = ("group", "now_ns", "report", "settlement")
+
+    def __init__(self, report: ExecutionReport, group: str | None, settlement: str, now_ns: int) -> None:
+        self.report = report
+        self.group = group
+        self.settlement = settlement
+        self.now_ns = now_ns
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What a policy wants: effects to carry out (its own, or a `Block`), and rejects."""
+
+    effects: tuple[Any, ...] = ()
+    rejects: tuple[Reject, ...] = ()
+
+
+PASS = Verdict()
+"""Nothing to say: one shared value, so that the common case costs nothing."""
+
+
+class Policy:
+    """One control. Override what you need; what you leave alone costs nothing.
+
+    Deciding (`start`, `main`, `report`, `shrink`, `rearm`) reads state and changes nothing. `apply` and `undo` carry
+    out. Effects are frozen structs of the types in `effect_types`; undoing is by the same delta that applying used.
+    """
+
+    id: ClassVar[str]
+    """Stable: it stands in rejects and in the journal."""
+    state_version: ClassVar[int] = 1
+    effect_types: ClassVar[tuple[type, ...]] = ()
+    needs_instrument: ClassVar[bool] = True
+    """False for a policy that can judge an order whose symbol is not declared."""
+
+    limit_names: Sequence[str] = ()
+    """The limits it carries, in the order of the configuration."""
+
+    def start(self, attempt: Attempt) -> Verdict:
+        """The start stage, which sees every order. Its effects are applied even when the order is rejected."""
+        return PASS
+
+    def main(self, attempt: Attempt) -> Verdict:
+        """The main stage. Its effects are what the order holds: all policies' together, or none."""
+        return PASS
+
+    def report(self, reported: Reported) -> Verdict:
+        """What a report does. It is truth: rejects are not looked at."""
+        return PASS
+
+    def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
+        """What remains of a hold once only `open_quantity` of the order may still trade. Above zero always."""
+        return hold
+
+    def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
+        """New room for a tripped limit, by an operator. A reject says why there is none."""
+        return Verdict(
+            rejects=(
+                Reject(
+                    code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason="this control has no latch"
+                ),
+            )
+        )
+
+    def apply(self, effect: Any) -> None:
+        """Carries an effect out."""
+        raise NotImplementedError(f"{self.id} has effects and does not say how to apply them")
+
+    def undo(self, effect: Any) -> None:
+        """Takes a main-stage effect back."""
+        raise NotImplementedError(f"{self.id} holds state and does not say how to give it back")
+
+    def save(self) -> Any:
+        """The state as plain values (maps, lists, numbers, text), the same for the same state."""
+        return None
+
+    def load(self, saved: Any) -> None:
+        """Takes up a saved state."""
+
+
+def whole_quantity(order: Order) -> Decimal:
+    quantity = order.quantity if order.quantity is not None else order.volume
+    assert quantity is not None
+    return quantity
+
+
+def order_notional(order: Order, listed: Listed, open_quantity: Decimal) -> Decimal:
+    """What that much of an order is worth at its own price. Raises Unvalued where that can't be told."""
+    if order.volume is not None:
+        return open_quantity
+    if order.price is None:
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a market order in {listed.symbol}, and no price is known")
+    if not order.price and not listed.signed_price:
+        return ZERO  # order_validation refuses it; an inverse one could not be divided
+    try:
+        return listed.notional(order.price, open_quantity)
+    except NotRepresentable:
+        raise Unvalued(
+            RejectCode.ORDER_VALUE_CALCULATION_FAILED,
+            f"{open_quantity} {listed.symbol} × {order.price} cannot be represented exactly",
+        ) from None
+
+
+__all__ = [
+    "PASS",
+    "Attempt",
+    "Block",
+    "Policy",
+    "Reported",
+    "Unvalued",
+    "Verdict",
+    "order_notional",
+    "whole_quantity",
+]

@@ -1,0 +1,141 @@
+"""The conversations with clients: numbers without gaps, and the answers that are kept for retries."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from .entry import EndedBy, Failed, Failure, Reply, Void
+
+
+class Session(msgspec.Struct, kw_only=True):
+    """One connection of a client: what it said, what it was answered, and what it has not settled yet."""
+
+    id: int
+    client: str
+    token: bytes
+    next_number: int = 1
+    acked: int = 0
+    answers: dict[int, tuple[bytes, Reply]]
+    unsettled: dict[int, None]
+    """Reservations whose lease this session keeps, and requests not yet executed."""
+    ended_by: EndedBy | None = None
+
+
+class Known(NamedTuple):
+    """An answer that needs no entry: the stored one, or a refusal (which leaves the number free)."""
+
+    reply: Reply
+    is_refusal: bool
+
+
+class Sessions:
+    """The sessions of every client: at most one live one a client name, and the last fenced ones for a clear answer."""
+
+    def __init__(self, *, window: int, ended_kept: int) -> None:
+        self.window = window
+        self._by_id: dict[int, Session] = {}
+        self._live: dict[str, Session] = {}
+        self._ended: dict[int, Session] = {}
+        self._ended_kept = ended_kept
+        self.ending: dict[int, Session] = {}
+        """Ended sessions that still have something to give back."""
+
+    def get(self, id: int) -> Session | None:
+        return self._by_id.get(id) or self._ended.get(id)
+
+    def live(self, client: str) -> Session | None:
+        return self._live.get(client)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def judge(self, session: Session, number: int, acked: int, digest: bytes) -> Known | None:
+        """None for a fresh command; else what it gets without being executed."""
+        if session.ended_by is not None:
+            return Known(over(session), True)
+        if number == session.next_number:
+            if not session.acked <= acked < number:
+                why = f"answers up to {acked} cannot have been received before command {number}"
+                return Known(Failed(Failure.INVALID_INPUT, why), True)
+            if number - acked > self.window:
+                why = f"{number - acked} commands without an acknowledged answer; the window is {self.window}"
+                return Known(Failed(Failure.CAPACITY_EXCEEDED, why), True)
+            return None
+        if number > session.next_number:
+            expected = session.next_number
+            why = f"number {expected} is expected, not {number}"
+            return Known(Failed(Failure.WRONG_NUMBER, why, expected), True)
+        stored = session.answers.get(number)
+        if stored is None:
+            return Known(Failed(Failure.ANSWER_GONE, f"the answer to command {number} is no longer kept"), True)
+        if digest != stored[0] and not isinstance(stored[1], Void):
+            return Known(Failed(Failure.INVALID_INPUT, f"number {number} has been used for another command"), True)
+        return Known(stored[1], False)
+
+    def judge_settle(self, session: Session, number: int) -> Known | None:
+        """None where the number must be voided by an entry; else what settling it answers."""
+        if session.ended_by is not None:
+            return Known(over(session), True)
+        if number < session.next_number:
+            stored = session.answers.get(number)
+            if stored is None:
+                return Known(Failed(Failure.ANSWER_GONE, f"the answer to command {number} is no longer kept"), True)
+            return Known(stored[1], False)
+        if number - session.acked > self.window:
+            return Known(Failed(Failure.INVALID_INPUT, f"number {number} is beyond the window"), True)
+        return None
+
+    # ------------------------------------------------------------------------------------------ carrying out
+
+    def start(self, id: int, client: str, token: bytes) -> None:
+        session = Session(id=id, client=client, token=token, answers={}, unsettled={})
+        self._by_id[id] = session
+        self._live[client] = session
+
+    def finish(self, session: Session, ended_by: EndedBy) -> None:
+        session.ended_by = ended_by
+        session.answers.clear()
+        del self._by_id[session.id]
+        if self._live.get(session.client) is session:
+            del self._live[session.client]
+        self._ended[session.id] = session
+        if session.unsettled:
+            self.ending[session.id] = session
+        while len(self._ended) > self._ended_kept:
+            oldest = next(iter(self._ended))
+            if oldest in self.ending:
+                break  # it still has something to give back; the next end tries again
+            del self._ended[oldest]
+
+    def answered(self, session: Session, number: int, acked: int, digest: bytes, reply: Reply) -> None:
+        session.next_number = number + 1
+        self.acknowledge(session, acked)
+        if session.ended_by is None:
+            session.answers[number] = (digest, reply)
+
+    def acknowledge(self, session: Session, acked: int) -> None:
+        while session.acked < acked:
+            session.acked += 1
+            session.answers.pop(session.acked, None)
+
+    def void(self, session: Session, number: int) -> None:
+        for each in range(session.next_number, number + 1):
+            session.answers[each] = (b"", Void())
+        session.next_number = max(session.next_number, number + 1)
+
+    def settled(self, session_id: int, id: int) -> None:
+        """A reservation or request that the session no longer has to settle."""
+        session = self.get(session_id)
+        if session is None:
+            return
+        session.unsettled.pop(id, None)
+        if session.ended_by is not None and not session.unsettled:
+            self.ending.pop(session_id, None)
+
+
+def over(session: Session) -> Failed:
+    if session.ended_by is EndedBy.FENCED:
+        return Failed(Failure.FENCED, f"a newer session of client {session.client} has taken over")
+    return Failed(Failure.NO_SESSION, f"session {session.id} is over ({session.ended_by})")

@@ -1,0 +1,33 @@
+"""What ends the daemon, and with which exit code."""
+
+from __future__ import annotations
+
+EXIT_USAGE = 64
+EXIT_ENDPOINT_BUSY = 69
+EXIT_INVARIANT = 70
+EXIT_IO = 74
+EXIT_CONFIG = 78
+
+
+class PitdError(Exception):
+    """Something that ends the daemon before or while it runs; `exit_code` says which kind."""
+
+    exit_code = EXIT_IO
+
+
+class ConfigError(PitdError):
+    """The configuration can't be meant. The message names file, key and mend. Nothing was started."""
+
+    exit_code = EXIT_CONFIG
+
+
+class EndpointBusy(PitdError):
+    """Another daemon serves this endpoint."""
+
+    exit_code = EXIT_ENDPOINT_BUSY
+
+
+class EndpointFailed(PitdError):
+    """The endpoint cannot be opened: no such directory, no permission, not an address."""
+
+    exit_code = EXIT_IO

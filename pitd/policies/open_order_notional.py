@@ -1,0 +1,114 @@
+"""open_order_notional: how much may be open at once?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import msgspec
+
+from pit.types import Order, Reject, RejectCode
+from pitd.core.instruments import Listed
+from pitd.core.limits import Limit, LimitSet, shown
+from pitd.core.numbers import ZERO, canonical, text
+from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict, order_notional
+
+
+class OpenNotional(Limit, frozen=True, kw_only=True):
+    """At most `max_notional` of the settlement asset in open orders."""
+
+    max_notional: Decimal
+
+
+class NotionalHeld(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """What one open order is worth, on these counters: (limit, scope) pairs."""
+
+    amount: Decimal
+    counters: tuple[tuple[str, str], ...]
+
+
+class OpenOrderNotional(Policy):
+    """Keeps the notional of all open orders (held, sent, quarantined, working) at their own prices. Refuses with
+    RiskLimitExceeded an order that would take it above `max_notional`. A fill releases its share, a close the rest.
+
+    Example, limit 1000: 6 @ 100 passes (600), 5 @ 100 is refused (1100); 2 of the 6 fill (400), 6 @ 100 passes (1000).
+    """
+
+    id: ClassVar[str] = "open_order_notional"
+    effect_types = (NotionalHeld,)
+
+    def __init__(self, limits: Sequence[OpenNotional], *, cover: bool = True) -> None:
+        self._limits = LimitSet(self.id, limits, cover=cover)
+        self.limit_names = self._limits.names
+        self._held: dict[tuple[str, str], Decimal] = {}
+
+    def main(self, attempt: Attempt) -> Verdict:
+        limits = self._limits.matching(attempt)
+        if not limits:
+            uncovered = self._limits.uncovered(attempt)
+            return Verdict(rejects=uncovered) if uncovered else PASS
+        try:
+            notional = attempt.notional()
+        except Unvalued as trouble:
+            return Verdict(rejects=tuple(self._reject(limit, attempt, trouble.code, str(trouble)) for limit in limits))
+        counters = []
+        rejects = []
+        for limit in limits:
+            counter = (limit.name, limit.scope_of(attempt))
+            counters.append(counter)
+            used = self._held.get(counter, ZERO)
+            if used + notional > limit.max_notional:
+                asset = attempt.listed.settlement
+                why = (
+                    f"{shown(attempt.order, attempt.listed)} = {text(notional)} {asset} on top of {text(used)} open, "
+                    f"limit {text(limit.max_notional)}"
+                )
+                rejects.append(self._reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, used, notional))
+        return Verdict((NotionalHeld(notional, tuple(counters)),), tuple(rejects))
+
+    def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
+        return NotionalHeld(order_notional(order, listed, open_quantity), hold.counters)
+
+    def held(self, limit: str, scope: str) -> Decimal:
+        """What is open on that counter."""
+        return self._held.get((limit, scope), ZERO)
+
+    def apply(self, effect: Any) -> None:
+        for counter in effect.counters:
+            self._held[counter] = self._held.get(counter, ZERO) + effect.amount
+
+    def undo(self, effect: Any) -> None:
+        for counter in effect.counters:
+            left = self._held[counter] - effect.amount
+            assert left >= 0, (counter, left)
+            if left:
+                self._held[counter] = left
+            else:
+                del self._held[counter]
+
+    def save(self) -> Any:
+        return [[*counter, text(self._held[counter])] for counter in sorted(self._held) if self._held[counter]]
+
+    def load(self, saved: Any) -> None:
+        self._held = {(limit, scope): Decimal(amount) for limit, scope, amount in saved}
+
+    def _reject(
+        self,
+        limit: OpenNotional,
+        attempt: Attempt,
+        code: RejectCode,
+        reason: str,
+        used: Decimal | None = None,
+        requested: Decimal | None = None,
+    ) -> Reject:
+        return Reject(
+            code=code,
+            policy=self.id,
+            limit=limit.name,
+            scope=limit.scope_of(attempt),
+            reason=reason,
+            bound=canonical(limit.max_notional),
+            used=None if used is None else canonical(used),
+            requested=None if requested is None else canonical(requested),
+        )

@@ -1,0 +1,112 @@
+"""order_size_limit: how large may one order be?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import ClassVar
+
+from pit.types import Order, Reject, RejectCode
+from pitd.core.instruments import Listed
+from pitd.core.limits import Limit, LimitSet, shown
+from pitd.core.numbers import ZERO, canonical, text
+from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict
+
+
+class OrderSize(Limit, frozen=True, kw_only=True):
+    """`max_quantity` in units, `max_notional` in the settlement asset; at least one of them."""
+
+    max_quantity: Decimal | None = None
+    max_notional: Decimal | None = None
+
+
+class OrderSizeLimit(Policy):
+    """Refuses an order strictly greater than a bound: OrderQtyExceedsLimit, OrderNotionalExceedsLimit, or, when it is
+    over both bounds of one limit, one OrderExceedsLimit. Notional is |price| × quantity × multiplier (inverse:
+    quantity × multiplier / |price|). What cannot be valued is refused: OrderValueCalculationFailed, and a market order
+    under a notional bound MarkPriceUnavailable.
+
+    Example, limit 10 / 1000: 10 @ 100 passes; 11 @ 1, 10 @ 100.01 and 11 @ 100 are refused with the three codes.
+    """
+
+    id: ClassVar[str] = "order_size_limit"
+
+    def __init__(self, limits: Sequence[OrderSize], *, cover: bool = True) -> None:
+        self._limits = LimitSet(self.id, limits, cover=cover)
+        self.limit_names = self._limits.names
+
+    def start(self, attempt: Attempt) -> Verdict:
+        rejects: list[Reject] | None = None
+        is_covered = False
+        for limit in self._limits.limits:
+            if not limit.matches_attempt(attempt):
+                continue
+            is_covered = True
+            reject = self._judge(limit, attempt)
+            if reject is not None:
+                rejects = rejects or []
+                rejects.append(reject)
+        if not is_covered:
+            uncovered = self._limits.uncovered(attempt)
+            return Verdict(rejects=uncovered) if uncovered else PASS
+        return PASS if rejects is None else Verdict(rejects=tuple(rejects))
+
+    def _judge(self, limit: OrderSize, attempt: Attempt) -> Reject | None:
+        order, listed = attempt.order, attempt.listed
+        try:
+            over_quantity = limit.max_quantity is not None and _exceeds(order, listed, limit.max_quantity)
+            notional = attempt.notional() if limit.max_notional is not None else ZERO
+        except Unvalued as trouble:
+            return self._reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked")
+        over_notional = limit.max_notional is not None and notional > limit.max_notional
+        if not over_quantity and not over_notional:
+            return None
+        worth = f"{shown(order, listed)} = {text(notional)} {listed.settlement}, limit {_bound(limit.max_notional)}"
+        if over_quantity and over_notional:
+            why = f"{worth}, and quantity {_quantity(order)}, limit {_bound(limit.max_quantity)}"
+            code = RejectCode.ORDER_EXCEEDS_LIMIT
+            return self._reject(limit, attempt, code, why, limit.max_notional, notional)
+        if over_quantity:
+            why = f"quantity {_quantity(order)} of {listed.symbol}, limit {_bound(limit.max_quantity)}"
+            code = RejectCode.ORDER_QTY_EXCEEDS_LIMIT
+            return self._reject(limit, attempt, code, why, limit.max_quantity, order.quantity)
+        return self._reject(
+            limit, attempt, RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT, worth, limit.max_notional, notional
+        )
+
+    def _reject(
+        self,
+        limit: OrderSize,
+        attempt: Attempt,
+        code: RejectCode,
+        reason: str,
+        bound: Decimal | None = None,
+        requested: Decimal | None = None,
+    ) -> Reject:
+        return Reject(
+            code=code,
+            policy=self.id,
+            limit=limit.name,
+            scope=limit.scope_of(attempt),
+            reason=reason,
+            bound=None if bound is None else canonical(bound),
+            requested=None if requested is None else canonical(requested),
+        )
+
+
+def _exceeds(order: Order, listed: Listed, max_quantity: Decimal) -> bool:
+    """Whether the order is for more units; a volume order's units are told by cross-multiplication, never divided."""
+    if order.quantity is not None:
+        return order.quantity > max_quantity
+    assert order.volume is not None
+    if not order.price:
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol} without a price")
+    return order.volume > listed.notional(order.price, max_quantity)
+
+
+def _quantity(order: Order) -> str:
+    return f"{order.quantity}" if order.quantity is not None else f"(volume {order.volume} at {order.price})"
+
+
+def _bound(bound: Decimal | None) -> str:
+    return "none" if bound is None else text(bound)

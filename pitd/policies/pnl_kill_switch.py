@@ -1,0 +1,212 @@
+"""pnl_kill_switch: has an account, a group or the firm lost (or won) so much that it must stop?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import msgspec
+
+from pit.types import Block, Reject, RejectCode
+from pitd.core.limits import Limit, LimitSet
+from pitd.core.numbers import ZERO, canonical, text
+from pitd.core.policy import PASS, Attempt, Policy, Reported, Verdict
+
+
+class PnlBound(Limit, frozen=True, kw_only=True):
+    """`max_loss` and `max_profit` are positive amounts of the settlement asset; at least one of them.
+
+    `initial_pnl` is what an account brings along: it counts once, at the first sight of the account.
+    """
+
+    max_loss: Decimal | None = None
+    max_profit: Decimal | None = None
+    initial_pnl: Decimal | None = None
+
+
+class Realised(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """P&L that an account made; `counters` are the (limit, scope) pairs it also goes to."""
+
+    account: str
+    settlement: str
+    amount: Decimal
+    counters: tuple[tuple[str, str], ...]
+
+
+class Tripped(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    limit: str
+    scope: str
+
+
+class Rearmed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """New bounds for one scope of a limit: the P&L at which it trips next."""
+
+    limit: str
+    scope: str
+    floor: Decimal | None
+    ceiling: Decimal | None
+
+
+class PnlKillSwitch(Policy):
+    """Keeps realised P&L per (account, settlement asset): the sum of `pnl - fee` over reports. Reaching a bound trips:
+    the scope is blocked with PnlKillSwitchTriggered, and later profit does not lift it. The tripping report itself is
+    always applied. `rearm` grants new room from where the P&L stands; the P&L stays true. A limit over the firm or a
+    group keeps a sum of its own, over every account it selects, and blocks them all.
+
+    Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
+    pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350.
+    """
+
+    id: ClassVar[str] = "pnl_kill_switch"
+    effect_types = (Realised, Tripped, Rearmed)
+
+    def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
+        self._limits = LimitSet(self.id, limits, cover=cover)
+        self.limit_names = self._limits.names
+        self._pnl: dict[tuple[str, str], Decimal] = {}
+        self._shared: dict[tuple[str, str], Decimal] = {}
+        self._tripped: dict[tuple[str, str], bool] = {}
+        self._rearmed: dict[tuple[str, str], Rearmed] = {}
+        self._has_initial = any(limit.initial_pnl for limit in limits)
+
+    def start(self, attempt: Attempt) -> Verdict:
+        order, settlement = attempt.order, attempt.listed.settlement
+        is_covered = False
+        for limit in self._limits.limits:
+            if limit.matches(order.account, None, attempt.group, None, settlement):
+                is_covered = True
+                break
+        if not is_covered:
+            uncovered = self._limits.uncovered(attempt)
+            return Verdict(rejects=uncovered) if uncovered else PASS
+        if not self._has_initial or (order.account, settlement) in self._pnl:
+            return PASS
+        effects = self._realise(order.account, attempt.group, settlement, ZERO)
+        rejects = tuple(
+            Reject(code=effect.code, policy=self.id, limit=effect.limit, scope=effect.scope, reason=effect.reason)
+            for effect in effects
+            if isinstance(effect, Block)
+        )
+        return Verdict(effects, rejects)
+
+    def report(self, reported: Reported) -> Verdict:
+        report = reported.report
+        amount = report.pnl - report.fee
+        if not amount and (not self._has_initial or (report.account, reported.settlement) in self._pnl):
+            return PASS
+        return Verdict(self._realise(report.account, reported.group, reported.settlement, amount))
+
+    def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
+        bound = self._limits.by_name[limit]
+        if not room > 0:
+            return self._no_rearm(limit, scope, f"room is an amount above zero, not {room}")
+        if (limit, scope) not in self._tripped:
+            return self._no_rearm(limit, scope, f"{limit} has not tripped for {scope}: there is nothing to rearm")
+        pnl = self._scope_pnl(bound, scope)
+        floor = pnl - room if bound.max_loss is not None else None
+        ceiling = pnl + room if bound.max_profit is not None else None
+        return Verdict((Rearmed(limit, scope, floor, ceiling),))
+
+    def pnl(self, account: str, settlement: str) -> Decimal:
+        """The account's realised P&L in that asset."""
+        return self._pnl.get((account, settlement), ZERO)
+
+    def apply(self, effect: Any) -> None:
+        match effect:
+            case Realised():
+                key = (effect.account, effect.settlement)
+                self._pnl[key] = self._pnl.get(key, ZERO) + effect.amount
+                for counter in effect.counters:
+                    self._shared[counter] = self._shared.get(counter, ZERO) + effect.amount
+            case Tripped():
+                self._tripped[effect.limit, effect.scope] = True
+            case Rearmed():
+                self._tripped.pop((effect.limit, effect.scope), None)
+                self._rearmed[effect.limit, effect.scope] = effect
+            case _:
+                raise TypeError(f"{self.id} has no effect {effect!r}")
+
+    def save(self) -> Any:
+        return {
+            "pnl": [[*key, text(self._pnl[key])] for key in sorted(self._pnl)],
+            "shared": [[*key, text(self._shared[key])] for key in sorted(self._shared)],
+            "tripped": sorted(map(list, self._tripped)),
+            "rearmed": [
+                [*key, _text_or_none(self._rearmed[key].floor), _text_or_none(self._rearmed[key].ceiling)]
+                for key in sorted(self._rearmed)
+            ],
+        }
+
+    def load(self, saved: Any) -> None:
+        self._pnl = {(account, asset): Decimal(amount) for account, asset, amount in saved["pnl"]}
+        self._shared = {(limit, scope): Decimal(amount) for limit, scope, amount in saved["shared"]}
+        self._tripped = {(limit, scope): True for limit, scope in saved["tripped"]}
+        self._rearmed = {
+            (limit, scope): Rearmed(limit, scope, _number_or_none(floor), _number_or_none(ceiling))
+            for limit, scope, floor, ceiling in saved["rearmed"]
+        }
+
+    def _realise(self, account: str, group: str | None, settlement: str, amount: Decimal) -> tuple[Any, ...]:
+        """What an amount does: the sums it goes to, and every limit that it trips."""
+        limits = [limit for limit in self._limits.limits if limit.matches(account, None, group, None, settlement)]
+        if (account, settlement) not in self._pnl:
+            amount += next((limit.initial_pnl for limit in limits if limit.initial_pnl is not None), ZERO)
+        own = self._pnl.get((account, settlement), ZERO) + amount
+        counters = []
+        trips: list[Any] = []
+        for limit in limits:
+            scope = limit.scope(account, "", "", settlement)
+            if limit.is_shared:
+                counters.append((limit.name, scope))
+                pnl = self._shared.get((limit.name, scope), ZERO) + amount
+            else:
+                pnl = own
+            why = self._reached(limit, scope, pnl)
+            if why and (limit.name, scope) not in self._tripped:
+                blocked = scope if limit.is_shared else f"account {account}"
+                trips.append(Tripped(limit.name, scope))
+                trips.append(
+                    Block(
+                        scope=blocked,
+                        code=RejectCode.PNL_KILL_SWITCH_TRIGGERED,
+                        limit=limit.name,
+                        reason=f"{scope}: P&L {text(pnl)} {settlement} has reached {why}; an operator must rearm it",
+                        author=self.id,
+                    )
+                )
+        return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
+
+    def _reached(self, limit: PnlBound, scope: str, pnl: Decimal) -> str:
+        """The bound that the P&L has reached, in words, or nothing."""
+        rearmed = self._rearmed.get((limit.name, scope))
+        floor = -limit.max_loss if limit.max_loss is not None else None
+        ceiling = limit.max_profit
+        if rearmed is not None:
+            floor, ceiling = rearmed.floor, rearmed.ceiling
+        if floor is not None and pnl <= floor:
+            return f"the floor {text(floor)}"
+        if ceiling is not None and pnl >= ceiling:
+            return f"the ceiling {text(ceiling)}"
+        return ""
+
+    def _scope_pnl(self, limit: PnlBound, scope: str) -> Decimal:
+        if limit.is_shared:
+            return self._shared.get((limit.name, scope), ZERO)
+        names = dict(part.split(" ", 1) for part in scope.split(", "))
+        settlement = names.get("settlement", limit.only.settlement)
+        assert settlement is not None
+        return self.pnl(names["account"], settlement)
+
+    def _no_rearm(self, limit: str, scope: str, reason: str) -> Verdict:
+        return Verdict(
+            rejects=(Reject(code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason=reason),)
+        )
+
+
+def _text_or_none(number: Decimal | None) -> str | None:
+    return None if number is None else text(number)
+
+
+def _number_or_none(saved: str | None) -> Decimal | None:
+    return None if saved is None else Decimal(saved)

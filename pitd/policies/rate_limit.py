@@ -1,0 +1,134 @@
+"""rate_limit: how many orders in a sliding window?"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import msgspec
+
+from pit.types import Reject, RejectCode
+from pitd.core.limits import Limit, LimitSet
+from pitd.core.policy import Attempt, Policy, Verdict
+
+
+class Rate(Limit, frozen=True, kw_only=True):
+    """At most `max_orders` attempts in any window of `window_ns`."""
+
+    max_orders: int
+    window_ns: int
+
+
+class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """An attempt that counts on these counters: (limit, scope) pairs."""
+
+    at_ns: int
+    counters: tuple[tuple[str, str], ...]
+
+
+class RateLimit(Policy):
+    """Refuses with RateLimitExceeded when the attempts with an age below the window, this one included, exceed
+    `max_orders`. One exactly a window old is out. Every attempt that reaches the start stage counts, also a rejected
+    one, so a flood does not recover until it slows down; only an attempt that a narrower rate limit refuses does not
+    count on wider shared ones. `retry_after_s` is when the next attempt passes if there is none before it.
+
+    Example, 2 in 1 s: attempts at 0.0, 0.1 pass, 0.2 is refused; at 1.0 refused (0.1 and 0.2 are inside); 1.2 passes.
+    """
+
+    id: ClassVar[str] = "rate_limit"
+    effect_types = (Attempted,)
+    needs_instrument: ClassVar[bool] = False
+
+    def __init__(self, limits: Sequence[Rate]) -> None:
+        self._limits = LimitSet(self.id, limits, cover=False)
+        self._narrow_first = sorted(limits, key=lambda limit: limit.breadth)
+        self.limit_names = self._limits.names
+        self._counters: dict[str, dict[str, deque[int]]] = {limit.name: {} for limit in limits}
+        """By limit, then scope: the attempts inside the window, newest last. The scope touched last stands last, so
+        stale ones are found in front."""
+
+    def start(self, attempt: Attempt) -> Verdict:
+        now_ns = attempt.now_ns
+        counted: list[tuple[str, str]] = []
+        rejects: list[Reject] | None = None
+        refused_at: int | None = None  # the breadth of the narrowest limit that refuses
+        for limit in self._narrow_first:
+            if not limit.matches_attempt(attempt):
+                continue
+            scope = limit.scope_of(attempt)
+            times = self._counters[limit.name].get(scope)
+            counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
+            if counts:
+                counted.append((limit.name, scope))
+            if _is_full(times, limit, now_ns):
+                rejects = rejects or []
+                rejects.append(self._reject(limit, scope, times, now_ns, counts))
+                if refused_at is None:
+                    refused_at = limit.breadth
+        effects = (Attempted(now_ns, tuple(counted)),) if counted else ()
+        return Verdict(effects, () if rejects is None else tuple(rejects))
+
+    def apply(self, effect: Any) -> None:
+        for name, scope in effect.counters:
+            limit = self._limits.by_name.get(name)
+            if limit is None:
+                continue  # a limit that the configuration no longer has
+            counters = self._counters[name]
+            times = counters.pop(scope, None)
+            if times is None:
+                times = deque()
+            horizon_ns = effect.at_ns - limit.window_ns
+            while times and times[0] <= horizon_ns:
+                times.popleft()
+            times.append(effect.at_ns)
+            if len(times) > limit.max_orders:
+                times.popleft()
+            counters[scope] = times
+            _drop_stale(counters, horizon_ns)
+
+    def save(self) -> Any:
+        return {name: [[scope, list(times)] for scope, times in of.items()] for name, of in self._counters.items()}
+
+    def load(self, saved: Any) -> None:
+        for name in self._counters:
+            self._counters[name] = {scope: deque(times) for scope, times in saved.get(name, ())}
+
+    def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
+        inside = [at for at in times or () if now_ns - at < limit.window_ns]
+        retry_after_s = None
+        if limit.max_orders:
+            after = [*inside, now_ns] if counts else inside
+            oldest_that_matters = after[-limit.max_orders :][0]
+            retry_after_s = (oldest_that_matters + limit.window_ns - now_ns) / 1e9
+        later = "" if retry_after_s is None else f"; the next passes in {retry_after_s:.3f} s if none comes before it"
+        return Reject(
+            code=RejectCode.RATE_LIMIT_EXCEEDED,
+            policy=self.id,
+            limit=limit.name,
+            scope=scope,
+            reason=f"{scope}: limit {limit.max_orders} orders in {limit.window_ns / 1e9:g} s is used up{later}",
+            bound=Decimal(limit.max_orders),
+            used=Decimal(len(inside)),
+            requested=Decimal(1),
+            retry_after_s=retry_after_s,
+        )
+
+
+def _drop_stale(counters: dict[str, deque[int]], horizon_ns: int) -> None:
+    """Looks at the two scopes untouched for longest; each attempt adds at most one."""
+    for _ in range(2):
+        scope = next(iter(counters))
+        times = counters[scope]
+        if len(counters) == 1 or (times and times[-1] > horizon_ns):
+            return
+        del counters[scope]
+
+
+def _is_full(times: deque[int] | None, limit: Rate, now_ns: int) -> bool:
+    """Whether one more is too many: the max_orders-th newest attempt is still inside the window."""
+    if not limit.max_orders:
+        return True
+    return times is not None and len(times) == limit.max_orders and now_ns - times[0] < limit.window_ns
+

@@ -1,0 +1,55 @@
+"""Between the client's language and the engine's own, so that the protocol and the journal can age apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pit import wire
+
+from .core import entry as e
+
+_COMMANDS: dict[type, Callable[[Any], e.Command]] = {
+    wire.Start: lambda c: e.StartOrder(c.order),
+    wire.Execute: lambda c: e.ExecuteRequest(c.request_id, c.sent, c.lease_ns),
+    wire.Check: lambda c: e.CheckOrder(c.order, c.sent, c.lease_ns),
+    wire.MarkSent: lambda c: e.MarkSent(c.reservation_id),
+    wire.Commit: lambda c: e.Commit(c.reservation_id, c.venue_order_id, c.late),
+    wire.Rollback: lambda c: e.Rollback(c.reservation_id, c.reason),
+    wire.Quarantine: lambda c: e.Quarantine(c.reservation_id, c.reason),
+    wire.Renew: lambda c: e.Renew(c.reservation_id, c.lease_ns),
+    wire.Drop: lambda c: e.Drop(c.reservation_ids, c.request_ids),
+    wire.Report: lambda c: e.ApplyReport(c.report),
+    wire.Goodbye: lambda c: e.EndOwnSession(),
+    wire.BlockScope: lambda c: e.BlockScope(c.scope, c.reason),
+    wire.UnblockScope: lambda c: e.UnblockScope(c.scope, c.reason),
+    wire.Rearm: lambda c: e.Rearm(c.limit, c.scope, c.room, c.reason),
+    wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, c.reason),
+    wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, c.reason),
+}
+
+_REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
+    e.Deferred: lambda r, now_ns: wire.Deferred(r.request_id, r.order_id, _left(r.lease_end_ns, now_ns)),
+    e.Accepted: lambda r, now_ns: wire.Accepted(
+        r.reservation_id, r.order_id, r.state, _left(r.lease_end_ns, now_ns), r.replayed
+    ),
+    e.Refused: lambda r, now_ns: wire.Refused(r.rejected),
+    e.Stands: lambda r, now_ns: wire.Settled(r.state, _left(r.lease_end_ns, now_ns)),
+    e.Applied: lambda r, now_ns: wire.Applied(r.result),
+    e.Done: lambda r, now_ns: wire.Done(r.count),
+    e.Failed: lambda r, now_ns: wire.Failed(wire.FailureCode(r.failure.value), r.message, r.number),
+    e.Void: lambda r, now_ns: wire.Voided(),
+}
+
+
+def command_of(command: wire.Command) -> e.Command:
+    return _COMMANDS[type(command)](command)
+
+
+def reply_of(reply: e.Reply, now_ns: int) -> wire.Reply:
+    """The reply as the client reads it: leases are told as what is left of them now."""
+    return _REPLIES[type(reply)](reply, now_ns)
+
+
+def _left(end_ns: int, now_ns: int) -> int:
+    return end_ns - now_ns if end_ns > now_ns else 0
