@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
@@ -27,9 +27,9 @@ _ERRORS: dict[wire.FailureCode, type[PitError]] = {
 }
 
 
-def fail(failed: wire.Failed) -> NoReturn:
-    """Raises the error that a daemon's failure stands for."""
-    raise _ERRORS[failed.code](failed.message)
+def error_of(failed: wire.Failed) -> PitError:
+    """The error that a daemon's failure stands for."""
+    return _ERRORS[failed.code](failed.message)
 
 
 def expect(reply: wire.Reply, wanted: type[T]) -> T:
@@ -37,7 +37,7 @@ def expect(reply: wire.Reply, wanted: type[T]) -> T:
     if isinstance(reply, wanted):
         return reply
     if isinstance(reply, wire.Failed):
-        fail(reply)
+        raise error_of(reply)
     raise ProtocolError(f"{wanted.__name__} was expected, not {type(reply).__name__}")
 
 

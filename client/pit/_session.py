@@ -1,0 +1,233 @@
+"""The conversation with a daemon, without the socket: numbering, matching, settling, giving up.
+
+It is told what was received and says what to send. One reply answers one number; a number is used by one command
+for ever; a command given up on is settled (its stored answer, or void) before the next one is sent.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import wire
+from ._calls import error_of
+from .errors import PitError, ProtocolError
+
+Frames = tuple[bytes, bytes]
+
+
+class Answer(NamedTuple):
+    """What came of one command or query, by the ticket it was given."""
+
+    ticket: int
+    reply: wire.Reply
+
+
+class _Flight:
+    """One command between its first sending and its answer."""
+
+    __slots__ = ("body", "is_settling", "number", "ticket", "was_sent")
+
+    def __init__(self, ticket: int, number: int, body: bytes) -> None:
+        self.ticket = ticket
+        self.number = number
+        self.body = body
+        self.was_sent = False
+        self.is_settling = False
+
+
+class Session:
+    """The state of one conversation. Not thread-safe: its transport does the locking."""
+
+    def __init__(self, client: str, token: bytes) -> None:
+        self.client = client
+        self.over: PitError | None = None
+        """Why this session can't go on, once it can't."""
+        self.outbox: list[Frames] = []
+        """What is to be sent, in order. The transport empties it, and calls `sent()` for each message that left."""
+        self._token = token
+        self._session = 0
+        self._is_open = False
+        self._next_number = 1
+        self._next_ticket = 1
+        self._acked = 0
+        self._answered: set[int] = set()
+        self._seen_seq = 0
+        self._flights: dict[int, _Flight] = {}
+        self._queries: dict[int, bytes] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the daemon has welcomed this session on the present connection."""
+        return self._is_open
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._flights)
+
+    def greet(self) -> None:
+        """Says hello: the first time, or again after a connection was lost."""
+        self._is_open = False
+        hello = wire.Hello(wire.PROTOCOL, self.client, self._token, self._session, self._seen_seq)
+        self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
+
+    def submit(self, command: wire.Command) -> int:
+        """Takes a command on its way. The ticket tells its answer from others. Raises once the session is over."""
+        self._check_going()
+        flight = _Flight(self._ticket(), self._next_number, wire.encode(command))
+        self._next_number += 1
+        self._flights[flight.number] = flight
+        if self._is_open:
+            self._put_command(flight)
+        return flight.ticket
+
+    def ask(self, query: wire.Query) -> int:
+        """Takes a question on its way. Questions are not numbered by the daemon and may be asked again freely."""
+        self._check_going()
+        ticket = self._ticket()
+        self._queries[ticket] = wire.encode(query)
+        if self._is_open:
+            self._put_query(ticket)
+        return ticket
+
+    def again(self) -> None:
+        """Says everything once more that has not been answered: retries are known by their numbers."""
+        if not self._is_open:
+            self.greet()
+            return
+        self.outbox.clear()
+        self._put_all()
+
+    def sent(self, frames: Frames) -> None:
+        """Notes that a message has left: from here on its outcome can be unknown."""
+        header = wire.unpack_header(frames[0])
+        if header.message == wire.Message.COMMAND:
+            flight = self._flights.get(header.number)
+            if flight is not None:
+                flight.was_sent = True
+
+    def give_up(self, ticket: int) -> bool:
+        """Stops waiting for a command or query. False when it never left, so that nothing can have happened."""
+        if self._queries.pop(ticket, None) is not None:
+            return False
+        flight = next((flight for flight in self._flights.values() if flight.ticket == ticket), None)
+        if flight is None:
+            return False
+        if not flight.was_sent:
+            self._free(flight.number)
+            return False
+        flight.is_settling = True
+        if self._is_open:
+            self._put_command(flight)
+        return True
+
+    def received(self, header_frame: bytes, body: bytes) -> Answer | None:
+        """Takes what came in. An answer, where it answers something that is waited for. Raises ProtocolError."""
+        header = wire.unpack_header(header_frame)
+        try:
+            reply = wire.decode_reply(body)
+        except ValueError as trouble:
+            raise ProtocolError(f"the daemon's message cannot be read: {trouble}") from trouble
+        if header.acked > self._seen_seq:
+            self._seen_seq = header.acked
+        match header.message:
+            case wire.Message.HELLO:
+                self._greeted(reply)
+            case wire.Message.COMMAND:
+                return self._answered_with(header.number, reply)
+            case wire.Message.SETTLE:
+                flight = self._flights.get(header.number)
+                if flight is not None and flight.is_settling:
+                    return self._answered_with(header.number, reply)
+            case wire.Message.QUERY:
+                if self._queries.pop(header.number, None) is not None:
+                    return Answer(header.number, reply)
+            case wire.Message.REFUSAL if isinstance(reply, wire.Failed):
+                return self._refused(header.number, reply)
+            case _:
+                raise ProtocolError(f"a message of kind {header.message} makes no sense here")
+        return None
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _greeted(self, reply: wire.Reply) -> None:
+        if isinstance(reply, wire.Welcome):
+            if self._is_open:
+                return  # the answer to a hello that was said twice
+            self._session = reply.session
+            self._is_open = True
+            self._put_all()
+        elif isinstance(reply, wire.Failed):
+            self.over = error_of(reply)
+        else:
+            raise ProtocolError(f"{type(reply).__name__} is no answer to a hello")
+
+    def _answered_with(self, number: int, reply: wire.Reply) -> Answer | None:
+        flight = self._flights.pop(number, None)
+        if flight is None:
+            return None  # a second answer to a retry
+        self._acknowledge(number)
+        return None if flight.is_settling else Answer(flight.ticket, reply)
+
+    def _refused(self, number: int, failed: wire.Failed) -> Answer | None:
+        code = failed.code
+        if code is wire.FailureCode.NO_SESSION:
+            if self._is_open:
+                self.greet()  # the daemon does not know this connection
+            return None
+        if code is wire.FailureCode.FENCED:
+            self.over = error_of(failed)
+            return None
+        if code is wire.FailureCode.WRONG_NUMBER:
+            return None  # something before it was lost; `again` says both once more
+        if self._queries.pop(number, None) is not None and number not in self._flights:
+            return Answer(number, failed)
+        flight = self._flights.get(number)
+        if flight is None:
+            return None
+        if code is wire.FailureCode.ANSWER_GONE or flight.is_settling:
+            return self._answered_with(number, failed)
+        self._free(number)
+        return Answer(flight.ticket, failed)
+
+    def _free(self, number: int) -> None:
+        """The number was not used: the commands behind it move up, and are said again under their new numbers."""
+        del self._flights[number]
+        behind = sorted(each for each in self._flights if each > number)
+        for each in behind:
+            flight = self._flights.pop(each)
+            flight.number = each - 1
+            self._flights[flight.number] = flight
+            if self._is_open:
+                self._put_command(flight)
+        self._next_number -= 1
+
+    def _acknowledge(self, number: int) -> None:
+        self._answered.add(number)
+        while self._acked + 1 in self._answered:
+            self._acked += 1
+            self._answered.remove(self._acked)
+
+    def _put_all(self) -> None:
+        for number in sorted(self._flights):
+            self._put_command(self._flights[number])
+        for ticket in self._queries:
+            self._put_query(ticket)
+
+    def _put_command(self, flight: _Flight) -> None:
+        if flight.is_settling:
+            self.outbox.append((wire.pack_header(wire.Message.SETTLE, self._session, flight.number, self._acked), b""))
+        else:
+            header = wire.pack_header(wire.Message.COMMAND, self._session, flight.number, self._acked)
+            self.outbox.append((header, flight.body))
+
+    def _put_query(self, ticket: int) -> None:
+        header = wire.pack_header(wire.Message.QUERY, self._session, ticket, 0)
+        self.outbox.append((header, self._queries[ticket]))
+
+    def _ticket(self) -> int:
+        self._next_ticket += 1
+        return self._next_ticket
+
+    def _check_going(self) -> None:
+        if self.over is not None:
+            raise self.over

@@ -1,0 +1,178 @@
+"""The command `pitd`: run the daemon, begin and check a configuration, and see it all work."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NoReturn
+
+from . import __version__, bootstrap, config, log
+from .clock import SystemClock
+from .core.engine import CarryOutFailed
+from .core.limits import Limit
+from .core.numbers import text
+from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
+
+_DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code says how it ended."""
+    options = _parser().parse_args(argv)
+    try:
+        code = options.run(options)
+    except PitdError as trouble:
+        print(f"pitd: {trouble}", file=sys.stderr)
+        return trouble.exit_code
+    except BrokenPipeError:
+        return 0
+    assert isinstance(code, int)
+    return code
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serves until SIGTERM or SIGINT, finishes the batch in hand and leaves with 0."""
+    from .server import Server
+
+    settings = _load(options)
+    log.setup(options.log_level)
+    sequencer = bootstrap.build_sequencer(settings, SystemClock())
+    server = Server(sequencer, settings)
+    server.bind()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: server.stop())
+    limits = ",".join(limit.name for limit in settings.limits) or "none"
+    log.info("daemon.ready", version=__version__, endpoint=server.endpoint, limits=limits, pid=os.getpid())
+    gc.collect()
+    gc.freeze()  # what is here now stays: no collection needs to look at it again
+    try:
+        server.run()
+    except CarryOutFailed as trouble:
+        log.error("daemon.invariant_broken", why=trouble)
+        return EXIT_INVARIANT
+    finally:
+        server.close()
+    log.info("daemon.stopped", seq=sequencer.seq, open_orders=len(sequencer.engine.orders.open))
+    return 0
+
+
+def init(options: argparse.Namespace) -> int:
+    """Prints a commented configuration, or writes it where none is yet."""
+    sample = resources.files("pitd").joinpath("sample.toml").read_text(encoding="utf-8")
+    if options.output is None:
+        print(sample, end="")
+        return 0
+    path = Path(options.output)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(sample)
+    except FileExistsError:
+        raise ConfigError(f"{path}: is there already and stays as it is; name another file") from None
+    except OSError as trouble:
+        raise ConfigError(f"{path}: cannot be written: {trouble.strerror}") from trouble
+    print(f"written: {path}; start with: pitd run --config {path}")
+    return 0
+
+
+def check_config(options: argparse.Namespace) -> int:
+    """Says what would run, and starts nothing."""
+    settings = _load(options)
+    if options.json:
+        print(bootstrap.settings_text(settings))
+        return 0
+    policies = bootstrap.build_policies(settings)
+    print(f"{settings.source}: good; it would listen at {settings.daemon.endpoint}")
+    print(f"controls, in order: {', '.join(policy.id for policy in policies)}")
+    for symbol, listed in settings.instruments.items():
+        extra = "".join(f", {name} {text(n)}" for name, n in (("tick", listed.tick), ("lot", listed.lot)) if n)
+        print(f"instrument {symbol}: {listed.kind}, multiplier {text(listed.multiplier)} {listed.settlement}{extra}")
+    for limit in settings.limits:
+        print(f"limit {limit.name}: {_shown_limit(limit)}")
+    if not settings.limits:
+        print("warning: no limits; only the shape of orders is checked")
+    return 0
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Starts a daemon and strategy processes, and shows what the gate does."""
+    from .demo import run_demo
+
+    return run_demo(options)
+
+
+def _shown_limit(limit: Limit) -> str:
+    by = f"over {'the firm' if limit.over == 'firm' else 'group ' + limit.over.group}" if limit.over else ""
+    words = [type(limit).__name__, by or f"for each {' and '.join(limit.each)}"]
+    for name in type(limit).__struct_fields__:
+        value = getattr(limit, name)
+        if name in Limit.__struct_fields__ or value is None:
+            continue
+        words.append(f"window {value / 1e9:g} s" if name == "window_ns" else f"{name} {value}")
+    for title, selection in (("only", limit.only), ("except", limit.without)):
+        for name in selection.__struct_fields__ if selection is not None else ():
+            value = getattr(selection, name)
+            if value is not None:
+                words.append(f"{title} {name} {value if isinstance(value, str) else ', '.join(sorted(value))}")
+    return "; ".join(words)
+
+
+def _load(options: argparse.Namespace) -> config.Config:
+    path = options.config or (_DEFAULT_CONFIG if Path(_DEFAULT_CONFIG).exists() else None)
+    if path is None:
+        raise ConfigError(
+            f"no configuration: give --config FILE (there is no {_DEFAULT_CONFIG}); `pitd init FILE` writes one"
+        )
+    return config.load(path)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pitd",
+        description="A deterministic pre-trade risk sidecar: between your strategies and your venues.",
+        epilog="exit codes: 0 done, 1 the demo did not add up, 64 usage, 69 endpoint busy, 70 invariant broken, "
+        "74 I/O, 78 configuration",
+    )
+    parser.add_argument("--version", action="version", version=f"pitd {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    one = commands.add_parser("run", help="run the daemon in the foreground")
+    _add_config(one)
+    one.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    one.set_defaults(run=run)
+
+    one = commands.add_parser("init", help="print a commented configuration, or write it to a new file")
+    one.add_argument("output", nargs="?", metavar="FILE", help="a file that is not there yet (default: standard output)")
+    one.set_defaults(run=init)
+
+    one = commands.add_parser("check-config", help="say what would run, and start nothing")
+    _add_config(one)
+    one.add_argument("--json", action="store_true", help="the effective configuration as JSON")
+    one.set_defaults(run=check_config)
+
+    one = commands.add_parser("demo", help="a daemon, strategy processes and a small venue: see what the gate does")
+    one.add_argument("--tape", metavar="FILE", help="drive it with a recorded order tape (CSV)")
+    one.add_argument("--strategies", type=int, default=4, metavar="N", help="strategy processes (default: 4)")
+    one.add_argument("--seconds", type=float, default=6.0, metavar="S", help="how long to trade (default: 6)")
+    one.set_defaults(run=demo)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help=f"the TOML file (default: {_DEFAULT_CONFIG})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
