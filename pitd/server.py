@@ -124,8 +124,9 @@ class Server:
     def _one_batch(self) -> None:
         try:
             for _ in range(self._config.daemon.batch):
-                if not self._read_one():
+                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
                     break
+                self._read_one()
             self._sequencer.end_due()
         finally:
             self._sequencer.release()
@@ -133,32 +134,28 @@ class Server:
         for identity, header, body in out:
             self._send(identity, header, body)
 
-    def _read_one(self) -> bool:
+    def _read_one(self) -> None:
         sock = self._socket
-        try:
-            identity = sock.recv(zmq.NOBLOCK)
-        except zmq.Again:
-            return False
+        identity = sock.recv()
         header_frame = sock.recv(copy=False)
         if not header_frame.more:
             self._refuse_malformed(identity, 0, "a message is a header and a body")
-            return True
+            return
         body_frame = sock.recv(copy=False)
         if body_frame.more:
             while sock.recv(copy=False).more:
                 pass
             self._refuse_malformed(identity, 0, "a message is two frames, no more")
-            return True
+            return
         try:
             header = wire.unpack_header(header_frame.bytes)
         except ProtocolError as trouble:
             self._refuse_malformed(identity, 0, str(trouble))
-            return True
+            return
         try:
             self._take(identity, header, body_frame.bytes)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
             self._refuse_malformed(identity, header.number, str(trouble)[:300])
-        return True
 
     def _take(self, identity: bytes, header: wire.Header, body: bytes) -> None:
         if header.message == wire.Message.HELLO:

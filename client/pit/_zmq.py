@@ -125,12 +125,18 @@ class ZmqTransport:
                 session.again()
                 again_at = now + _AGAIN_S
                 continue
-            interest = zmq.POLLIN | (zmq.POLLOUT if session.outbox else 0)
-            ready = sock.poll(max(1, int(min(deadline, again_at) * 1e3 - now * 1e3)), interest)
-            if ready & zmq.POLLIN:
-                answer = session.received(sock.recv(), sock.recv())
-                if answer is not None and answer.ticket == ticket:
-                    return answer.reply
+            if session.outbox or deadline - now < _AGAIN_S:
+                interest = zmq.POLLIN | (zmq.POLLOUT if session.outbox else 0)
+                ready = sock.poll(max(1, int(min(deadline, again_at) * 1e3 - now * 1e3)), interest)
+                if not ready & zmq.POLLIN:
+                    continue
+            try:
+                header = sock.recv()  # for _AGAIN_S at the most; a poll before it would cost more than it
+            except zmq.Again:
+                continue
+            answer = session.received(header, sock.recv())
+            if answer is not None and answer.ticket == ticket:
+                return answer.reply
 
     def _send_outbox(self) -> None:
         session = self._session
@@ -152,6 +158,7 @@ def _open_socket(endpoint: str) -> zmq.Socket[bytes]:
     sock: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     sock.setsockopt(zmq.IMMEDIATE, 1)  # else messages queue up for nobody
     sock.setsockopt(zmq.LINGER, 0)
+    sock.setsockopt(zmq.RCVTIMEO, int(_AGAIN_S * 1000))
     sock.setsockopt(zmq.RECONNECT_IVL, 20)
     sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     sock.setsockopt(zmq.MAXMSGSIZE, 16 * wire.MAX_MESSAGE_BYTES)
