@@ -1,0 +1,306 @@
+"""What tests build with: orders, reports, an engine of this process, and a core that is fed entry by entry."""
+
+from __future__ import annotations
+
+import decimal
+import itertools
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Union
+
+import msgspec
+
+import pit
+from pit.types import Number
+from pitd import bootstrap, config
+from pitd.clock import ManualClock
+from pitd.core import entry as e
+from pitd.core.engine import Bounds, Engine, exact_context
+from pitd.core.instruments import Listed
+from pitd.core.policy import Attempt, Policy, Reported
+from pitd.core.sessions import Known, Session
+from pitd.local import LocalEngine
+
+AAPL = pit.Instrument("AAPL", "USD")
+BTC = pit.Instrument("BTC", "USDT")
+
+OPEN_USD = """
+[limits]
+open_usd = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "1000000" }
+"""
+"""A configuration whose only use is that what is open gets counted: by `Core.held()`."""
+
+INSTRUMENTS = """
+[instruments.ESZ6]
+underlying = "ES"
+settlement = "USD"
+kind = "linear"
+multiplier = "50"
+tick = "0.25"
+lot = "1"
+
+[instruments.XBT]
+settlement = "BTC"
+kind = "inverse"
+multiplier = "100"
+
+[instruments.SPREAD]
+settlement = "USD"
+kind = "linear"
+signed_price = true
+"""
+
+_ids = itertools.count(1)
+
+
+def order(**fields: Any) -> pit.Order:
+    """Buy 10 AAPL at 100 for account alpha, unless said otherwise. `quantity=None` or `price=None` leaves it out."""
+    known: dict[str, Any] = {"account": "alpha", "instrument": AAPL, "side": "buy", "price": "100", "quantity": "10"}
+    if fields.get("volume") is not None:
+        known["quantity"] = None
+    return pit.Order(**(known | fields))
+
+
+def report(kind: str = "accepted", **fields: Any) -> pit.ExecutionReport:
+    """A report for account alpha under a report id of its own, unless one is given. Name the order it is about."""
+    known: dict[str, Any] = {"account": "alpha", "kind": kind, "report_id": f"r{next(_ids)}"}
+    return pit.ExecutionReport(**(known | fields))
+
+
+def fill(order_id: str, quantity: Number = "1", price: Number | None = "100", **fields: Any) -> pit.ExecutionReport:
+    """So much of that order has traded."""
+    return report("fill", order_id=order_id, quantity=quantity, price=price, **fields)
+
+
+def money(order_id: str, pnl: Number = 0, fee: Number = 0, **fields: Any) -> pit.ExecutionReport:
+    """A report that brings realised P&L or a cost to an account, for an order that nobody needs to know."""
+    return report("accepted", order_id=order_id, pnl=pnl, fee=fee, **({"instrument": AAPL} | fields))
+
+
+def attempt(
+    wanted: pit.Order | None = None,
+    *,
+    listed: Listed | None = None,
+    client: str = "mm1",
+    group: str | None = None,
+    now_s: float = 0,
+) -> Attempt:
+    """An order on its way through a stage, for a policy that is tested alone."""
+    wanted = wanted or order()
+    if listed is None:
+        pair = wanted.instrument
+        assert isinstance(pair, pit.Instrument), "say what a symbol means: listed="
+        listed = Listed(symbol=str(pair), underlying=pair.underlying, settlement=pair.settlement)
+    return Attempt(wanted, listed, client, group, round(now_s * 1e9))
+
+
+def reported(wanted: pit.ExecutionReport, *, settlement: str = "USD", group: str | None = None) -> Reported:
+    return Reported(wanted, group, settlement, 0)
+
+
+class Local:
+    """An engine of this process behind pit's own API, and the clock that moves it."""
+
+    def __init__(self, settings: str = "", *, policies: Sequence[Policy] = (), client: str = "mm1") -> None:
+        self.clock = ManualClock(1_000_000_000)
+        self.house = LocalEngine(config.parse(settings, "test.toml"), clock=self.clock, policies=policies)
+        self.engine = self.house.connect(client)
+
+    @property
+    def core(self) -> Engine:
+        return self.house.sequencer.engine
+
+    def connect(self, client: str) -> pit.Engine:
+        return self.house.connect(client)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+
+class Core:
+    """A core that is fed by hand: every call is one entry at `now_ns`, and `rows` keeps what each of them did.
+
+    No lease ends by itself and nothing is read from a clock: time goes by `advance`, leases end by `end_leases`.
+    """
+
+    def __init__(self, settings: str = OPEN_USD, *, policies: Sequence[Policy] = (), **bounds: int) -> None:
+        read = config.parse(settings, "test.toml")
+        gate = msgspec.structs.replace(read.gate, bounds=msgspec.structs.replace(read.gate.bounds, **bounds))
+        self._context = exact_context()
+        self.engine = bootstrap.build_engine(msgspec.structs.replace(read, gate=gate), policies)
+        self.now_ns = 1_000_000_000
+        self.rows: list[e.Row] = []
+
+    @property
+    def bounds(self) -> Bounds:
+        return self.engine.bounds
+
+    def advance(self, seconds: float) -> None:
+        self.now_ns += round(seconds * 1e9)
+
+    def enter(self, body: e.Body) -> e.Reply:
+        entry = e.Entry(self.engine.seq + 1, self.now_ns, self.now_ns, body)
+        with decimal.localcontext(self._context):
+            result = self.engine.apply(entry)
+        self.rows.append(e.Row(entry, result.effects, result.reply))
+        return result.reply
+
+    # ------------------------------------------------------------------------------------------ sessions
+
+    def open_session(self, client: str = "mm1") -> int:
+        reply = self.enter(e.SessionOpened(client, b"token"))
+        assert isinstance(reply, e.Opened)
+        return reply.session
+
+    def session(self, client: str = "mm1") -> Session:
+        """The client's live session; opened when there is none."""
+        live = self.engine.sessions.live(client)
+        if live is None:
+            live = self.engine.sessions.get(self.open_session(client))
+        assert live is not None
+        return live
+
+    def end_session(self, client: str = "mm1") -> e.Reply:
+        return self.enter(e.SessionEnded(self.session(client).id, "gone"))
+
+    def send(
+        self, command: e.Command, *, session: Session, number: int, acked: int | None = None, digest: bytes = b""
+    ) -> Known:
+        """A numbered command as the sequencer takes it: known from before, refused, or executed now."""
+        acked = session.acked if acked is None else acked
+        known = self.engine.sessions.judge(session, number, acked, digest)
+        if known is not None:
+            return known
+        return Known(self.enter(e.Commanded(session.id, number, acked, digest, command)), False)
+
+    def command(self, command: e.Command, client: str = "mm1") -> e.Reply:
+        session = self.session(client)
+        number = session.next_number
+        return self.enter(e.Commanded(session.id, number, number - 1, b"", command))
+
+    # ------------------------------------------------------------------------------------------ commands
+
+    def check(self, wanted: pit.Order, *, sent: bool = False, lease_s: float | None = None, client: str = "mm1") -> Any:
+        return self.command(e.CheckOrder(wanted, sent, _ns(lease_s)), client)
+
+    def start(self, wanted: pit.Order, client: str = "mm1") -> Any:
+        return self.command(e.StartOrder(wanted), client)
+
+    def execute(self, id: int, *, sent: bool = False, lease_s: float | None = None, client: str = "mm1") -> Any:
+        return self.command(e.ExecuteRequest(id, sent, _ns(lease_s)), client)
+
+    def mark_sent(self, id: int, client: str = "mm1") -> Any:
+        return self.command(e.MarkSent(id), client)
+
+    def commit(self, id: int, venue_id: str | None = None, *, late: bool = False, client: str = "mm1") -> Any:
+        return self.command(e.Commit(id, venue_id, late), client)
+
+    def rollback(self, id: int, reason: str = "", client: str = "mm1") -> Any:
+        return self.command(e.Rollback(id, reason), client)
+
+    def quarantine(self, id: int, reason: str = "", client: str = "mm1") -> Any:
+        return self.command(e.Quarantine(id, reason), client)
+
+    def renew(self, id: int, lease_s: float | None = None, client: str = "mm1") -> Any:
+        return self.command(e.Renew(id, _ns(lease_s)), client)
+
+    def drop(self, *ids: int, requests: Sequence[int] = (), client: str = "mm1") -> Any:
+        return self.command(e.Drop(ids, tuple(requests)), client)
+
+    def report(self, wanted: pit.ExecutionReport, client: str = "mm1") -> Any:
+        return self.command(e.ApplyReport(wanted), client)
+
+    def goodbye(self, client: str = "mm1") -> Any:
+        return self.command(e.EndOwnSession(), client)
+
+    def block(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
+        return self.command(e.BlockScope(scope, reason), client)
+
+    def unblock(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
+        return self.command(e.UnblockScope(scope, reason), client)
+
+    def rearm(self, limit: str, scope: str, room: str, client: str = "ops") -> Any:
+        return self.command(e.Rearm(limit, scope, Decimal(room), "a test"), client)
+
+    def settle(self, order_id: str, *, working: bool, reason: str = "a test", account: str = "alpha") -> Any:
+        return self.command(e.SettleOrder(account, order_id, working, reason), "ops")
+
+    def close_order(self, order_id: str, *, reason: str = "a test", account: str = "alpha") -> Any:
+        return self.command(e.CloseOrder(account, order_id, reason), "ops")
+
+    def end_leases(self, most: int = 1_000) -> int:
+        """Ends at most so many of the leases that are due: the number ended."""
+        reply = self.enter(e.LeasesDue(most))
+        assert isinstance(reply, e.Done)
+        return reply.count
+
+    def resume(self, away_s: float = 0) -> e.Reply:
+        return self.enter(e.Resumed(round(away_s * 1e9)))
+
+    # ------------------------------------------------------------------------------------------ what is there
+
+    def state(self, id: int) -> pit.OrderState:
+        record = self.engine.orders.find(id)
+        assert record is not None
+        return record.state
+
+    def ended_by(self, id: int) -> e.EndedBy | None:
+        record = self.engine.orders.find(id)
+        assert record is not None
+        return record.ended_by
+
+    def flags(self, id: int) -> tuple[str, ...]:
+        record = self.engine.orders.find(id)
+        assert record is not None
+        return record.flags
+
+    def held(self, scope: str = "account alpha", limit: str = "open_usd") -> Decimal:
+        """What open_order_notional counts as open."""
+        return self.engine.policies["open_order_notional"].held(limit, scope)  # type: ignore[attr-defined]
+
+
+def saved(engine: Engine) -> Mapping[str, Any]:
+    """Everything an engine remembers, as plain values: equal for equal states."""
+    sessions = engine.sessions
+    return {
+        "seq": engine.seq,
+        "policies": {id: policy.save() for id, policy in engine.policies.items()},
+        "blocks": msgspec.to_builtins(engine.accounts.save()),
+        "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
+        "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],
+        "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
+        "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],
+        "ended sessions": [msgspec.to_builtins(session) for session in sessions._ended.values()],
+    }
+
+
+def encoded(row: e.Row) -> bytes:
+    """A row's bytes, as a journal would keep them."""
+    return msgspec.msgpack.encode(row)
+
+
+def decoded(row: bytes, policies: Mapping[str, Policy]) -> e.Row:
+    """A row from its bytes, with the effects in their policies' own types."""
+    plain = _row.decode(row)
+    return msgspec.structs.replace(plain, effects=tuple(_typed(effect, policies) for effect in plain.effects))
+
+
+_row = msgspec.msgpack.Decoder(e.Row)
+
+
+def _typed(effect: e.Effect, policies: Mapping[str, Policy]) -> e.Effect:
+    if isinstance(effect, e.PolicyChanged):
+        return e.PolicyChanged(effect.policy, effect_from(policies[effect.policy], effect.effect))
+    if isinstance(effect, (e.OrderOpened, e.OrderFilled)):
+        holds = tuple(e.Hold(hold.policy, effect_from(policies[hold.policy], hold.effect)) for hold in effect.holds)
+        return msgspec.structs.replace(effect, holds=holds)
+    return effect
+
+
+def effect_from(policy: Policy, plain: Any) -> Any:
+    """A policy's effect from what its encoding was decoded to."""
+    return msgspec.convert(plain, Union[policy.effect_types])  # noqa: UP007 - built from a tuple
+
+
+def _ns(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1e9)
