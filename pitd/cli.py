@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=run)
 
     one = commands.add_parser("init", help="print a commented configuration, or write it to a new file")
-    one.add_argument("output", nargs="?", metavar="FILE", help="a file that is not there yet (default: standard output)")
+    one.add_argument(
+        "output", nargs="?", metavar="FILE", help="a file that is not there yet (default: standard output)"
+    )
     one.set_defaults(run=init)
 
     one = commands.add_parser("check-config", help="say what would run, and start nothing")

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn
 
 import msgspec
 
@@ -91,9 +91,6 @@ def from_tables(tables: Mapping[str, Any], source: str = "<configuration>") -> C
     return _Reader(source).config(tables)
 
 
-_T = TypeVar("_T")
-
-
 class _Reader:
     """Reads one file. Keeps the file's name, so that every error can begin with it."""
 
@@ -121,7 +118,9 @@ class _Reader:
         self._only_keys("daemon", table, ("endpoint", "max_sessions", "batch"))
         endpoint = self._text("daemon", table, "endpoint", default_endpoint())
         if not re.match(r"^(ipc://.+|tcp://[^/]+:(\d+|\*))$", endpoint):
-            self._fail("daemon.endpoint", f'"ipc:///path/to.sock" or "tcp://127.0.0.1:7421" is wanted, not {endpoint!r}')
+            self._fail(
+                "daemon.endpoint", f'"ipc:///path/to.sock" or "tcp://127.0.0.1:7421" is wanted, not {endpoint!r}'
+            )
         if endpoint.startswith("ipc://"):
             room = 107 - len(os.fsencode(endpoint[6:]))
             if room < 0:
@@ -136,7 +135,16 @@ class _Reader:
         self._only_keys(
             "gate",
             table,
-            ("uncovered", "lease", "min_lease", "max_lease", "max_unsettled", "max_open", "keep_closed", "keep_closed_for"),
+            (
+                "uncovered",
+                "lease",
+                "min_lease",
+                "max_lease",
+                "max_unsettled",
+                "max_open",
+                "keep_closed",
+                "keep_closed_for",
+            ),
         )
         uncovered = self._text("gate", table, "uncovered", "reject")
         if uncovered not in ("reject", "allow"):
@@ -161,9 +169,7 @@ class _Reader:
             key = f"instruments.{symbol}"
             self._name(key, symbol)
             one = self._table(table, symbol, "instruments")
-            self._only_keys(
-                key, one, ("underlying", "settlement", "kind", "multiplier", "tick", "lot", "signed_price")
-            )
+            self._only_keys(key, one, ("underlying", "settlement", "kind", "multiplier", "tick", "lot", "signed_price"))
             kind = self._text(key, one, "kind", "spot")
             if kind not in list(Kind):
                 self._fail(f"{key}.kind", f"{_or(list(Kind))} is wanted, not {kind!r}{_meant(kind, list(Kind))}")
@@ -231,7 +237,7 @@ class _Reader:
                 if one.initial_pnl != other.initial_pnl and _may_overlap(one.only, other.only):
                     self._fail(
                         f"limits.{one.name}.initial_pnl",
-                        f"{one.initial_pnl} contradicts {other.initial_pnl} of limits.{other.name} for the same accounts",
+                        f"{one.initial_pnl} contradicts {other.initial_pnl} of limits.{other.name} for the same account",
                     )
         return limits
 
@@ -265,9 +271,7 @@ class _Reader:
         excepted = self._table(table, "except", key) if "except" in table else None
         without = None if excepted is None else self._selection(f"{key}.except", excepted, groups, instruments)
         if excepted is not None:
-            self._only_keys(
-                f"{key}.except", excepted, ("accounts", "clients", "groups", "instruments", "settlement")
-            )
+            self._only_keys(f"{key}.except", excepted, ("accounts", "clients", "groups", "instruments", "settlement"))
             if not excepted:
                 self._fail(f"{key}.except", "it takes out nothing; name accounts, clients, groups or instruments")
         common: dict[str, Any] = {
@@ -351,7 +355,7 @@ class _Reader:
             if symbol not in instruments and "/" not in symbol:
                 self._fail(
                     f"{key}.instruments",
-                    f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair as "AAPL/USD"',
+                    f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair: "AAPL/USD"',
                 )
         settlement = self._text(key, table, "settlement", "") or None
         if settlement is not None:
@@ -422,7 +426,9 @@ class _Reader:
         value = table.get(name)
         found = re.fullmatch(r"(\d{1,9})(\.\d{1,9})?(ms|s|m|h|d)", value) if isinstance(value, str) else None
         if found is None:
-            self._fail(f"{key}.{name}", f'a duration with its unit is wanted, such as "250ms", "1s" or "5m", not {value!r}')
+            self._fail(
+                f"{key}.{name}", f'a duration with its unit is wanted, such as "250ms", "1s" or "5m", not {value!r}'
+            )
         unit_ns = {"ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}[found[3]]
         length_ns = int(Decimal(found[1] + (found[2] or "")) * unit_ns)
         if length_ns <= 0:
@@ -439,7 +445,7 @@ class _Reader:
             return None
         number = self._number(f"{key}.{name}", table[name])
         if number < 0:
-            self._fail(f"{key}.{name}", f"write it as a positive number: {name} = \"{-number}\"")
+            self._fail(f"{key}.{name}", f'write it as a positive number: {name} = "{-number}"')
         if number == 0 and name != "max_notional" and name != "max_quantity":
             self._fail(f"{key}.{name}", "a number above zero is wanted")
         return number
@@ -448,7 +454,7 @@ class _Reader:
         if isinstance(value, float):
             self._fail(key, f'a float is not exact; write it as text: "{value}"')
         if not isinstance(value, (str, int)) or isinstance(value, bool):
-            self._fail(key, f'a number is wanted, as text or a whole number, not {value!r}')
+            self._fail(key, f"a number is wanted, as text or a whole number, not {value!r}")
         try:
             return exact(value, key)
         except InvalidInput as trouble:
@@ -460,7 +466,7 @@ class _Reader:
         except InvalidInput as trouble:
             self._fail(key, str(trouble).removeprefix(f"{key}: "))
 
-    def _fail(self, key: str, mend: str) -> Any:
+    def _fail(self, key: str, mend: str) -> NoReturn:
         raise ConfigError(f"{self._source}: {key}: {mend}")
 
 

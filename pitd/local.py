@@ -1,4 +1,4 @@
-"""An engine in this process behind pit's port: for embedding, for tests, and for backtests with a clock of their own."""
+"""An engine in this process behind pit's port: for embedding, tests, and backtests with a clock of their own."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def answer(engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_
 def _open_orders(engine: Engine, client: str, query: wire.ListOpenOrders, now_ns: int) -> wire.Reply:
     most = max(1, min(query.most, PAGE))
     mine = sorted(id for id in engine.orders.by_client.get(client, ()) if id > query.after)
-    page = []
+    page: list[OpenOrder] = []
     for at, id in enumerate(mine):
         if len(page) == most:
             return wire.OpenOrders(tuple(page), more=at < len(mine))

@@ -1,4 +1,4 @@
-"""The ROUTER loop: reads a batch, has it put in order, and lets the replies go. The only daemon file that knows ZeroMQ."""
+"""The ROUTER loop: reads a batch, has it put in order, lets the replies go. The only daemon file that knows ZeroMQ."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .sequencer import Sequencer
 
 _IDLE_S = 1.0
 _AWAY_NS = 100_000_000
-"""A loop that comes back so much later than it meant to was stopped: leases get another length. Half the least lease."""
+"""A loop that comes back so much later than it meant to was stopped: leases get another length. Half a least lease."""
 
 
 class Peer:
@@ -124,7 +124,7 @@ class Server:
     def _one_batch(self) -> None:
         try:
             for _ in range(self._config.daemon.batch):
-                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator]
+                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
                     break
                 self._read_one()
             self._sequencer.end_due()

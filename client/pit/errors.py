@@ -78,7 +78,8 @@ class Unavailable(PitError):
 class OutcomeUnknown(PitError):
     """It was sent, and no answer came in time: it may have happened.
 
-    `order_id` names the order concerned, where there is one; `engine.outcome(account, order_id)` tells what became of it.
+    `order_id` names the order concerned, where there is one; `engine.outcome(account, order_id)` tells what became of
+    it.
     """
 
     def __init__(self, message: str, order_id: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The port between an engine and whatever answers its commands: a daemon over a socket, or an engine in this process."""
+"""The port between an engine and whatever answers its commands: a daemon over a socket, or an engine in process."""
 
 from __future__ import annotations
 

@@ -409,7 +409,7 @@ def _squeezed(value: Decimal, name: str) -> Decimal:
         text = f"{value:f}"
         plain = Decimal(text.rstrip("0").rstrip(".") if "." in text else text)
         _, digits, exponent = plain.as_tuple()
-        if isinstance(exponent, int) and -MAX_SCALE <= exponent and len(digits) <= MAX_DIGITS:
+        if isinstance(exponent, int) and exponent >= -MAX_SCALE and len(digits) <= MAX_DIGITS:
             return plain
     shown = str(value)
     raise InvalidInput(
@@ -426,7 +426,7 @@ def check_name(value: object, field: str) -> None:
 
 def _choice(choices: type[E], value: object, field: str) -> E:
     try:
-        return choices(value)
+        return choices(value)  # type: ignore[arg-type]
     except ValueError:
         raise InvalidInput(f"{field}: one of {', '.join(choices)} is wanted, not {value!r}") from None
 

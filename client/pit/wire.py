@@ -65,7 +65,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 # ---------------------------------------------------------------------------------------------- the handshake
 
 
-class Hello(Body):
+class Hello(Body, frozen=True):
     """Opens a session, or (`session` above 0) takes one up again after a lost connection.
 
     `token` is drawn by the client and proves that it is still the same one; `seen_seq` is the highest sequence
@@ -79,7 +79,7 @@ class Hello(Body):
     seen_seq: int = 0
 
 
-class Welcome(Body):
+class Welcome(Body, frozen=True):
     protocol: int
     session: int
     next_number: int
@@ -90,17 +90,17 @@ class Welcome(Body):
 # ---------------------------------------------------------------------------------------------- commands
 
 
-class Start(Body):
+class Start(Body, frozen=True):
     order: Order
 
 
-class Execute(Body):
+class Execute(Body, frozen=True):
     request_id: int
     sent: bool = False
     lease_ns: int | None = None
 
 
-class Check(Body):
+class Check(Body, frozen=True):
     """Both stages in one step."""
 
     order: Order
@@ -108,57 +108,57 @@ class Check(Body):
     lease_ns: int | None = None
 
 
-class MarkSent(Body):
+class MarkSent(Body, frozen=True):
     reservation_id: int
 
 
-class Commit(Body):
+class Commit(Body, frozen=True):
     reservation_id: int
     venue_order_id: str | None = None
     late: bool = False
 
 
-class Rollback(Body):
+class Rollback(Body, frozen=True):
     reservation_id: int
     reason: str = ""
 
 
-class Quarantine(Body):
+class Quarantine(Body, frozen=True):
     reservation_id: int
     reason: str = ""
 
 
-class Renew(Body):
+class Renew(Body, frozen=True):
     reservation_id: int
     lease_ns: int | None = None
 
 
-class Drop(Body):
+class Drop(Body, frozen=True):
     """What a client let go without settling it."""
 
     reservation_ids: tuple[int, ...] = ()
     request_ids: tuple[int, ...] = ()
 
 
-class Report(Body):
+class Report(Body, frozen=True):
     report: ExecutionReport
 
 
-class Goodbye(Body):
+class Goodbye(Body, frozen=True):
     """Ends the session: what it held goes back, what it had sent is quarantined."""
 
 
-class BlockScope(Body):
+class BlockScope(Body, frozen=True):
     scope: str
     reason: str
 
 
-class UnblockScope(Body):
+class UnblockScope(Body, frozen=True):
     scope: str
     reason: str
 
 
-class Rearm(Body):
+class Rearm(Body, frozen=True):
     """Grants a tripped P&L limit new room from where the P&L stands."""
 
     limit: str
@@ -167,14 +167,14 @@ class Rearm(Body):
     reason: str
 
 
-class SettleOrder(Body):
+class SettleOrder(Body, frozen=True):
     account: str
     order_id: str
     working: bool
     reason: str
 
 
-class CloseOrder(Body):
+class CloseOrder(Body, frozen=True):
     account: str
     order_id: str
     reason: str
@@ -203,11 +203,11 @@ Command = (
 # ---------------------------------------------------------------------------------------------- queries
 
 
-class Ping(Body):
+class Ping(Body, frozen=True):
     pass
 
 
-class ListOpenOrders(Body):
+class ListOpenOrders(Body, frozen=True):
     """One page of this client's open orders, by reservation id, after the one given."""
 
     after: int = 0
@@ -215,12 +215,12 @@ class ListOpenOrders(Body):
     most: int = 500
 
 
-class AskOutcome(Body):
+class AskOutcome(Body, frozen=True):
     account: str
     order_id: str
 
 
-class ListBlocks(Body):
+class ListBlocks(Body, frozen=True):
     pass
 
 
@@ -230,13 +230,13 @@ Query = Ping | ListOpenOrders | AskOutcome | ListBlocks
 # ---------------------------------------------------------------------------------------------- replies
 
 
-class Deferred(Body):
+class Deferred(Body, frozen=True):
     request_id: int
     order_id: str
     lease_ns: int
 
 
-class Accepted(Body):
+class Accepted(Body, frozen=True):
     """A reservation. `replayed`: this very order had been accepted before, and this is the same answer."""
 
     reservation_id: int
@@ -246,22 +246,22 @@ class Accepted(Body):
     replayed: bool = False
 
 
-class Refused(Body):
+class Refused(Body, frozen=True):
     rejected: Rejected
 
 
-class Settled(Body):
+class Settled(Body, frozen=True):
     """Where the order stands after a command on its reservation; `lease_ns` is what is left, 0 when none runs."""
 
     state: OrderState
     lease_ns: int = 0
 
 
-class Applied(Body):
+class Applied(Body, frozen=True):
     result: ReportResult
 
 
-class Done(Body):
+class Done(Body, frozen=True):
     count: int = 0
 
 
@@ -283,7 +283,7 @@ class FailureCode(StrEnum):
     SYSTEM_UNAVAILABLE = "SystemUnavailable"
 
 
-class Failed(Body):
+class Failed(Body, frozen=True):
     """`number` is the number expected, where the code is WrongNumber."""
 
     code: FailureCode
@@ -291,25 +291,25 @@ class Failed(Body):
     number: int = 0
 
 
-class Voided(Body):
+class Voided(Body, frozen=True):
     """The answer to a settle: that number was never executed, and never will be."""
 
 
-class Pong(Body):
+class Pong(Body, frozen=True):
     now_ns: int
     version: str
 
 
-class OpenOrders(Body):
+class OpenOrders(Body, frozen=True):
     orders: tuple[OpenOrder, ...]
     more: bool
 
 
-class OutcomeIs(Body):
+class OutcomeIs(Body, frozen=True):
     outcome: Outcome
 
 
-class Blocks(Body):
+class Blocks(Body, frozen=True):
     blocks: tuple[Block, ...]
 
 

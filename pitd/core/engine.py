@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, NamedTuple, assert_never
 
@@ -18,7 +17,6 @@ from pit.types import (
     Block,
     ExecutionReport,
     Order,
-    OrderState,
     Reject,
     RejectCode,
     Rejected,
@@ -28,7 +26,7 @@ from pit.types import (
 
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of
-from .entry import EndedBy, Failed, Failure, Hold
+from .entry import EndedBy, Failed, Failure
 from .instruments import Instruments, Listed
 from .numbers import EXACT, ZERO, NotRepresentable, canonical
 from .orders import (
@@ -336,10 +334,7 @@ class Engine:
         return record.state in ENDED or (record.state is HELD and self._has_lapsed(record))
 
     def _duplicate(self, known: OrderRecord) -> Reject:
-        if known.state in ENDED:
-            now = f"has ended ({known.state}, {known.ended_by})"
-        else:
-            now = f"is open ({known.state})"
+        now = f"has ended ({known.state}, {known.ended_by})" if known.state in ENDED else f"is open ({known.state})"
         return Reject(
             code=RejectCode.DUPLICATE_CLIENT_ORDER_ID,
             policy="engine",
@@ -454,10 +449,8 @@ class Engine:
                 break
             end_ns, id = due
             record, request = self.orders.open.get(id), self.requests.get(id)
-            if request is not None and request.lease_end_ns == end_ns:
-                self._end_one(id, EndedBy.LEASE)
-                count += 1
-            elif record is not None and record.state in LEASED and record.lease_end_ns == end_ns:
+            is_request = request is not None and request.lease_end_ns == end_ns
+            if is_request or (record is not None and record.state in LEASED and record.lease_end_ns == end_ns):
                 self._end_one(id, EndedBy.LEASE)
                 count += 1
         return count
@@ -903,7 +896,8 @@ def _result(
 
 def _fingerprint(report: ExecutionReport) -> bytes:
     """What a report says, whatever zeros its numbers carry and by whichever id it names the order."""
-    numbers = [None if n is None else str(canonical(n)) for n in (report.quantity, report.price, report.pnl, report.fee)]
+    given = (report.quantity, report.price, report.pnl, report.fee)
+    numbers = [None if number is None else str(canonical(number)) for number in given]
     return blake2b(msgspec.msgpack.encode((report.kind, *numbers)), digest_size=8).digest()
 
 

@@ -18,17 +18,17 @@ class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 # ---------------------------------------------------------------------------------------------- commands
 
 
-class StartOrder(Record):
+class StartOrder(Record, frozen=True):
     order: Order
 
 
-class ExecuteRequest(Record):
+class ExecuteRequest(Record, frozen=True):
     request_id: int
     sent: bool
     lease_ns: int | None
 
 
-class CheckOrder(Record):
+class CheckOrder(Record, frozen=True):
     """Both stages in one step."""
 
     order: Order
@@ -36,62 +36,62 @@ class CheckOrder(Record):
     lease_ns: int | None
 
 
-class MarkSent(Record):
+class MarkSent(Record, frozen=True):
     reservation_id: int
 
 
-class Commit(Record):
+class Commit(Record, frozen=True):
     reservation_id: int
     venue_order_id: str | None
     late: bool
 
 
-class Rollback(Record):
+class Rollback(Record, frozen=True):
     reservation_id: int
     reason: str
 
 
-class Quarantine(Record):
+class Quarantine(Record, frozen=True):
     reservation_id: int
     reason: str
 
 
-class Renew(Record):
+class Renew(Record, frozen=True):
     reservation_id: int
     lease_ns: int | None
 
 
-class Drop(Record):
+class Drop(Record, frozen=True):
     reservation_ids: tuple[int, ...]
     request_ids: tuple[int, ...]
 
 
-class ApplyReport(Record):
+class ApplyReport(Record, frozen=True):
     report: ExecutionReport
 
 
-class EndOwnSession(Record):
+class EndOwnSession(Record, frozen=True):
     pass
 
 
-class BlockScope(Record):
+class BlockScope(Record, frozen=True):
     scope: str
     reason: str
 
 
-class UnblockScope(Record):
+class UnblockScope(Record, frozen=True):
     scope: str
     reason: str
 
 
-class Rearm(Record):
+class Rearm(Record, frozen=True):
     limit: str
     scope: str
     room: Decimal
     reason: str
 
 
-class SettleOrder(Record):
+class SettleOrder(Record, frozen=True):
     """A person's word on an order: it is working at the venue, or it was never sent."""
 
     account: str
@@ -100,7 +100,7 @@ class SettleOrder(Record):
     reason: str
 
 
-class CloseOrder(Record):
+class CloseOrder(Record, frozen=True):
     account: str
     order_id: str
     reason: str
@@ -129,7 +129,7 @@ Command = (
 # ---------------------------------------------------------------------------------------------- entries
 
 
-class Configured(Record):
+class Configured(Record, frozen=True):
     """The effective configuration, as JSON text."""
 
     settings: str
@@ -137,31 +137,31 @@ class Configured(Record):
     reason: str
 
 
-class SessionOpened(Record):
+class SessionOpened(Record, frozen=True):
     """The entry's own sequence number is the session's id."""
 
     client: str
     token: bytes
 
 
-class SessionEnded(Record):
+class SessionEnded(Record, frozen=True):
     session: int
     reason: str
 
 
-class LeasesDue(Record):
+class LeasesDue(Record, frozen=True):
     """Ends at most so many of the leases that have run out."""
 
     most: int
 
 
-class Resumed(Record):
+class Resumed(Record, frozen=True):
     """The loop was away: every lease that has not been ended gets one more full length."""
 
     away_ns: int
 
 
-class Commanded(Record):
+class Commanded(Record, frozen=True):
     """A session's command, by its number; `digest` tells a retry from another command under the same number."""
 
     session: int
@@ -171,7 +171,7 @@ class Commanded(Record):
     command: Command
 
 
-class NumberVoided(Record):
+class NumberVoided(Record, frozen=True):
     """A session gave up on a number: unless it was executed before, it never will be."""
 
     session: int
@@ -217,19 +217,19 @@ class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     effect: Any
 
 
-class RequestOpened(Record):
+class RequestOpened(Record, frozen=True):
     request_id: int
     order: Order
     session: int
     lease_end_ns: int
 
 
-class RequestEnded(Record):
+class RequestEnded(Record, frozen=True):
     request_id: int
     ended_by: EndedBy
 
 
-class OrderOpened(Record):
+class OrderOpened(Record, frozen=True):
     reservation_id: int
     order: Order
     client: str
@@ -240,14 +240,14 @@ class OrderOpened(Record):
     holds: tuple[Hold, ...]
 
 
-class OrderMoved(Record):
+class OrderMoved(Record, frozen=True):
     reservation_id: int
     state: OrderState
     ended_by: EndedBy | None = None
     reason: str = ""
 
 
-class OrderFilled(Record):
+class OrderFilled(Record, frozen=True):
     """`open_quantity` and `holds` are what is left after it."""
 
     reservation_id: int
@@ -256,17 +256,17 @@ class OrderFilled(Record):
     holds: tuple[Hold, ...]
 
 
-class OrderNamed(Record):
+class OrderNamed(Record, frozen=True):
     reservation_id: int
     venue_order_id: str
 
 
-class OrderFlagged(Record):
+class OrderFlagged(Record, frozen=True):
     reservation_id: int
     flag: str
 
 
-class StrangerNoted(Record):
+class StrangerNoted(Record, frozen=True):
     """An order that the venue spoke of and nobody here had asked for."""
 
     reservation_id: int
@@ -275,48 +275,48 @@ class StrangerNoted(Record):
     venue_order_id: str | None
 
 
-class ReportNoted(Record):
+class ReportNoted(Record, frozen=True):
     reservation_id: int
     report_id: str
     fingerprint: bytes
 
 
-class LeaseSet(Record):
+class LeaseSet(Record, frozen=True):
     reservation_id: int
     lease_ns: int
     lease_end_ns: int
 
 
-class LeasesRestarted(Record):
+class LeasesRestarted(Record, frozen=True):
     now_ns: int
 
 
-class PolicyChanged(Record):
+class PolicyChanged(Record, frozen=True):
     policy: str
     effect: Any
 
 
-class Blocked(Record):
+class Blocked(Record, frozen=True):
     block: Block
 
 
-class Unblocked(Record):
+class Unblocked(Record, frozen=True):
     scope: str
     limit: str
 
 
-class SessionStarted(Record):
+class SessionStarted(Record, frozen=True):
     session: int
     client: str
     token: bytes
 
 
-class SessionFinished(Record):
+class SessionFinished(Record, frozen=True):
     session: int
     ended_by: EndedBy
 
 
-class VoidedUpTo(Record):
+class VoidedUpTo(Record, frozen=True):
     session: int
     number: int
 
@@ -361,7 +361,7 @@ class Failure(StrEnum):
     SYSTEM_UNAVAILABLE = "SystemUnavailable"
 
 
-class Failed(Record):
+class Failed(Record, frozen=True):
     """`number` is the one expected, where a command came under a wrong number."""
 
     failure: Failure
@@ -369,13 +369,13 @@ class Failed(Record):
     number: int = 0
 
 
-class Deferred(Record):
+class Deferred(Record, frozen=True):
     request_id: int
     order_id: str
     lease_end_ns: int
 
 
-class Accepted(Record):
+class Accepted(Record, frozen=True):
     reservation_id: int
     order_id: str
     state: OrderState
@@ -383,30 +383,30 @@ class Accepted(Record):
     replayed: bool = False
 
 
-class Refused(Record):
+class Refused(Record, frozen=True):
     rejected: Rejected
 
 
-class Stands(Record):
+class Stands(Record, frozen=True):
     """Where the order stands; `lease_end_ns` is 0 when no lease runs."""
 
     state: OrderState
     lease_end_ns: int = 0
 
 
-class Applied(Record):
+class Applied(Record, frozen=True):
     result: ReportResult
 
 
-class Done(Record):
+class Done(Record, frozen=True):
     count: int = 0
 
 
-class Opened(Record):
+class Opened(Record, frozen=True):
     session: int
 
 
-class Void(Record):
+class Void(Record, frozen=True):
     pass
 
 

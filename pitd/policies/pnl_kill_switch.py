@@ -141,7 +141,7 @@ class PnlKillSwitch(Policy):
     def load(self, saved: Any) -> None:
         self._pnl = {(account, asset): Decimal(amount) for account, asset, amount in saved["pnl"]}
         self._shared = {(limit, scope): Decimal(amount) for limit, scope, amount in saved["shared"]}
-        self._tripped = {(limit, scope): True for limit, scope in saved["tripped"]}
+        self._tripped = dict.fromkeys(((limit, scope) for limit, scope in saved["tripped"]), True)
         self._rearmed = {
             (limit, scope): Rearmed(limit, scope, _number_or_none(floor), _number_or_none(ceiling))
             for limit, scope, floor, ceiling in saved["rearmed"]
