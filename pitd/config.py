@@ -237,7 +237,8 @@ class _Reader:
                 if one.initial_pnl != other.initial_pnl and _may_overlap(one.only, other.only):
                     self._fail(
                         f"limits.{one.name}.initial_pnl",
-                        f"{one.initial_pnl} contradicts {other.initial_pnl} of limits.{other.name} for the same account",
+                        f"{one.initial_pnl} contradicts {other.initial_pnl} of limits.{other.name} "
+                        "for the same accounts",
                     )
         return limits
 
