@@ -29,6 +29,8 @@ Number = Decimal | int | str | float
 
 
 class Side(StrEnum):
+    """Which way an order trades."""
+
     BUY = "buy"
     SELL = "sell"
 

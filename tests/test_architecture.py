@@ -1,0 +1,274 @@
+"""Which way the arrows point: who may import whom, read from the source; and that every module says what it is for."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+import pit
+import pitd
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted([*(ROOT / "client" / "pit").rglob("*.py"), *(ROOT / "pitd").rglob("*.py")])
+
+CORE_STDLIB = {
+    "__future__",
+    "abc",
+    "bisect",
+    "collections",
+    "dataclasses",
+    "decimal",
+    "enum",
+    "functools",
+    "hashlib",
+    "heapq",
+    "itertools",
+    "math",
+    "operator",
+    "typing",
+}
+"""What computes and nothing else: no clock, files, sockets, chance, threads or log lines."""
+
+ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator"}
+"""Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
+
+
+class Import(NamedTuple):
+    """One imported module, in absolute words. `from pit import wire` counts as both `pit` and `pit.wire`."""
+
+    module: str
+    line: int
+
+
+def module_name(path: Path) -> str:
+    base = ROOT / "client" if (ROOT / "client") in path.parents else ROOT
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_in(path: Path, text: str | None = None) -> Iterator[Import]:
+    """Every import of a file, wherever in it: also those inside functions and under TYPE_CHECKING."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8") if text is None else text)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield Import(name.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            source = ".".join([*above, *([node.module] if node.module else [])])
+            if source not in ("pit", "pitd", "pitd.core", "pitd.policies"):
+                yield Import(source, node.lineno)
+                continue
+            for name in node.names:
+                inner = f"{source}.{name.name}"
+                yield Import(inner if inner in MODULES else source, node.lineno)
+
+
+MODULES = {module_name(path) for path in SOURCES}
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def strays(package: str, is_fine: object) -> list[str]:
+    """The imports of a package's files that are not fine, as a person can find them."""
+    assert callable(is_fine)
+    found = []
+    for path in SOURCES:
+        name = module_name(path)
+        if within(name, package):
+            for each in imports_in(path):
+                if not is_fine(name, each.module):
+                    found.append(f"{path.relative_to(ROOT)}:{each.line} imports {each.module}")
+    return found
+
+
+def test_the_sources_are_found() -> None:
+    """Every rule below holds for an empty list."""
+    assert {"pit.engine", "pitd.core.engine", "pitd.policies.rate_limit", "pitd.server"} <= MODULES
+
+
+def test_an_import_is_seen_in_each_of_its_forms() -> None:
+    text = """
+import pitd.config
+from pitd import sequencer
+from . import pipeline, entry as e
+from .entry import Hold
+from ..clock import Clock
+def later():
+    import socket
+    from pit import wire
+"""
+    seen = {each.module for each in imports_in(ROOT / "pitd" / "core" / "engine.py", text)}
+    assert seen == {
+        "pitd.config",
+        "pitd.sequencer",
+        "pitd.core.pipeline",
+        "pitd.core.entry",
+        "pitd.clock",
+        "socket",
+        "pit.wire",
+    }
+
+
+def test_the_client_knows_nothing_of_the_daemon() -> None:
+    assert not strays("pit", lambda _, module: not within(module, "pitd"))
+
+
+def test_the_client_needs_msgspec_pyzmq_and_the_standard_library_only() -> None:
+    def is_fine(_: str, module: str) -> bool:
+        top = module.partition(".")[0]
+        return top in {"pit", "msgspec", "zmq"} or top in sys.stdlib_module_names
+
+    assert not strays("pit", is_fine)
+
+
+def test_the_vocabulary_knows_nobody() -> None:
+    """types and errors stand below everything else of pit."""
+
+    def is_fine(name: str, module: str) -> bool:
+        return name not in ("pit.types", "pit.errors") or not within(module, "pit") or module == "pit.errors"
+
+    assert not strays("pit", is_fine)
+
+
+def test_the_core_knows_the_vocabulary_and_itself() -> None:
+    def is_fine(_: str, module: str) -> bool:
+        if within(module, "pit"):
+            return module in ("pit.types", "pit.errors")
+        return within(module, "pitd.core") or not within(module, "pitd")
+
+    assert not strays("pitd.core", is_fine)
+
+
+def test_the_core_is_a_calculator() -> None:
+    """No clock, files, sockets, chance, threads or logging: of the standard library, what computes."""
+
+    def is_fine(_: str, module: str) -> bool:
+        top = module.partition(".")[0]
+        return top in {"pit", "pitd", "msgspec"} or top in CORE_STDLIB
+
+    assert not strays("pitd.core", is_fine)
+
+
+def test_the_core_opens_and_prints_nothing() -> None:
+    """What needs no import to reach the world."""
+    found = []
+    for path in SOURCES:
+        if within(module_name(path), "pitd.core") or within(module_name(path), "pitd.policies"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                called = node.func if isinstance(node, ast.Call) else None
+                if isinstance(called, ast.Name) and called.id in {"open", "print", "input", "id", "hash", "__import__"}:
+                    found.append(f"{path.relative_to(ROOT)}:{called.lineno} calls {called.id}()")
+    assert not found
+
+
+def test_the_core_does_not_know_the_policies() -> None:
+    assert not strays("pitd.core", lambda _, module: not within(module, "pitd.policies"))
+
+
+def test_a_policy_knows_the_core_and_no_other_policy() -> None:
+    def is_fine(name: str, module: str) -> bool:
+        if within(module, "pitd"):
+            return within(module, "pitd.core") or module == name
+        if within(module, "pit"):
+            return module in ("pit.types", "pit.errors")
+        return module.partition(".")[0] in CORE_STDLIB | {"msgspec"}
+
+    assert not strays("pitd.policies", is_fine)
+
+
+def test_a_policy_sees_only_what_it_may_decide_by() -> None:
+    """The policy interface, limits, instruments and numbers: not the engine, its entries or its orders."""
+    interface = {"pitd.core.policy", "pitd.core.limits", "pitd.core.instruments", "pitd.core.numbers"}
+    assert not strays("pitd.policies", lambda _, module: not within(module, "pitd.core") or module in interface)
+
+
+def test_only_the_sockets_know_zeromq() -> None:
+    def is_fine(name: str, module: str) -> bool:
+        return not within(module, "zmq") or name == "pitd.server" or name.startswith("pit._zmq")
+
+    assert not strays("pit", is_fine) + strays("pitd", is_fine)
+
+
+def test_bootstrap_is_known_by_entry_points_only() -> None:
+    assert not strays("pitd", lambda name, module: module != "pitd.bootstrap" or name in ENTRY_POINTS)
+
+
+def test_nobody_knows_the_command_line() -> None:
+    assert not strays("pitd", lambda _, module: module not in ("pitd.cli", "pitd.operator"))
+
+
+def test_the_engine_below_the_sequencer_is_reached_through_it() -> None:
+    """The server and the local engine read the core's state, and change it by the sequencer alone."""
+    for name in ("server", "local"):
+        text = (ROOT / "pitd" / f"{name}.py").read_text(encoding="utf-8")
+        assert "engine.apply(" not in text and "engine.carry_out(" not in text, name
+
+
+def loaded_by(statement: str) -> set[str]:
+    """What a fresh interpreter has loaded once it has run a statement. Without `site`, which may load anything."""
+    places = {str(Path(module.__file__).parent.parent) for module in (pit, pitd, msgspec)}
+    script = f"import sys\nsys.path[:0] = {sorted(places)}\n{statement}\nprint(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(ran.stdout.split())
+
+
+def test_importing_the_client_loads_no_socket() -> None:
+    assert not {"zmq", "socket", "_socket", "asyncio"} & loaded_by("import pit")
+
+
+def test_importing_the_core_and_the_policies_loads_no_socket() -> None:
+    inside = sorted(name for name in MODULES if within(name, "pitd.core") or within(name, "pitd.policies"))
+    loaded = loaded_by("import " + ", ".join(inside))
+    assert not {"zmq", "socket", "_socket", "asyncio", "threading", "logging", "sqlite3"} & loaded
+    assert set(inside) <= loaded
+
+
+def test_an_engine_of_this_process_needs_no_zeromq() -> None:
+    assert "zmq" not in loaded_by("import pitd.local")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_name(path))
+def test_a_module_says_what_it_is_for(path: Path) -> None:
+    said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert said and said.splitlines()[0].strip()
+
+
+def test_all_public_names_of_pit_are_there() -> None:
+    assert sorted(pit.__all__) == sorted(set(pit.__all__))
+    assert not [name for name in pit.__all__ if not hasattr(pit, name)]
+
+
+@pytest.mark.parametrize("name", sorted(pit.__all__))
+def test_a_public_name_says_what_the_caller_gets(name: str) -> None:
+    value = getattr(pit, name)
+    assert own_doc(value), f"pit.{name} has no docstring"
+
+
+@pytest.mark.parametrize("name", sorted(each for each in pit.__all__ if inspect.isclass(getattr(pit, each))))
+def test_a_public_method_says_what_the_caller_gets(name: str) -> None:
+    value = getattr(pit, name)
+    silent = [
+        attribute
+        for attribute, member in vars(value).items()
+        if inspect.isfunction(member) and not attribute.startswith("_") and not member.__doc__
+    ]
+    assert not silent, f"pit.{name}: {', '.join(silent)} without a docstring"
+
+
+def own_doc(value: object) -> str | None:
+    """What is written at the thing itself: a class inherits no words, and a made-up signature is none."""
+    said = vars(value).get("__doc__") if inspect.isclass(value) else getattr(value, "__doc__", None)
+    return said if isinstance(said, str) and said.strip() else None
