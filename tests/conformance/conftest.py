@@ -1,0 +1,31 @@
+"""The gates that the conformance suite runs over. A new transport is one more entry in `GATES`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conformance.gates import SETTINGS, Gate, LocalGate, ZmqGate
+from daemon import Daemon, running
+
+import pit
+
+GATES = ("local", "zmq")
+
+
+@pytest.fixture(scope="session")
+def shared_daemon() -> Iterator[Daemon]:
+    with running(SETTINGS) as daemon:
+        yield daemon
+
+
+@pytest.fixture(params=GATES)
+def gate(request: pytest.FixtureRequest) -> Iterator[Gate]:
+    made: Gate = LocalGate() if request.param == "local" else ZmqGate(request.getfixturevalue("shared_daemon"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def engine(gate: Gate) -> pit.Engine:
+    return gate.connect("mm1")

@@ -1,0 +1,142 @@
+"""The ways to reach an engine that the conformance suite runs over, with the names and orders its tests use."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+from daemon import Daemon, until
+
+import pit
+from pitd.clock import ManualClock
+from pitd.local import LocalEngine
+
+SETTINGS = """
+[gate]
+lease = "3s"
+min_lease = "200ms"
+max_lease = "60s"
+
+[clients.ops]
+roles = ["trade", "report", "operate"]
+
+[clients.clerk]
+roles = ["report"]
+
+[instruments.ESZ6]
+underlying = "ES"
+settlement = "USD"
+kind = "linear"
+multiplier = "50"
+tick = "0.25"
+lot = "1"
+
+[limits.size]
+control = "order_size_limit"
+each = "account"
+settlement = "USD"
+max_quantity = "1000"
+
+[limits.day_loss]
+control = "pnl_kill_switch"
+each = "account"
+settlement = "USD"
+max_loss = "1000"
+
+[limits.pace]
+control = "rate_limit"
+each = "account"
+instruments = ["PACED/USD"]
+max_orders = 2
+window = "1h"
+
+[limits.open_usd]
+control = "open_order_notional"
+each = "account"
+settlement = "USD"
+max_notional = "100000"
+"""
+
+_numbers = itertools.count(1)
+
+
+AAPL = pit.Instrument("AAPL", "USD")
+PACED = pit.Instrument("PACED", "USD")
+
+
+class Gate:
+    """One way to reach an engine. Names that a test uses are its own, so that tests can share a daemon."""
+
+    def __init__(self) -> None:
+        self._mark = next(_numbers)
+        self._engines: list[pit.Engine] = []
+
+    def connect(self, name: str = "mm1") -> pit.Engine:
+        """A client of that name; `ops` may operate and `clerk` only report, the others trade and report."""
+        engine = self._connect(name if name in ("ops", "clerk") else self.name(name))
+        self._engines.append(engine)
+        return engine
+
+    def name(self, word: str) -> str:
+        """A name that no other test uses."""
+        return f"{word}-{self._mark}"
+
+    def order(self, **words: Any) -> pit.Order:
+        """A good order of this test's account; `words` say what is special about it."""
+        good = {"account": self.name("alpha"), "instrument": AAPL, "side": "buy", "quantity": "10", "price": "100"}
+        return pit.Order(**(good | words))
+
+    def close(self) -> None:
+        for engine in self._engines:
+            engine.close()
+
+    def pass_time(self, seconds: float) -> None:
+        """Lets at least so much time go by for the engine."""
+        raise NotImplementedError
+
+    def _connect(self, name: str) -> pit.Engine:
+        raise NotImplementedError
+
+
+class LocalGate(Gate):
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = ManualClock(1_000_000_000)
+        self._local = LocalEngine(SETTINGS, clock=self.clock)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def _connect(self, name: str) -> pit.Engine:
+        return self._local.connect(name)
+
+
+class ZmqGate(Gate):
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__()
+        self._daemon = daemon
+
+    def pass_time(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def _connect(self, name: str) -> pit.Engine:
+        return self._daemon.connect(name)
+
+
+def report_on(order: pit.Order, kind: str, **words: Any) -> pit.ExecutionReport:
+    """What the venue says of an order; `words` say what is special about it."""
+    said: dict[str, Any] = {"account": order.account, "kind": kind, "report_id": f"r-{kind}", "order_id": order.id}
+    return pit.ExecutionReport(**(said | words))
+
+
+def state_of(engine: pit.Engine, order: pit.Order) -> pit.OrderState:
+    return engine.outcome(order.account, order.id).state
+
+
+def until_state(engine: pit.Engine, order: pit.Order, state: pit.OrderState) -> None:
+    until(lambda: state_of(engine, order) is state, f"order {order.id} to be {state}")
+
+
+def open_ids(engine: pit.Engine) -> list[str]:
+    return [each.order.id for each in engine.open_orders()]
