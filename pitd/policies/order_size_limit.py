@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar
 
-from pit.types import Order, Reject, RejectCode
+from pit.types import Kind, Order, Reject, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
@@ -101,6 +101,8 @@ def _exceeds(order: Order, listed: Listed, max_quantity: Decimal) -> bool:
     assert order.volume is not None
     if not order.price:
         raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol} without a price")
+    if listed.kind is Kind.INVERSE:
+        return order.volume * abs(order.price) > max_quantity * listed.multiplier
     return order.volume > listed.notional(order.price, max_quantity)
 
 
