@@ -46,7 +46,7 @@ from .orders import (
     step,
 )
 from .pipeline import Pipeline
-from .policy import Attempt, Policy, Reported, whole_quantity
+from .policy import Attempt, Policy, Reported, Unvalued, whole_quantity
 from .sessions import Session, Sessions
 
 OPERATOR = "operator"
@@ -312,9 +312,7 @@ class Engine:
         state = SENT if sent else HELD
         lease_ns = self._granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
-        self._emit(
-            e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds)
-        )
+        self._emit(e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
         return e.Accepted(self._seq, order.id, state, lease_end_ns)
 
     def _is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
@@ -526,7 +524,7 @@ class Engine:
         try:
             fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
             wanted = self._policies_on(report, listed)
-        except NotRepresentable:
+        except (NotRepresentable, Unvalued):
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
         if isinstance(wanted, Failed):
             return wanted
@@ -564,7 +562,10 @@ class Engine:
         left = was_open - traded if traded < was_open else ZERO
         holds = record.holds
         if left and order is not None and listed is not None:
-            holds = self.pipeline.shrink(holds, order, listed, left)
+            shrunk = self.pipeline.shrink(holds, order, listed, left)
+            if shrunk is None:
+                return self._policy_failed(report)
+            holds = shrunk
         return _Fill(e.OrderFilled(record.reservation_id, report.quantity, left, holds), overfilled)
 
     def _policies_on(self, report: ExecutionReport, listed: Listed | None) -> tuple[e.Effect, ...] | Failed:
@@ -578,9 +579,10 @@ class Engine:
             return ()
         group = self.accounts.group_of(report.account)
         wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns))
-        if wanted is None:
-            return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
-        return wanted
+        return self._policy_failed(report) if wanted is None else wanted
+
+    def _policy_failed(self, report: ExecutionReport) -> Failed:
+        return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
 
     def _report_of_stranger(self, report: ExecutionReport) -> e.Reply:
         """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
@@ -657,7 +659,13 @@ class Engine:
         policy = self.pipeline.owner_of(command.limit)
         if policy is None:
             return Failed(Failure.UNKNOWN_ID, f"no limit is named {command.limit}")
-        verdict = policy.rearm(command.limit, command.scope, command.room)
+        try:
+            verdict = policy.rearm(command.limit, command.scope, command.room)
+        except NotRepresentable:
+            return Failed(Failure.INVALID_INPUT, f"rearm {command.limit}: a sum would be too large to be exact")
+        except Exception as trouble:
+            why = f"rearm {command.limit}: {policy.id} failed ({type(trouble).__name__}); nothing changed"
+            return Failed(Failure.SYSTEM_UNAVAILABLE, why)
         if verdict.rejects:
             return Failed(Failure.INVALID_INPUT, verdict.rejects[0].reason)
         for effect in self.pipeline.as_effects(policy, verdict.effects):

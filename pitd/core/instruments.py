@@ -48,9 +48,7 @@ class Instruments:
         assert isinstance(instrument, Instrument)
         listed = self._by_pair.get(instrument)
         if listed is None:
-            listed = Listed(
-                symbol=str(instrument), underlying=instrument.underlying, settlement=instrument.settlement
-            )
+            listed = Listed(symbol=str(instrument), underlying=instrument.underlying, settlement=instrument.settlement)
             if len(self._by_pair) >= _PAIRS_KEPT:
                 self._by_pair.clear()
             self._by_pair[instrument] = listed

@@ -116,7 +116,7 @@ class LimitSet(Generic[L]):
                 limit=self.names[0],
                 scope=f"account {attempt.order.account}",
                 reason=f"no {self.control} limit covers account {attempt.order.account}, {attempt.listed.symbol} in "
-                f"{attempt.listed.settlement}; add one, or open it with [gate] uncovered = \"allow\"",
+                f'{attempt.listed.settlement}; add one, or open it with [gate] uncovered = "allow"',
             ),
         )
 

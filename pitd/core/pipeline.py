@@ -71,11 +71,19 @@ class Pipeline:
                 holds.append(Hold(policy.id, effect))
         return tuple(holds), self.in_order(rejects) if rejects else ()
 
-    def shrink(self, holds: tuple[Hold, ...], order: Order, listed: Listed, open_quantity: Decimal) -> tuple[Hold, ...]:
-        return tuple(
-            Hold(hold.policy, self._by_id[hold.policy].shrink(hold.effect, order, listed, open_quantity))
-            for hold in holds
-        )
+    def shrink(
+        self, holds: tuple[Hold, ...], order: Order, listed: Listed, open_quantity: Decimal
+    ) -> tuple[Hold, ...] | None:
+        """What the holds come down to; None when a policy failed. Raises where a sum is not exact."""
+        try:
+            return tuple(
+                Hold(hold.policy, self._by_id[hold.policy].shrink(hold.effect, order, listed, open_quantity))
+                for hold in holds
+            )
+        except (NotRepresentable, Unvalued):
+            raise
+        except Exception:
+            return None
 
     def report(self, reported: Reported) -> tuple[Effect, ...] | None:
         """What the policies do about a report; None when one of them failed. Raises where a sum is not exact."""
@@ -91,9 +99,7 @@ class Pipeline:
         return tuple(wanted)
 
     def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
-        return [
-            Blocked(effect) if type(effect) is Block else PolicyChanged(policy.id, effect) for effect in effects
-        ]
+        return [Blocked(effect) if type(effect) is Block else PolicyChanged(policy.id, effect) for effect in effects]
 
     def in_order(self, rejects: Sequence[Reject]) -> tuple[Reject, ...]:
         """Rejects in the order of the configuration; a person's block stands first."""
