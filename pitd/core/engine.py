@@ -237,7 +237,7 @@ class Engine:
 
     def _check(self, command: e.CheckOrder, session: Session) -> e.Reply:
         order = command.order
-        known = self.orders.by_key.get((order.account, order.id))
+        known = self._known(order)
         if known is not None and self._is_retry(known, order, session):
             return self._accepted_again(known, command.sent)
         attempt = self._attempt(order, session)
@@ -248,7 +248,7 @@ class Engine:
 
     def _start(self, command: e.StartOrder, session: Session) -> e.Reply:
         order = command.order
-        known = self.orders.by_key.get((order.account, order.id))
+        known = self._known(order)
         if known is None or not self._is_retry(known, order, session):
             rejects = self._start_stage(self._attempt(order, session), known)
             if rejects:
@@ -270,7 +270,7 @@ class Engine:
             return self._no_request(command.request_id)
         order = request.order
         self._emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
-        known = self.orders.by_key.get((order.account, order.id))
+        known = self._known(order)
         if known is not None:
             if self._is_retry(known, order, session):
                 return self._accepted_again(known, command.sent)
@@ -315,9 +315,16 @@ class Engine:
         self._emit(e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
         return e.Accepted(self._seq, order.id, state, lease_end_ns)
 
+    def _known(self, order: Order) -> OrderRecord | None:
+        """The order that has this id already, where it stands by now."""
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is not None:
+            self._lapse_if_due(known)
+        return known
+
     def _is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
         """The same order from the same client while it is open. One that has ended must not look accepted again."""
-        return known.order == order and known.client == session.client and not self._has_lapsed_or_ended(known)
+        return known.order == order and known.client == session.client and known.state not in ENDED
 
     def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
@@ -327,9 +334,6 @@ class Engine:
                 return _refused(known.order, tuple(map(reject_of, blocks)))
             self._emit(e.OrderMoved(known.reservation_id, SENT))
         return e.Accepted(known.reservation_id, known.order_id, known.state, known.lease_end_ns, True)
-
-    def _has_lapsed_or_ended(self, record: OrderRecord) -> bool:
-        return record.state in ENDED or (record.state is HELD and self._has_lapsed(record))
 
     def _duplicate(self, known: OrderRecord) -> Reject:
         now = f"has ended ({known.state}, {known.ended_by})" if known.state in ENDED else f"is open ({known.state})"
@@ -544,7 +548,8 @@ class Engine:
         for flag in flags:
             if flag not in record.flags:
                 self._emit(e.OrderFlagged(id, flag))
-        self._emit(e.ReportNoted(id, report.report_id, fingerprint))
+        is_final = final is not None or not record.open_quantity
+        self._emit(e.ReportNoted(id, report.report_id, fingerprint, is_final))
         blocks = self._emit_report_effects(wanted)
         return e.Applied(_result(record, tuple(flags), blocks))
 
@@ -688,6 +693,7 @@ class Engine:
         record = self.orders.by_key.get((account, order_id))
         if record is None:
             return Failed(Failure.UNKNOWN_ID, f"no order {order_id} of account {account} is known")
+        self._lapse_if_due(record)
         does = step(event, record)
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
@@ -814,6 +820,7 @@ class Engine:
         if record.reports is None:
             record.reports = {}
         record.reports[effect.report_id] = effect.fingerprint
+        record.final_seen = record.final_seen or effect.is_final
 
     def _do_lease_set(self, effect: e.LeaseSet) -> None:
         record = self.orders.open[effect.reservation_id]

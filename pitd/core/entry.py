@@ -279,6 +279,7 @@ class ReportNoted(Record, frozen=True):
     reservation_id: int
     report_id: str
     fingerprint: bytes
+    is_final: bool = False
 
 
 class LeaseSet(Record, frozen=True):

@@ -112,15 +112,18 @@ class OrderRecord(msgspec.Struct, kw_only=True, gc=False):
     reason: str = ""
     flags: tuple[str, ...] = ()
     reports: dict[str, bytes] | None = None
+    final_seen: bool = False
+    """Whether the venue has said its last word: from then on nothing brings it back."""
 
 
 def step(event: Event, record: OrderRecord) -> Step:
     """What the event does to this order."""
-    found = LIFECYCLE[event][record.state]
+    state = CLOSED if record.final_seen and record.state is ROLLED_BACK else record.state
+    found = LIFECYCLE[event][state]
     if found is _ENDED:
         return _LOST if record.ended_by in LOST_LEASE else _OVER
-    if event is Event.COMMIT_LATE and record.state is CLOSED and record.ended_by is EndedBy.OPERATOR:
-        return _to(WORKING, "late_commit")  # a person closed it, and no final report was ever seen
+    if event is Event.COMMIT_LATE and record.ended_by is EndedBy.OPERATOR and not record.final_seen:
+        return _to(WORKING, "late_commit")  # a person ended it, and no final report was ever seen
     return found
 
 
