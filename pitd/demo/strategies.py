@@ -267,20 +267,26 @@ class Doomed(Steady):
         if time.monotonic() - self.began_s < 0.35 * self.part.spec["seconds"]:
             super().act()
             return
-        self.pace_s = 0.0
-        self.look(0)
+        self.pace_s = 0.5  # until there is room for all four
         price = self.venue.cents * 95 // 100  # far from the market: what the venue gets of this will rest
-        # The one at the venue comes first: its acknowledgement is here, and what is killed comes before the commit.
+        # The one at the venue comes first: it is acknowledged, and the end comes before the commit.
         at_venue = self.check(pit.Side.BUY, 10, price, sent=True, lease_s=1)
         if not at_venue:
             return
-        self.venue.send(words.NewOrder(self.account, at_venue.order.id, pit.Side.BUY, 10, price))
-        others = [self.check(pit.Side.BUY, 10, price, sent=sent, lease_s=1) for sent in (True, False, False)]
+        with contextlib.suppress(NoAnswer):
+            self.venue.send(words.NewOrder(self.account, at_venue.order.id, pit.Side.BUY, 10, price))
+        on_its_way = self.check(pit.Side.BUY, 10, price, sent=True, lease_s=1)
+        held = [self.check(pit.Side.BUY, 10, price, sent=False, lease_s=1) for _ in range(2)]
+        if not (on_its_way and all(held)):
+            return
         self.look(0)
-        on_its_way, *held = [each.order.id for each in others if each]
         self.part.tell(
             words.Holding(
-                self.part.name, self.tally, self.orders, held=tuple(held), sent=(at_venue.order.id, on_its_way)
+                self.part.name,
+                self.tally,
+                self.orders,
+                held=tuple(one.order.id for one in held if one),
+                sent=(at_venue.order.id, on_its_way.order.id),
             )
         )
         time.sleep(30)
@@ -291,8 +297,7 @@ class Successor(Steady):
     """A new process under a killed one's name: finds what that one left, asks the venue, settles it, and goes on."""
 
     def run(self) -> None:
-        found = self.engine.open_orders()
-        counted = self.counted()
+        found, counted = self._look_around()
         open_cents = sum(int(one.open_quantity * (one.order.price or 0) * 100) for one in found)
         statuses = self.venue.log_on(tuple(one.order.id for one in found))
         settled = {one.order.id: self._adopt(one, statuses[one.order.id]) for one in found}
@@ -302,6 +307,14 @@ class Successor(Steady):
         self.began_s = time.monotonic()
         self.trade_until_told()
         self.wind_down()
+
+    def _look_around(self) -> tuple[list[pit.OpenOrder], Decimal | None]:
+        """What is open, and what is counted for it at the same moment: reports go on coming in by the drop copy."""
+        while True:
+            before = self.engine.open_orders()
+            counted = self.counted()
+            if self.engine.open_orders() == before:
+                return before, counted
 
     def _adopt(self, one: pit.OpenOrder, status: words.Status) -> str:
         order = one.order
