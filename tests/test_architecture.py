@@ -40,6 +40,8 @@ CORE_STDLIB = {
 ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator"}
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
+ZEROMQ = {"pitd.server", "pitd.demo.processes", "pitd.demo.venue", "pitd.demo.venue_client"}
+
 
 class Import(NamedTuple):
     """One imported module, in absolute words. `from pit import wire` counts as both `pit` and `pit.wire`."""
@@ -196,8 +198,17 @@ def test_a_policy_sees_only_what_it_may_decide_by() -> None:
 
 
 def test_only_the_sockets_know_zeromq() -> None:
+    """The demo's venue has sockets of its own, as a real venue would: it is no part of the daemon."""
+
     def is_fine(name: str, module: str) -> bool:
-        return not within(module, "zmq") or name == "pitd.server" or name.startswith("pit._zmq")
+        return not within(module, "zmq") or name.startswith("pit._zmq") or name in ZEROMQ
+
+    assert not strays("pit", is_fine) + strays("pitd", is_fine)
+
+
+def test_nobody_knows_the_demo_but_the_command_line() -> None:
+    def is_fine(name: str, module: str) -> bool:
+        return not within(module, "pitd.demo") or within(name, "pitd.demo") or name == "pitd.cli"
 
     assert not strays("pit", is_fine) + strays("pitd", is_fine)
 
