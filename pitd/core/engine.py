@@ -835,8 +835,9 @@ class Engine:
                 record.restarts += 1
                 record.lease_end_ns = max(record.lease_end_ns, effect.now_ns + record.lease_ns)
         for id, request in self.requests.items():
-            end_ns = max(request.lease_end_ns, effect.now_ns + self.bounds.lease_ns)
-            self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns)
+            if request.restarts < self.bounds.restarts_in_a_row:
+                end_ns = max(request.lease_end_ns, effect.now_ns + self.bounds.lease_ns)
+                self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns, restarts=request.restarts + 1)
         self.leases.rebuild(self._live_leases())
 
     def _do_policy_changed(self, effect: e.PolicyChanged) -> None:

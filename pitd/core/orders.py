@@ -134,6 +134,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     order: Order
     session: int
     lease_end_ns: int
+    restarts: int = 0
 
 
 class Leases:
