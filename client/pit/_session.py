@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from . import wire
 from ._calls import error_of
-from .errors import PitError, ProtocolError
+from .errors import InvalidInput, PitError, ProtocolError
 
 Frames = tuple[bytes, bytes]
 
@@ -73,7 +73,7 @@ class Session:
     def submit(self, command: wire.Command) -> int:
         """Takes a command on its way. The ticket tells its answer from others. Raises once the session is over."""
         self._check_going()
-        flight = _Flight(self._ticket(), self._next_number, wire.encode(command))
+        flight = _Flight(self._ticket(), self._next_number, _packed(command))
         self._next_number += 1
         self._flights[flight.number] = flight
         if self._is_open:
@@ -84,7 +84,7 @@ class Session:
         """Takes a question on its way. Questions are not numbered by the daemon and may be asked again freely."""
         self._check_going()
         ticket = self._ticket()
-        self._queries[ticket] = wire.encode(query)
+        self._queries[ticket] = _packed(query)
         if self._is_open:
             self._put_query(ticket)
         return ticket
@@ -231,3 +231,11 @@ class Session:
     def _check_going(self) -> None:
         if self.over is not None:
             raise self.over
+
+
+def _packed(body: wire.Command | wire.Query) -> bytes:
+    packed = wire.encode(body)
+    if len(packed) > wire.MAX_MESSAGE_BYTES:  # the daemon would drop the connection, and every retry as well
+        name = type(body).__name__
+        raise InvalidInput(f"{name}: {len(packed)} bytes are more than the {wire.MAX_MESSAGE_BYTES} of a message")
+    return packed

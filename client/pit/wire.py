@@ -15,9 +15,11 @@ from typing import NamedTuple
 import msgspec
 
 from .errors import ProtocolError
-from .types import Block, ExecutionReport, OpenOrder, Order, OrderState, Outcome, Rejected, ReportResult
+from .types import Block, ExecutionReport, OpenOrder, Order, OrderState, Outcome, Rejected, ReportResult, check_name
 
 PROTOCOL = 1
+SPOKEN = (1,)
+"""The protocols that a daemon of this release answers in: its own, and the one before it."""
 MAX_MESSAGE_BYTES = 1 << 20
 WINDOW = 64
 """How many commands of a session may be in flight."""
@@ -116,6 +118,10 @@ class Commit(Body, frozen=True):
     reservation_id: int
     venue_order_id: str | None = None
     late: bool = False
+
+    def __post_init__(self) -> None:
+        if self.venue_order_id is not None:
+            check_name(self.venue_order_id, "venue_order_id")
 
 
 class Rollback(Body, frozen=True):
