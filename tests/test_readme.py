@@ -317,6 +317,34 @@ def test_the_table_of_exit_codes_names_every_code_and_no_other() -> None:
     assert in_help and {int(code) for code in re.findall(r"\b\d+\b", in_help[1])} == named
 
 
+def test_a_daemon_that_was_restarted_and_has_forgotten_tells_those_from_before_it() -> None:
+    """As the table says: by what they have seen of it, or, once others have traded on, by their session."""
+    row = next(row for row in table("what happened") if "forgotten" in row[0])
+    told = tuple(getattr(pit, name) for name in words_in(row[1]))
+    assert told == (pit.JournalBehind, pit.Fenced)
+
+    def order() -> pit.Order:
+        return pit.Order(account="alpha", instrument=pit.Instrument("AAPL", "USD"), side="buy", quantity=1, price=1)
+
+    with running(TOML[0].text) as daemon:
+        much, little = daemon.connect("much"), daemon.connect("little")
+        for _ in range(5):
+            much.execute_pre_trade(order(), sent=True)
+        daemon.kill()
+        daemon.start()
+        with pytest.raises(pit.JournalBehind):
+            much.execute_pre_trade(order())
+        with daemon.connect("newcomer") as newcomer:
+            for _ in range(10):
+                newcomer.execute_pre_trade(order())
+        with pytest.raises(told):
+            little.execute_pre_trade(order())
+        with daemon.connect("much") as anew:
+            assert anew.open_orders() == []
+        much.close()
+        little.close()
+
+
 # ---------------------------------------------------------------------------------------------- commands
 
 
