@@ -1,0 +1,335 @@
+"""Reports: applied once, by either name, and the engine's own count of what is left rules."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from builders import AAPL, INSTRUMENTS, OPEN_USD, Core, fill, money, order, report, saved
+
+import pit
+from pitd.core import entry as e
+
+PNL = """
+[limits]
+open_usd = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "1000000" }
+day_loss = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "1000" }
+"""
+
+
+def working(**fields: object) -> Core:
+    """A core in which order o1, 10 at 100, works at the venue as v1."""
+    core = Core(PNL)
+    held = core.check(order(**({"id": "o1"} | fields)))
+    core.commit(held.reservation_id, "v1")
+    return core
+
+
+def pnl(core: Core) -> Decimal:
+    return core.engine.policies["pnl_kill_switch"].pnl("alpha", "USD")
+
+
+def what_counts(core: Core) -> dict[str, object]:
+    parts = saved(core.engine)
+    return {name: parts[name] for name in ("policies", "blocks", "open", "closed")}
+
+
+def filled(core: Core, order_id: str = "o1") -> Decimal:
+    return core.engine.orders.by_key["alpha", order_id].filled_quantity
+
+
+# ---------------------------------------------------------------------------------------------- identity
+
+
+def test_the_same_report_again_is_answered_as_already_applied():
+    core = working()
+    traded = fill("o1", "4", pnl="-5", report_id="f1")
+    first = core.report(traded).result
+    after = what_counts(core)
+    again = core.report(traded).result
+    assert (first.already_applied, again.already_applied) == (False, True)
+    assert (again.state, again.open_quantity) == (first.state, first.open_quantity)
+    assert what_counts(core) == after
+
+
+def test_the_same_report_with_its_numbers_written_otherwise_is_the_same():
+    core = working()
+    core.report(fill("o1", "4", "100", report_id="f1"))
+    assert core.report(fill("o1", "4.00", "100.0", report_id="f1")).result.already_applied
+
+
+def test_the_same_report_by_the_venues_id_is_the_same():
+    core = working()
+    core.report(fill("o1", "4", report_id="f1"))
+    again = report("fill", venue_order_id="v1", quantity="4", price="100", report_id="f1")
+    assert core.report(again).result.already_applied
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"quantity": "5"}, {"price": "101"}, {"pnl": "1"}, {"fee": "1"}, {"kind": "cancelled", "quantity": None}],
+)
+def test_the_same_identity_with_other_content_is_refused_and_changes_nothing(other):
+    core = working()
+    said = {"kind": "fill", "order_id": "o1", "quantity": "4", "price": "100", "report_id": "f1"}
+    core.report(report(**said))
+    after = what_counts(core)
+    no = core.report(report(**(said | other)))
+    assert (no.failure, "other content" in no.message) == ("InvalidInput", True)
+    assert what_counts(core) == after
+
+
+def test_the_report_id_is_of_one_order_only():
+    core = working()
+    core.check(order(id="o2"))
+    core.report(fill("o1", "4", report_id="f1"))
+    assert not core.report(fill("o2", "4", report_id="f1")).result.already_applied
+    assert filled(core, "o2") == 4
+
+
+def test_the_identity_is_remembered_after_the_close():
+    core = working()
+    last = fill("o1", "10", pnl="-7", report_id="f1")
+    core.report(last)
+    assert core.report(last).result.already_applied
+    assert pnl(core) == -7
+
+
+def test_reports_of_one_order_are_bounded():
+    core = Core(reports_per_order=3)
+    core.check(order(id="o1"))
+    for _ in range(3):
+        core.report(fill("o1", "1"))
+    assert core.report(fill("o1", "1")).failure == "CapacityExceeded"
+    assert filled(core) == 3
+
+
+# ---------------------------------------------------------------------------------------------- counting what is left
+
+
+def test_a_fill_leaves_the_rest_open():
+    result = working().report(fill("o1", "4")).result
+    assert (result.order_id, result.state, result.open_quantity) == ("o1", "working", 6)
+
+
+def test_the_last_fill_closes():
+    core = working()
+    core.report(fill("o1", "4"))
+    result = core.report(fill("o1", "6")).result
+    assert (result.state, result.open_quantity, result.flags) == ("closed", 0, ())
+
+
+def test_reports_in_any_order_come_to_the_same():
+    for reports in ([fill("o1", "4"), fill("o1", "6")], [fill("o1", "6"), report("accepted", order_id="o1")]):
+        one, other = working(), working()
+        for each in reports:
+            one.report(each)
+        for each in reversed(reports):
+            other.report(each)
+        assert filled(one) == filled(other)
+        assert one.held() == other.held()
+
+
+def test_an_overfill_is_taken_as_truth_flagged_and_counts_never_below_zero():
+    core = working()
+    result = core.report(fill("o1", "10.5")).result
+    assert (result.state, result.open_quantity, result.flags) == ("closed", 0, ("overfill",))
+    assert (filled(core), core.held()) == (Decimal("10.5"), 0)
+
+
+def test_an_overfill_in_two_steps_is_found_by_the_engines_own_count():
+    core = working()
+    core.report(fill("o1", "9"))
+    assert core.report(fill("o1", "2")).result.flags == ("overfill",)
+
+
+def test_a_fill_after_the_close_is_booked_and_flagged_and_reopens_nothing():
+    core = working()
+    core.report(report("cancelled", order_id="o1"))
+    result = core.report(fill("o1", "3", pnl="-5")).result
+    assert (result.state, result.flags) == ("closed", ("after_close",))
+    assert (filled(core), pnl(core), core.held()) == (3, -5, 0)
+
+
+def test_money_of_a_cancel_counts():
+    core = working()
+    core.report(report("cancelled", order_id="o1", fee="1.5"))
+    assert pnl(core) == Decimal("-1.5")
+
+
+def test_a_cancel_that_comes_again_under_another_id_changes_nothing_but_its_money():
+    core = working()
+    core.report(report("cancelled", order_id="o1"))
+    core.report(report("expired", order_id="o1", fee="1"))
+    assert core.engine.orders.by_key["alpha", "o1"].ended_by == "cancelled"
+    assert pnl(core) == -1
+
+
+def test_lots_of_partial_fills_leave_no_dust():
+    core = Core()
+    core.check(order(id="o1", quantity="1", price="33.333333333"))
+    core.check(order(id="o2", quantity="3", price="0.1"))
+    for n in range(1000):
+        result = core.report(fill("o1", "0.001", "33.333333333")).result
+        assert result.open_quantity == Decimal(999 - n) / 1000
+    assert result.state == "closed"
+    assert core.held() == Decimal("0.3")
+
+
+def test_lots_of_partial_fills_of_an_inverse_order_leave_no_dust():
+    settings = INSTRUMENTS + OPEN_USD.replace("USD", "BTC").replace("open_BTC", "open_usd")
+    core = Core(settings)
+    core.check(order(id="o1", instrument="XBT", quantity="700", price="30007"))
+    for _ in range(700):
+        core.report(fill("o1", "1", "30007"))
+    assert core.held() == 0
+    assert core.engine.policies["open_order_notional"].save() == []
+
+
+def test_a_volume_order_is_filled_by_what_its_fills_were_worth():
+    core = Core()
+    core.check(order(id="o1", volume="1000", price=None))
+    assert core.report(fill("o1", "3", "100")).result.open_quantity == 700
+    assert core.report(fill("o1", "7", "100")).result.state == "closed"
+
+
+# ---------------------------------------------------------------------------------------------- orders nobody asked for
+
+
+def test_a_fill_of_an_unknown_order_is_taken_as_truth_and_flagged():
+    core = Core(PNL)
+    result = core.report(fill("ghost", "3", pnl="-40", instrument=AAPL)).result
+    assert (result.order_id, result.state, result.flags) == ("ghost", "closed", ("unknown_order",))
+    assert (filled(core, "ghost"), pnl(core)) == (3, -40)
+
+
+def test_it_is_booked_once():
+    core = Core(PNL)
+    ghost = fill("ghost", "3", pnl="-40", instrument=AAPL)
+    core.report(ghost)
+    assert core.report(ghost).result.already_applied
+    assert pnl(core) == -40
+
+
+def test_its_next_fill_is_booked_as_well():
+    core = Core(PNL)
+    core.report(fill("ghost", "3", pnl="-40", instrument=AAPL))
+    core.report(fill("ghost", "2", pnl="-2", instrument=AAPL))
+    assert (filled(core, "ghost"), pnl(core)) == (5, -42)
+
+
+def test_it_can_trip_the_switch():
+    core = Core(PNL)
+    result = core.report(fill("ghost", "3", pnl="-1000", instrument=AAPL)).result
+    assert [block.limit for block in result.blocks] == ["day_loss"]
+
+
+def test_without_its_instrument_it_cannot_be_booked():
+    core = Core(PNL)
+    no = core.report(fill("ghost", "3"))
+    assert (no.failure, "report.instrument" in no.message) == ("InvalidInput", True)
+    assert ("alpha", "ghost") not in core.engine.orders.by_key
+
+
+def test_in_an_undeclared_symbol_it_cannot_be_booked():
+    assert Core(PNL).report(fill("ghost", "3", instrument="ESZ9")).failure == "InvalidInput"
+
+
+@pytest.mark.parametrize("kind", ["accepted", "cancelled", "expired", "rejected"])
+def test_anything_else_of_an_unknown_order_changes_nothing(kind):
+    core = Core(PNL)
+    before = what_counts(core)
+    result = core.report(report(kind, order_id="ghost")).result
+    assert (result.state, result.flags) == (None, ("unknown_order",))
+    assert what_counts(core) == before
+
+
+def test_an_unknown_orders_id_is_used_up():
+    core = Core(PNL)
+    core.report(fill("ghost", "3", instrument=AAPL))
+    assert core.check(order(id="ghost")).rejected.code == "DuplicateClientOrderId"
+
+
+def test_a_fill_of_another_accounts_order_is_a_strangers():
+    core = working()
+    core.report(fill("o1", "4", account="beta", instrument=AAPL))
+    assert (filled(core), core.held()) == (0, 1000)
+
+
+# ---------------------------------------------------------------------------------------------- the venue's id
+
+
+def test_the_venues_id_is_learned_from_the_commit():
+    core = working()
+    core.report(report("fill", venue_order_id="v1", quantity="4", price="100"))
+    assert core.held() == 600
+
+
+def test_the_venues_id_is_learned_from_a_report():
+    core = Core()
+    core.check(order(id="o1"))
+    core.report(report("accepted", order_id="o1", venue_order_id="v9"))
+    assert core.report(report("cancelled", venue_order_id="v9")).result.order_id == "o1"
+    assert core.held() == 0
+
+
+def test_a_report_that_names_both_ids_as_they_are_is_applied():
+    core = working()
+    assert core.report(report("cancelled", order_id="o1", venue_order_id="v1")).result.state == "closed"
+
+
+def test_a_report_whose_two_ids_contradict_is_refused():
+    core = working()
+    no = core.report(report("cancelled", order_id="o1", venue_order_id="v2"))
+    assert (no.failure, "v1" in no.message) == ("InvalidInput", True)
+    assert core.held() == 1000
+
+
+def test_a_second_commit_does_not_rename():
+    core = working()
+    core.commit(2, "v2")
+    assert core.engine.orders.by_key["alpha", "o1"].venue_order_id == "v1"
+
+
+def test_the_venues_id_is_of_one_account_only():
+    core = working()
+    assert core.report(report("cancelled", venue_order_id="v1", account="beta")).result.flags == ("unknown_order",)
+    assert core.held() == 1000
+
+
+def test_a_venues_id_that_is_another_orders_own_id_names_nobody():
+    core = working()
+    no = core.report(report("fill", venue_order_id="o1", quantity="1", price="100", instrument=AAPL))
+    assert no.failure == "InvalidInput"
+    assert filled(core) == 0
+
+
+# ---------------------------------------------------------------------------------------------- money and who
+
+
+def test_anyone_may_report_on_any_order():
+    core = working()
+    core.report(fill("o1", "4"), client="dropcopy")
+    assert core.held() == 600
+
+
+def test_pnl_of_an_unknown_order_needs_an_instrument_for_its_asset():
+    core = Core(PNL)
+    assert core.report(money("ghost", pnl="-1", instrument=None)).failure == "InvalidInput"
+    assert pnl(core) == 0
+
+
+def test_the_asset_of_pnl_is_the_orders_own():
+    core = Core(INSTRUMENTS + PNL)
+    core.check(order(id="o1", instrument="ESZ6", quantity="1", price="10"))
+    core.report(fill("o1", "1", "10", pnl="-25"))
+    assert pnl(core) == -25
+
+
+def test_a_report_on_a_held_order_takes_it_from_its_lease():
+    core = Core()
+    held = core.check(order(id="o1"), lease_s=5)
+    core.report(report("accepted", order_id="o1"))
+    core.advance(100)
+    assert core.end_leases() == 0
+    assert core.commit(held.reservation_id) == e.Stands(pit.OrderState.WORKING)
