@@ -16,6 +16,13 @@ KILL_SWITCH = pit.RejectCode.PNL_KILL_SWITCH_TRIGGERED
 RATE_LIMIT = pit.RejectCode.RATE_LIMIT_EXCEEDED
 
 
+class Copied(msgspec.Struct):
+    """What the drop copy told of one account."""
+
+    filled: int = 0
+    pnl_cents: int = 0
+
+
 class Evidence(msgspec.Struct, kw_only=True):
     """Everything that was said and asked."""
 
@@ -31,20 +38,30 @@ class Evidence(msgspec.Struct, kw_only=True):
     after_kill: dict[str, pit.Outcome] = {}
     blocks: tuple[pit.Block, ...] = ()
     ledger: words.Ledger | None = None
+    copied: dict[str, Copied] = {}
+    """By account."""
     copied_first: int = 0
     copied_again: int = 0
     outcomes: dict[str, pit.Outcome | None] = {}
     """The daemon's answer for each order that a strategy had accepted or the venue has seen."""
 
     def tallies(self) -> dict[str, words.Tally]:
-        """By strategy; a killed one's goes on in its successor's, and is shown on its own."""
+        """By strategy; the killed one's by its lives, and between them what only the drop copy saw."""
         tallies = {}
-        for who, done in self.done.items():
-            if who == self.victim and self.holding is not None:
-                tallies[f"{who}, killed"] = self.holding.tally
-                tallies[f"{who}, successor"] = done.tally
-            else:
-                tallies[who] = done.tally
+        for who in self.accounts:
+            if who not in self.done:
+                continue
+            tally = self.done[who].tally
+            if who != self.victim or self.holding is None:
+                tallies[who] = tally
+                continue
+            first, copied = self.holding.tally, self.copied.get(self.accounts[who], Copied())
+            tallies[f"{who}, until it was killed"] = first
+            tallies[f"{who}, while nobody was there"] = words.Tally(
+                filled=copied.filled - first.filled - tally.filled,
+                pnl_cents=copied.pnl_cents - first.pnl_cents - tally.pnl_cents,
+            )
+            tallies[f"{who}, its successor"] = tally
         return tallies
 
     def accepted(self) -> dict[str, tuple[str, words.Mine]]:
@@ -122,7 +139,8 @@ def _sums(evidence: Evidence) -> list[Check]:
     venue = evidence.ledger.orders if evidence.ledger is not None else {}
     agree = sum(_all_agree(evidence, order_id, orders.get(order_id)) for order_id in {*orders, *venue})
     lots = [
-        sum(tally.filled for tally in tallies) + _unseen(evidence),
+        sum(tally.filled for tally in tallies),
+        sum(copied.filled for copied in evidence.copied.values()),
         sum(order.filled for order in venue.values()),
         sum(int(outcome.filled_quantity) for outcome in evidence.outcomes.values() if outcome is not None),
     ]
@@ -132,7 +150,10 @@ def _sums(evidence: Evidence) -> list[Check]:
     left_open = sum(done.left_open for done in evidence.done.values())
     counted = [done.counted for done in evidence.done.values()]
     result = [
-        Check(f"every check was answered: {asked} = {accepted} accepted + {rejected} rejected", asked == accepted + rejected > 0),
+        Check(
+            f"every check was answered: {asked} = {accepted} accepted + {rejected} rejected",
+            asked == accepted + rejected > 0,
+        ),
         Check(
             f"every accepted order has ended: {len(orders)} = {ended}",
             accepted == len(orders) == ways["filled"] + ways["cancelled"] + ways["rolled back"],
@@ -141,12 +162,18 @@ def _sums(evidence: Evidence) -> list[Check]:
             f"strategies, venue and daemon agree on {agree} of {len({*orders, *venue})} orders",
             agree == len({*orders, *venue}),
         ),
-        Check(f"filled, says each of them: {lots[0]}, {lots[1]}, {lots[2]}", lots[0] == lots[1] == lots[2] > 0),
+        Check(
+            f"units filled, by strategies, drop copy, venue and daemon: {', '.join(map(str, lots))}",
+            len(set(lots)) == 1 and lots[0] > 0,
+        ),
         Check(
             f"{reports} reports of the venue were each counted once ({first}), though {again} came a second time",
             reports == first,
         ),
-        Check(f"nothing is left open: {left_open} orders", left_open == 0 and len(evidence.done) == len(evidence.accounts)),
+        Check(
+            f"nothing is left open: {left_open} orders",
+            left_open == 0 and len(evidence.done) == len(evidence.accounts),
+        ),
     ]
     if not evidence.own_limits:
         total = sum((each or Decimal(0) for each in counted), Decimal(0))
@@ -162,16 +189,6 @@ def _way(outcome: pit.Outcome | None) -> str:
     return "rolled back" if outcome.state is pit.OrderState.ROLLED_BACK else "open"
 
 
-def _unseen(evidence: Evidence) -> int:
-    """What was filled for the victim while nobody of its name was there: only the drop copy tells of it."""
-    if evidence.holding is None or evidence.ledger is None or evidence.victim not in evidence.done:
-        return 0
-    seen_later = evidence.done[evidence.victim]
-    venue = evidence.ledger.orders
-    in_its_time = sum(venue[id].filled for id in {*evidence.holding.orders, *seen_later.orders} if id in venue)
-    return in_its_time - evidence.holding.tally.filled - seen_later.tally.filled
-
-
 def _all_agree(evidence: Evidence, order_id: str, known: tuple[str, words.Mine] | None) -> bool:
     """Strategy, venue and daemon say the same of one order: how it ended, and how much was filled."""
     outcome = evidence.outcomes.get(order_id)
@@ -181,7 +198,7 @@ def _all_agree(evidence: Evidence, order_id: str, known: tuple[str, words.Mine] 
     who, mine = known
     way = _way(outcome)
     is_over_here = mine.state in ("filled", "cancelled", "rolled back")
-    if is_over_here and (mine.state, mine.filled) != (way, outcome.filled_quantity):
+    if is_over_here and not (mine.state == way and mine.filled == outcome.filled_quantity):
         return False
     if not is_over_here and (who != evidence.victim or order_id in evidence.done[who].orders):
         return False  # only what a killed strategy left may be open in its last words
@@ -211,9 +228,10 @@ def _events(evidence: Evidence) -> list[Check]:
 
 def _kill_switch(evidence: Evidence) -> Check:
     stopped = sum(tally.rejected.get(KILL_SWITCH, 0) for tally in evidence.tallies().values())
-    blocks = "; ".join(f"{block.scope}: {block.reason}" for block in evidence.blocks) or "no block"
+    blocks = "; ".join(block.reason for block in evidence.blocks) or "no block"
     is_lost = [block.scope for block in evidence.blocks] == [f"account {evidence.accounts['lost']}"]
-    return Check(f"the kill switch has tripped for the lost one alone, {stopped} orders refused ({blocks})", is_lost and stopped > 0)
+    text = f"the kill switch has tripped for the lost one alone; {stopped} orders refused; {blocks}"
+    return Check(text, is_lost and stopped > 0)
 
 
 def _kill(evidence: Evidence) -> list[Check]:
@@ -223,25 +241,28 @@ def _kill(evidence: Evidence) -> list[Check]:
     after = evidence.after_kill
     held = [after[id] for id in holding.held]
     sent = [after[id] for id in holding.sent]
-    reasons = ", ".join(sorted({str(one.ended_by) for one in held}))
+    held_by = ", ".join(sorted({str(one.ended_by) for one in held}))
+    sent_by = ", ".join(sorted({one.reason for one in sent}))
+    settled = "; ".join(took_over.settled.get(id, "not") for id in holding.sent)
     counted = took_over.counted
     result = [
         Check(
-            f"killed: what it held is rolled back ({len(held)} orders, by {reasons})",
+            f"killed: what it held is rolled back ({len(held)} orders, by {held_by})",
             len(held) > 0 and all(one.state is pit.OrderState.ROLLED_BACK for one in held),
         ),
         Check(
-            f"killed: what it had sent stays counted, quarantined ({len(sent)} orders, {', '.join(sorted({one.reason for one in sent}))})",
+            f"killed: what it had sent stays counted, quarantined ({len(sent)} orders, by {sent_by})",
             len(sent) > 0
             and all(one.state is pit.OrderState.QUARANTINED and one.open_quantity > 0 for one in sent)
             and all(took_over.found.get(id) == "quarantined" for id in holding.sent)
             and not any(id in took_over.found for id in holding.held),
         ),
         Check(
-            f"the others traded on meanwhile: {evidence.others_meanwhile} orders accepted", evidence.others_meanwhile > 0
+            f"the others traded on meanwhile: {evidence.others_meanwhile} orders accepted",
+            evidence.others_meanwhile > 0,
         ),
         Check(
-            "its successor settled what it had sent: " + "; ".join(took_over.settled.get(id, "not") for id in holding.sent),
+            f"its successor settled what it had sent: {settled}",
             all(id in took_over.settled for id in holding.sent),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -75,10 +76,8 @@ class Child:
 
     def let_go(self) -> None:
         if self._process.stdin is not None:
-            try:
+            with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
-            except BrokenPipeError:
-                pass
         if self._process.poll() is None:
             self._process.terminate()
 
@@ -179,7 +178,7 @@ class Part:
     """A child's side: what it was told to be, a way to tell the demo things, and the leash it hangs on."""
 
     def __init__(self) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # at once: what it leaves is the daemon's to end
         self._heard = b""
         self.spec: dict[str, Any] = json.loads(self._line())
         self.name: str = self.spec["name"]
@@ -212,7 +211,7 @@ class Part:
         while b"\n" not in self._heard:
             piece = os.read(0, 65536)
             if not piece:
-                sys.exit(0)  # the demo is gone
+                os._exit(0)  # the demo is gone
             self._heard += piece
         line, _, self._heard = self._heard.partition(b"\n")
         return line.decode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 import tomllib
@@ -18,7 +17,8 @@ from pitd import config
 
 from . import adds_up, show, words
 from .adds_up import Evidence
-from .processes import Child, Stage, Terminated, Trouble, raise_on_sigterm
+from .endings import attempt, conclude
+from .processes import Child, Stage, Trouble
 
 LIMITS = """
 [gate]
@@ -43,47 +43,17 @@ PYTHON_M = (sys.executable, "-m")
 def play_market(options: argparse.Namespace, venue: Sequence[str] = (*PYTHON_M, "pitd.demo.venue")) -> int:
     """Plays it. `venue` is the command of the venue's process, for a test that wants another one."""
     tables = demo_tables(options.config, LIMITS)
-    shown = show.make(
-        f"pitd demo: a daemon, {options.strategies} strategies and a venue", plain_to=sys.stderr if options.json else None
-    )
-    raise_on_sigterm()
-    try:
+    title = f"pitd demo: a daemon, {options.strategies} strategies and a venue"
+    shown = show.make(title, plain_to=sys.stderr if options.json else None)
+
+    def play() -> Evidence:
         with Stage() as stage:
-            evidence = Market(options, stage, shown, tables, venue).play()
-    except (Trouble, pit.PitError) as trouble:
-        shown.close()
-        print(f"pitd demo: {trouble}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, Terminated) as end:
-        shown.close()
-        print("pitd demo: stopped; all its processes have ended", file=sys.stderr)
-        return 130 if isinstance(end, KeyboardInterrupt) else 143
-    except BaseException:
-        shown.close()
-        raise
-    checks = adds_up.checks(evidence)
-    tables_shown = adds_up.closing_tables(evidence)
-    shown.closing(tables_shown, checks)
-    return conclude(shown, options, tables_shown, checks)
+            return Market(options, stage, shown, tables, venue).play()
 
-
-def conclude(
-    shown: show.Show, options: argparse.Namespace, tables: Sequence[show.Table], checks: Sequence[show.Check]
-) -> int:
-    """The last line, or the summary as JSON; and the exit code."""
-    shown.close()
-    good = all(check.ok for check in checks)
-    if options.json:
-        summary = {
-            "adds_up": good,
-            "tables": {table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables},
-            "checks": [{"text": check.text, "ok": check.ok} for check in checks],
-        }
-        print(json.dumps(summary, indent=1))
-    else:
-        failed = sum(not check.ok for check in checks)
-        print("everything adds up" if good else f"{failed} of {len(checks)} checks FAILED")
-    return 0 if good else 1
+    evidence = attempt(shown, play)
+    if isinstance(evidence, int):
+        return evidence
+    return conclude(shown, adds_up.closing_tables(evidence), adds_up.checks(evidence), as_json=options.json)
 
 
 def demo_tables(path: str | None, own: str) -> dict[str, Any]:
@@ -125,7 +95,7 @@ class Market:
         self._began_s = time.monotonic()
 
     def play(self) -> Evidence:
-        evidence, stage = self._evidence, self._stage
+        evidence = self._evidence
         self._raise_the_curtain()
         self._began_s = time.monotonic()
         self._phase = "trading"
@@ -146,7 +116,6 @@ class Market:
             self._until(self._has_all_happened, "the rate limit has bitten and the kill switch has tripped", must=False)
         self._close_the_day()
         evidence.outcomes = self._ask_outcomes()
-        del stage
         return evidence
 
     # ------------------------------------------------------------------------------------------ the scenes
@@ -275,13 +244,16 @@ class Market:
             self._evidence.copied_again += 1
         else:
             self._evidence.copied_first += 1
+        copied = self._evidence.copied.setdefault(execution.account, adds_up.Copied())
+        copied.filled += execution.quantity
+        copied.pnl_cents += execution.pnl_cents - execution.fee_cents
 
     def _others_accepted(self) -> int:
         return sum(one.tally.accepted for who, one in self._latest.items() if who != self._evidence.victim)
 
     def _has_all_happened(self) -> bool:
-        tallies = [self._killed, *(one.tally for one in self._latest.values())]
-        return all(any(code in tally.rejected for tally in tallies) for code in (adds_up.RATE_LIMIT, adds_up.KILL_SWITCH))
+        seen = {code for one in self._latest.values() for code in one.tally.rejected}
+        return {adds_up.RATE_LIMIT, adds_up.KILL_SWITCH} <= seen
 
     def _standing(self) -> tuple[str, show.Table]:
         rows = []

@@ -17,14 +17,14 @@ class Word(msgspec.Struct, frozen=True, tag=True):
 # ---------------------------------------------------------------------------------------------- to the venue
 
 
-class Logon(Word):
-    """Executions of this client go to this connection from now on. `order_ids` asks how these stand, in the same step."""
+class Logon(Word, frozen=True):
+    """Executions of this client come to this connection from now on; `order_ids` asks how these stand just then."""
 
     client: str
     order_ids: tuple[str, ...] = ()
 
 
-class NewOrder(Word):
+class NewOrder(Word, frozen=True):
     account: str
     order_id: str
     side: pit.Side
@@ -32,11 +32,11 @@ class NewOrder(Word):
     cents: int
 
 
-class CancelOrder(Word):
+class CancelOrder(Word, frozen=True):
     order_id: str
 
 
-class AskStatus(Word):
+class AskStatus(Word, frozen=True):
     order_id: str
 
 
@@ -46,7 +46,7 @@ ToVenue = Logon | NewOrder | CancelOrder | AskStatus
 # ---------------------------------------------------------------------------------------------- from the venue
 
 
-class Status(Word):
+class Status(Word, frozen=True):
     """How an order stands; `venue_order_id` is None when the venue has never seen it."""
 
     order_id: str
@@ -55,28 +55,28 @@ class Status(Word):
     is_open: bool
 
 
-class LoggedOn(Word):
+class LoggedOn(Word, frozen=True):
     cents: int
     statuses: tuple[Status, ...]
 
 
-class Quote(Word):
+class Quote(Word, frozen=True):
     """The middle of the market."""
 
     cents: int
 
 
-class Ack(Word):
+class Ack(Word, frozen=True):
     order_id: str
     venue_order_id: str
 
 
-class Refusal(Word):
+class Refusal(Word, frozen=True):
     order_id: str
     reason: str
 
 
-class Execution(Word):
+class Execution(Word, frozen=True):
     """What happened to an order: sent to its strategy, and a second time on the drop copy."""
 
     account: str
@@ -116,11 +116,11 @@ def dollars(cents: int) -> Decimal:
 # ---------------------------------------------------------------------------------------------- to the demo
 
 
-class Ready(Word):
+class Ready(Word, frozen=True):
     who: str
 
 
-class Said(Word):
+class Said(Word, frozen=True):
     """One line for the log."""
 
     who: str
@@ -158,13 +158,13 @@ class Tally(msgspec.Struct):
         self.rejected[code] = self.rejected.get(code, 0) + 1
 
 
-class Progress(Word):
+class Progress(Word, frozen=True):
     who: str
     state: str
     tally: Tally
 
 
-class Holding(Word):
+class Holding(Word, frozen=True):
     """The last words before a strategy is killed: everything it knows."""
 
     who: str
@@ -174,7 +174,7 @@ class Holding(Word):
     sent: tuple[str, ...]
 
 
-class TookOver(Word):
+class TookOver(Word, frozen=True):
     """What a successor found open, and what it made of it."""
 
     who: str
@@ -184,7 +184,7 @@ class TookOver(Word):
     counted: Decimal | None
 
 
-class Done(Word):
+class Done(Word, frozen=True):
     who: str
     tally: Tally
     orders: dict[str, Mine]
@@ -204,7 +204,7 @@ class VenueOrder(msgspec.Struct):
     is_open: bool = True
 
 
-class Ledger(Word):
+class Ledger(Word, frozen=True):
     """The venue's own books at the end."""
 
     orders: dict[str, VenueOrder]
@@ -213,13 +213,13 @@ class Ledger(Word):
     silent: int
 
 
-class TapeProgress(Word):
+class TapeProgress(Word, frozen=True):
     who: str
     done: int
     total: int
 
 
-class TapeDone(Word):
+class TapeDone(Word, frozen=True):
     who: str
     result: dict[str, Any]
 
@@ -227,6 +227,6 @@ class TapeDone(Word):
 News = Ready | Said | Progress | Holding | TookOver | Done | Execution | Ledger | TapeProgress | TapeDone
 
 encode = msgspec.json.Encoder().encode
-decode_to_venue = msgspec.json.Decoder(ToVenue).decode
-decode_from_venue = msgspec.json.Decoder(FromVenue).decode
-decode_news = msgspec.json.Decoder(News).decode
+decode_to_venue = msgspec.json.Decoder[ToVenue](ToVenue).decode
+decode_from_venue = msgspec.json.Decoder[FromVenue](FromVenue).decode
+decode_news = msgspec.json.Decoder[News](News).decode
