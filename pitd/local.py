@@ -75,9 +75,7 @@ def connect(
 class _LocalTransport:
     """Answers commands by applying them, one at a time."""
 
-    def __init__(
-        self, sequencer: Sequencer, session: Session, lock: threading.Lock, context: decimal.Context
-    ) -> None:
+    def __init__(self, sequencer: Sequencer, session: Session, lock: threading.Lock, context: decimal.Context) -> None:
         self._sequencer = sequencer
         self._session = session
         self._lock = lock

@@ -131,4 +131,3 @@ def _is_full(times: deque[int] | None, limit: Rate, now_ns: int) -> bool:
     if not limit.max_orders:
         return True
     return times is not None and len(times) == limit.max_orders and now_ns - times[0] < limit.window_ns
-
