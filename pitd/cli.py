@@ -104,6 +104,15 @@ def demo(options: argparse.Namespace) -> int:
     """Starts a daemon and strategy processes, and shows what the gate does."""
     from .demo import run_demo
 
+    least = 1 if options.tape else 3
+    if options.strategies is None:
+        options.strategies = 1 if options.tape else 4
+    if not least <= options.strategies <= 64:
+        _parser().error(f"demo --strategies: from {least} to 64 are wanted, not {options.strategies}")
+    if options.local and not options.tape:
+        _parser().error("demo --local: only a tape can be played in one process; add --tape FILE")
+    if not 0 < options.seconds <= 86_400:
+        _parser().error(f"demo --seconds: from above 0 to 86400 are wanted, not {options.seconds:g}")
     return run_demo(options)
 
 
@@ -142,8 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pitd",
         description="A deterministic pre-trade risk sidecar: between your strategies and your venues.",
-        epilog="exit codes: 0 done, 1 the demo did not add up, 64 usage, 69 endpoint busy, 70 invariant broken, "
-        "74 I/O, 78 configuration",
+        epilog="exit codes: 0 done, 1 the demo did not add up, 64 usage, 65 damaged tape, 69 endpoint busy, "
+        "70 invariant broken, 74 I/O, 78 configuration",
     )
     parser.add_argument("--version", action="version", version=f"pitd {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -164,10 +173,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--json", action="store_true", help="the effective configuration as JSON")
     one.set_defaults(run=check_config)
 
-    one = commands.add_parser("demo", help="a daemon, strategy processes and a small venue: see what the gate does")
+    one = commands.add_parser(
+        "demo",
+        help="a daemon, strategy processes and a small venue: see what the gate does",
+        description="Starts a daemon in a temporary directory, strategy processes and a small simulated venue; a rate "
+        "limit bites, a strategy that loses its way is stopped, and one is killed while it holds reservations. With "
+        "--tape, a recorded order tape goes through the gate instead. Exit code 0 only if everything adds up.",
+    )
     one.add_argument("--tape", metavar="FILE", help="drive it with a recorded order tape (CSV)")
-    one.add_argument("--strategies", type=int, default=4, metavar="N", help="strategy processes (default: 4)")
+    one.add_argument(
+        "--strategies", type=int, metavar="N", help="strategy processes (default: 4, at least 3; with --tape: 1)"
+    )
     one.add_argument("--seconds", type=float, default=6.0, metavar="S", help="how long to trade (default: 6)")
+    one.add_argument("--local", action="store_true", help="with --tape: an engine in this process, in the tape's time")
+    one.add_argument("--config", metavar="FILE", help="your own limits (default: ones made for the demo)")
+    one.add_argument("--seed", type=int, default=1, metavar="N", help="for the venue's and the strategies' chance")
+    one.add_argument("--json", action="store_true", help="the closing summary as JSON; progress goes to standard error")
     one.set_defaults(run=demo)
     return parser
 
