@@ -1,4 +1,4 @@
-"""The demo with a tape: recorded orders go through the gate, and an independent book says whether the sums are right."""
+"""The demo with a tape: recorded orders go through the gate; an independent book says whether the sums are right."""
 
 from __future__ import annotations
 

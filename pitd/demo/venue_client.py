@@ -87,7 +87,8 @@ class VenueClient:
     def _receive(self, deadline: float) -> words.FromVenue | None:
         if not self._socket.poll(max(0, int((deadline - time.monotonic()) * 1e3))):
             return None
-        return words.decode_from_venue(self._socket.recv())
+        word: words.FromVenue = words.decode_from_venue(self._socket.recv())
+        return word
 
     def _keep(self, word: words.FromVenue) -> None:
         match word:
