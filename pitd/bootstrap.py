@@ -51,10 +51,15 @@ def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
 
 
 def build_sequencer(
-    config: Config, clock: Clock, journal: Journal | None = None, policies: Sequence[Policy] = ()
+    config: Config,
+    clock: Clock,
+    journal: Journal | None = None,
+    policies: Sequence[Policy] = (),
+    *,
+    away_ns: int | None = None,
 ) -> Sequencer:
     """An engine behind its sequencer, with the effective configuration as its first entry."""
-    sequencer = Sequencer(build_engine(config, policies), clock, journal)
+    sequencer = Sequencer(build_engine(config, policies), clock, journal, away_ns=away_ns)
     sequencer.configure(settings_text(config), "pitd", f"start with {config.source}")
     return sequencer
 

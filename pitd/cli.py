@@ -18,6 +18,7 @@ from .core.engine import CarryOutFailed
 from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
+from .sequencer import AWAY_NS
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = _load(options)
     log.setup(options.log_level)
-    sequencer = bootstrap.build_sequencer(settings, SystemClock())
+    sequencer = bootstrap.build_sequencer(settings, SystemClock(), away_ns=AWAY_NS)
     server = Server(sequencer, settings)
     server.bind()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from . import log
 from .clock import Clock
 from .core import entry as e
 from .core.engine import Engine
 from .core.sessions import Known, Session
+
+AWAY_NS = 100_000_000
+"""What a loop takes for having been stopped: half of the shortest lease there is by default."""
 
 
 class Journal(Protocol):
@@ -31,10 +35,14 @@ class Sequencer:
     which the owner sets (`core.engine.exact_context`).
     """
 
-    def __init__(self, engine: Engine, clock: Clock, journal: Journal | None = None) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, journal: Journal | None = None, *, away_ns: int | None = None
+    ) -> None:
+        """`away_ns`: a loop that comes back so much later than it meant to was stopped. None for who has no loop."""
         self.engine = engine
         self._clock = clock
         self._journal = journal
+        self._away_ns = away_ns
         self._rows: list[e.Row] = []
         self.now_ns = clock.now_ns()
 
@@ -78,16 +86,29 @@ class Sequencer:
 
     def end_due(self) -> bool:
         """Ends what leases have run out, a bounded number at once. True when some were due."""
-        self.now_ns = self.read_clock_ns()
+        was_ns, self.now_ns = self.now_ns, self.read_clock_ns()
+        if self._away_ns is not None and self.now_ns - was_ns > self._away_ns:
+            self._resume(self.now_ns - was_ns)  # stopped in the middle of a batch
         first_ns = self.engine.first_lease_end_ns()
         if first_ns is None or first_ns > self.now_ns:
             return False
         self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
         return True
 
-    def resume(self, away_ns: int) -> None:
-        """Gives every open lease one more length, after a time in which nobody was served."""
-        self._enter(e.Resumed(away_ns))
+    def woke(self, back_by_ns: int) -> None:
+        """The loop is back from waiting, and meant to be by then. Leases get another length if it was much later."""
+        self.now_ns = self.read_clock_ns()
+        if self._away_ns is not None and self.now_ns - back_by_ns > self._away_ns:
+            self._resume(self.now_ns - back_by_ns)
+
+    def start_again(self) -> None:
+        """The first thing after a recovery: nobody was served meanwhile, so every lease gets one more length."""
+        self.now_ns = self.read_clock_ns()
+        self._resume(0)
+
+    def _resume(self, away_ns: int) -> None:
+        self._enter(e.Resumed(away_ns), is_fresh=True)
+        log.warning("daemon.resumed", away_ms=away_ns // 1_000_000)
 
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""

@@ -7,36 +7,23 @@ import decimal
 import fcntl
 import os
 import socket
-import time
-from hashlib import blake2b
 from pathlib import Path
 
-import msgspec
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from pit import wire
-from pit.errors import ProtocolError
 
-from . import log, peers, queries, translate
 from .config import Config
-from .core.engine import CarryOutFailed, exact_context
-from .core.sessions import Session
+from .conversations import Conversations
+from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
+from .living import Living
+from .peers import origin_of
 from .sequencer import Sequencer
 
-_IDLE_S = 1.0
-_AWAY_NS = 100_000_000
-"""A loop that comes back so much later than it meant to was stopped: leases get another length. Half a least lease."""
-
-
-class Peer:
-    """A connection that has said hello."""
-
-    __slots__ = ("identity", "session")
-
-    def __init__(self, identity: bytes, session: Session) -> None:
-        self.identity = identity
-        self.session = session
+_IDLE_MS = 1_000
+_HELLO = bytes([wire.Message.HELLO])
 
 
 class Server:
@@ -45,17 +32,16 @@ class Server:
     def __init__(self, sequencer: Sequencer, config: Config) -> None:
         self._sequencer = sequencer
         self._config = config
+        self._conversations = Conversations(sequencer, config)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._by_identity: dict[bytes, Peer] = {}
-        self._by_session: dict[int, Peer] = {}
-        self._out: list[tuple[bytes, bytes, bytes]] = []
+        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._living = Living(self._conversations)
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_out.setblocking(False)
         self._lock_fd = -1
         self._is_stopping = False
         self.unsendable = 0
-        self.malformed = 0
         self.endpoint = config.daemon.endpoint
 
     def bind(self) -> None:
@@ -88,23 +74,26 @@ class Server:
         decimal.setcontext(exact_context())
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._wake_in.fileno(), zmq.POLLIN)
-        came_ns = time.monotonic_ns()
+        for fd in (self._wake_in.fileno(), self._living.fileno()):
+            poller.register(fd, zmq.POLLIN)
+        poller.register(self._monitor, zmq.POLLIN)
+        sequencer = self._sequencer
         while not self._is_stopping:
             wait_ms = self._wait_ms()
-            planned_ns = came_ns + wait_ms * 1_000_000
-            poller.poll(wait_ms)
-            now_ns = time.monotonic_ns()
-            if now_ns > planned_ns + _AWAY_NS:
-                self._sequencer.resume(now_ns - planned_ns)
-                log.warning("daemon.resumed", away_ms=(now_ns - planned_ns) // 1_000_000)
-            came_ns = now_ns
+            back_by_ns = sequencer.read_clock_ns() + wait_ms * 1_000_000
+            ready = poller.poll(wait_ms)
+            sequencer.woke(back_by_ns)
+            if ready and (len(ready) > 1 or ready[0][0] is not self._socket):
+                self._hear_of_ends()
             self._one_batch()
 
     def close(self) -> None:
         """Lets the last replies leave and gives the endpoint up."""
+        self._socket.disable_monitor()
+        self._monitor.close(linger=0)
         self._socket.close(linger=200)
         self._context.term()
+        self._living.close()
         self._wake_in.close()
         self._wake_out.close()
         if self._lock_fd >= 0:
@@ -115,155 +104,60 @@ class Server:
     # ------------------------------------------------------------------------------------------ the loop
 
     def _wait_ms(self) -> int:
+        """How long nothing needs doing, if nobody speaks."""
+        wait_ms = self._living.wait_ms(_IDLE_MS)
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
-            return int(_IDLE_S * 1000)
+            return wait_ms
         left_ns = first_ns - self._sequencer.read_clock_ns()
-        return max(0, min(int(_IDLE_S * 1000), left_ns // 1_000_000 + 1)) if left_ns > 0 else 0
+        return max(0, min(wait_ms, left_ns // 1_000_000 + 1)) if left_ns > 0 else 0
 
     def _one_batch(self) -> None:
+        has_more = True
         try:
             for _ in range(self._config.daemon.batch):
                 if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+                    has_more = False
                     break
                 self._read_one()
+            if self._living.has_dying:
+                self._living.end_dead(has_more=has_more)
             self._sequencer.end_due()
         finally:
             self._sequencer.release()
-        out, self._out = self._out, []
+        out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
 
     def _read_one(self) -> None:
         sock = self._socket
         identity = sock.recv()
-        header_frame = sock.recv(copy=False)
-        if not header_frame.more:
-            self._refuse_malformed(identity, 0, "a message is a header and a body")
+        header = sock.recv(copy=False)
+        if not header.more:
+            self._conversations.refuse_malformed(identity, "a message is a header and a body")
             return
-        body_frame = sock.recv(copy=False)
-        if body_frame.more:
+        body = sock.recv(copy=False)
+        if body.more:
             while sock.recv(copy=False).more:
                 pass
-            self._refuse_malformed(identity, 0, "a message is two frames, no more")
+            self._conversations.refuse_malformed(identity, "a message is two frames, no more")
             return
-        try:
-            header = wire.unpack_header(header_frame.bytes)
-        except ProtocolError as trouble:
-            self._refuse_malformed(identity, 0, str(trouble))
-            return
-        try:
-            self._take(identity, header, body_frame.bytes)
-        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
-            self._refuse_malformed(identity, header.number, str(trouble)[:300])
+        self._conversations.take(identity, header.bytes, body.bytes)
+        if header.bytes[:1] == _HELLO:
+            self._watch(identity, header)
 
-    def _take(self, identity: bytes, header: wire.Header, body: bytes) -> None:
-        if header.message == wire.Message.HELLO:
-            self._hello(identity, wire.decode_hello(body))
-            return
-        peer = self._by_identity.get(identity)
-        if peer is None or peer.session.id != header.session:
-            why = "this connection has no such session; say hello first"
-            self._refuse(identity, header.number, wire.FailureCode.NO_SESSION, why)
-            return
-        match header.message:
-            case wire.Message.COMMAND:
-                self._command(peer, header, body)
-            case wire.Message.QUERY:
-                query = wire.decode_query(body)
-                sees_all = "operate" in self._config.roles_of(peer.session.client)
-                now_ns = self._sequencer.read_clock_ns()
-                reply = queries.answer(self._sequencer.engine, peer.session.client, query, now_ns, sees_all=sees_all)
-                self._reply(peer.identity, wire.Message.QUERY, header.number, reply)
-            case wire.Message.SETTLE:
-                known = self._sequencer.settle(peer.session, header.number)
-                kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.SETTLE
-                self._reply(identity, kind, header.number, translate.reply_of(known.reply, self._sequencer.now_ns))
-            case _:
-                self._refuse_malformed(identity, header.number, f"there is no message of kind {header.message}")
+    def _watch(self, identity: bytes, frame: zmq.Frame) -> None:
+        session = self._conversations.session_of(identity)
+        if session is not None:
+            address = frame.get("Peer-Address")
+            self._living.watch(session, origin_of(str(address)), int(frame.get(zmq.SRCFD)))
 
-    def _command(self, peer: Peer, header: wire.Header, body: bytes) -> None:
-        command = wire.decode_command(body)
-        session = peer.session
-        why = peers.not_allowed(session.client, self._config.roles_of(session.client), command)
-        if why:
-            self._refuse(peer.identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why)
-            return
-        digest = blake2b(body, digest_size=8).digest()
-        known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
-        kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.COMMAND
-        reply = translate.reply_of(known.reply, self._sequencer.now_ns)
-        self._reply(peer.identity, kind, header.number, reply)
-        if session.ended_by is not None:
-            self._forget(session)
-            log.info("session.closed", client=session.client, session=session.id)
-
-    def _hello(self, identity: bytes, hello: wire.Hello) -> None:
-        problem = self._welcome_problem(identity, hello)
-        if problem is not None:
-            self._reply(identity, wire.Message.HELLO, 0, problem)
-            return
-        engine = self._sequencer.engine
-        session = engine.sessions.live(hello.client)
-        if session is None or session.token != hello.token:
-            id = self._sequencer.open_session(hello.client, hello.token)
-            if session is not None:
-                self._forget(session)  # its next word is answered: say hello; and that hello: fenced
-            session = engine.sessions.get(id)
-            assert session is not None
-            log.info("session.opened", client=hello.client, session=id)
-        before = self._by_session.get(session.id)
-        if before is not None:
-            self._by_identity.pop(before.identity, None)
-        peer = Peer(identity, session)
-        self._by_identity[identity] = peer
-        self._by_session[session.id] = peer
-        welcome = wire.Welcome(
-            wire.PROTOCOL, session.id, session.next_number, engine.bounds.window, engine.bounds.lease_ns
-        )
-        self._reply(identity, wire.Message.HELLO, 0, welcome)
-
-    def _welcome_problem(self, identity: bytes, hello: wire.Hello) -> wire.Failed | None:
-        """Why a hello is turned away, or None."""
-        failed = wire.Failed
-        if hello.protocol != wire.PROTOCOL:
-            why = f"this daemon speaks protocol {wire.PROTOCOL}, not {hello.protocol}; install the matching pit-client"
-            return failed(wire.FailureCode.PROTOCOL, why)
-        problem = peers.bad_name(hello.client)
-        if problem or len(hello.token) != 16:
-            return failed(wire.FailureCode.INVALID_INPUT, problem or "a token is 16 bytes")
-        bound = self._by_identity.get(identity)
-        if bound is not None and bound.session.client != hello.client:
-            return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.session.client} already")
-        if hello.seen_seq > self._sequencer.seq:
-            why = (
-                f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
-                "it was restarted without its history. Look at your open orders, then connect anew"
-            )
-            return failed(wire.FailureCode.JOURNAL_BEHIND, why)
-        live = self._sequencer.engine.sessions.live(hello.client)
-        if hello.session and (live is None or live.token != hello.token):
-            return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
-        if live is None and len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions:
-            why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
-            return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
-        return None
-
-    def _forget(self, session: Session) -> None:
-        peer = self._by_session.pop(session.id, None)
-        if peer is not None:
-            self._by_identity.pop(peer.identity, None)
-
-    def _refuse_malformed(self, identity: bytes, number: int, why: str) -> None:
-        self.malformed += 1
-        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}")
-
-    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str) -> None:
-        self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why))
-
-    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply) -> None:
-        header = wire.pack_header(kind, 0, number, self._sequencer.seq)
-        self._out.append((identity, header, wire.encode(reply)))
+    def _hear_of_ends(self) -> None:
+        """Takes in which processes have died and which connections have ended."""
+        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+            event = parse_monitor_message(self._monitor.recv_multipart())
+            self._living.disconnected(event["value"])
+        self._living.hear_of_deaths()
 
     def _send(self, identity: bytes, header: bytes, body: bytes) -> None:
         """Lets a reply go. Who is gone or does not read loses it, and can ask for it again; nobody is waited for."""
@@ -274,7 +168,7 @@ class Server:
         except zmq.ZMQError as trouble:
             self.unsendable += 1
             if trouble.errno == zmq.EHOSTUNREACH:
-                self._by_identity.pop(identity, None)
+                self._conversations.lost(identity)
 
     # ------------------------------------------------------------------------------------------ the endpoint
 
@@ -298,6 +192,3 @@ class Server:
             ) from trouble
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
-
-
-__all__ = ["CarryOutFailed", "Server"]

@@ -1,0 +1,170 @@
+"""The daemon's side of every conversation, without the socket: who speaks, what is answered, and to whom."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from pit import wire
+from pit.errors import ProtocolError
+
+from . import log, peers, queries, translate
+from .config import Config
+from .core.sessions import Session
+from .sequencer import Sequencer
+
+Frames = tuple[bytes, bytes, bytes]
+"""Whom it is for (a connection's identity), header, body."""
+
+
+class Conversations:
+    """Takes messages, one at a time, and puts what is answered into `out`. Its owner sends that after `release()`.
+
+    A connection is whatever `identity` names; a hello binds it to a session, and the last hello wins.
+    """
+
+    def __init__(self, sequencer: Sequencer, config: Config) -> None:
+        self.out: list[Frames] = []
+        self.malformed = 0
+        self._sequencer = sequencer
+        self._config = config
+        self._session_of: dict[bytes, Session] = {}
+        self._identity_of: dict[int, bytes] = {}
+
+    def session_of(self, identity: bytes) -> Session | None:
+        """The session that speaks over a connection, once it has been welcomed."""
+        return self._session_of.get(identity)
+
+    def take(self, identity: bytes, header_frame: bytes, body: bytes) -> None:
+        """Takes one message: whatever it is, it is answered and harms nobody else."""
+        try:
+            header = wire.unpack_header(header_frame)
+        except ProtocolError as trouble:
+            self.refuse_malformed(identity, str(trouble))
+            return
+        try:
+            self._take(identity, header, body)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
+            self.refuse_malformed(identity, str(trouble)[:300], header.number)
+
+    def refuse_malformed(self, identity: bytes, why: str, number: int = 0) -> None:
+        self.malformed += 1
+        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}")
+
+    def lost(self, identity: bytes) -> None:
+        """Nothing can be sent over that connection any more. Its session goes on, and may come back by a hello."""
+        session = self._session_of.pop(identity, None)
+        if session is not None and self._identity_of.get(session.id) == identity:
+            del self._identity_of[session.id]
+
+    def end(self, session: Session, reason: str) -> None:
+        """Ends a session whose client is no more."""
+        if session.ended_by is None:
+            self._sequencer.end_session(session.id, reason)
+            log.info("session.ended", client=session.client, session=session.id, reason=reason)
+        self._forget(session)
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _take(self, identity: bytes, header: wire.Header, body: bytes) -> None:
+        if header.message == wire.Message.HELLO:
+            self._hello(identity, wire.decode_hello(body))
+            return
+        session = self._session_of.get(identity)
+        if session is None or session.id != header.session:
+            why = "this connection has no such session; say hello first"
+            self._refuse(identity, header.number, wire.FailureCode.NO_SESSION, why)
+            return
+        match header.message:
+            case wire.Message.COMMAND:
+                self._command(identity, session, header, body)
+            case wire.Message.QUERY:
+                query = wire.decode_query(body)
+                sees_all = "operate" in self._config.roles_of(session.client)
+                now_ns = self._sequencer.read_clock_ns()
+                reply = queries.answer(self._sequencer.engine, session.client, query, now_ns, sees_all=sees_all)
+                self._reply(identity, wire.Message.QUERY, header.number, reply)
+            case wire.Message.SETTLE:
+                known = self._sequencer.settle(session, header.number)
+                kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.SETTLE
+                self._reply(identity, kind, header.number, translate.reply_of(known.reply, self._sequencer.now_ns))
+            case _:
+                self.refuse_malformed(identity, f"there is no message of kind {header.message}", header.number)
+
+    def _command(self, identity: bytes, session: Session, header: wire.Header, body: bytes) -> None:
+        command = wire.decode_command(body)
+        why = peers.not_allowed(session.client, self._config.roles_of(session.client), command)
+        if why:
+            self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why)
+            return
+        digest = blake2b(body, digest_size=8).digest()
+        known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
+        kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.COMMAND
+        self._reply(identity, kind, header.number, translate.reply_of(known.reply, self._sequencer.now_ns))
+        if session.ended_by is not None:
+            self._forget(session)
+            log.info("session.closed", client=session.client, session=session.id)
+
+    def _hello(self, identity: bytes, hello: wire.Hello) -> None:
+        problem = self._welcome_problem(identity, hello)
+        if problem is not None:
+            self._reply(identity, wire.Message.HELLO, 0, problem)
+            return
+        engine = self._sequencer.engine
+        session = engine.sessions.live(hello.client)
+        if session is None or session.token != hello.token:
+            id = self._sequencer.open_session(hello.client, hello.token)
+            if session is not None:
+                self._forget(session)  # its next word is answered: say hello; and that hello: fenced
+            session = engine.sessions.get(id)
+            assert session is not None
+            log.info("session.opened", client=hello.client, session=id)
+        before = self._identity_of.get(session.id)
+        if before is not None:
+            self._session_of.pop(before, None)
+        self._session_of[identity] = session
+        self._identity_of[session.id] = identity
+        welcome = wire.Welcome(
+            hello.protocol, session.id, session.next_number, engine.bounds.window, engine.bounds.lease_ns
+        )
+        self._reply(identity, wire.Message.HELLO, 0, welcome)
+
+    def _welcome_problem(self, identity: bytes, hello: wire.Hello) -> wire.Failed | None:
+        """Why a hello is turned away, or None."""
+        failed = wire.Failed
+        if hello.protocol not in wire.SPOKEN:
+            spoken = " and ".join(map(str, wire.SPOKEN))
+            why = f"this daemon speaks protocol {spoken}, not {hello.protocol}; install the matching pit-client"
+            return failed(wire.FailureCode.PROTOCOL, why)
+        problem = peers.bad_name(hello.client)
+        if problem or len(hello.token) != 16:
+            return failed(wire.FailureCode.INVALID_INPUT, problem or "a token is 16 bytes")
+        bound = self._session_of.get(identity)
+        if bound is not None and bound.client != hello.client:
+            return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
+        if hello.seen_seq > self._sequencer.seq:
+            why = (
+                f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
+                "it was restarted without its history. Look at your open orders, then connect anew"
+            )
+            return failed(wire.FailureCode.JOURNAL_BEHIND, why)
+        live = self._sequencer.engine.sessions.live(hello.client)
+        if hello.session and (live is None or live.token != hello.token):
+            return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
+        if live is None and len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions:
+            why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
+            return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
+        return None
+
+    def _forget(self, session: Session) -> None:
+        identity = self._identity_of.pop(session.id, None)
+        if identity is not None:
+            self._session_of.pop(identity, None)
+
+    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str) -> None:
+        self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why))
+
+    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply) -> None:
+        header = wire.pack_header(kind, 0, number, self._sequencer.seq)
+        self.out.append((identity, header, wire.encode(reply)))
