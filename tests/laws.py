@@ -1,0 +1,273 @@
+"""The laws that every policy keeps, built-in or a user's own, as functions to put a policy through.
+
+A `Subject` says how to make the policy, in which configuration. `test_laws.py` runs every law over its list.
+"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import builders
+import msgspec
+from builders import AAPL, BTC, effect_from
+from hypothesis import strategies as st
+
+import pit
+from pit.types import Block
+from pitd.core.engine import exact_context
+from pitd.core.instruments import Listed
+from pitd.core.policy import Attempt, Policy, Reported, Verdict, whole_quantity
+
+
+class Subject(NamedTuple):
+    """A policy to be put through the laws: its name in test reports, and how one is made anew."""
+
+    name: str
+    make: Callable[[], Policy]
+
+
+ACCOUNTS = ("alpha", "beta", "gamma")
+GROUPS = {"alpha": "eq", "beta": "eq"}
+CLIENTS = ("mm1", "mm2")
+LISTED = {
+    pair: Listed(symbol=str(pair), underlying=pair.underlying, settlement=pair.settlement) for pair in (AAPL, BTC)
+}
+
+
+class Act(NamedTuple):
+    """One thing that can come to a policy; `pick` chooses the hold that `give_back` and `shrink` are about."""
+
+    what: str
+    attempt: Attempt
+    reported: Reported
+    pick: int
+
+
+def act(what: str, account: str = "alpha", *, client: str = "mm1", pick: int = 0, **fields: Any) -> Act:
+    """An act about an order of that account, or about a report that brings it `pnl`."""
+    now_ns = fields.pop("now_ms", 0) * 1_000_000
+    pnl = fields.pop("pnl", 0)
+    order = builders.order(**({"account": account, "id": "o1"} | fields))
+    assert isinstance(order.instrument, pit.Instrument)
+    listed = LISTED[order.instrument]
+    report = builders.report(account=account, report_id="r1", order_id="o1", pnl=pnl)
+    group = GROUPS.get(account)
+    return Act(what, Attempt(order, listed, client, group, now_ns), Reported(report, group, listed.settlement, 0), pick)
+
+
+def _any_act(
+    what: str, account: str, client: str, pair: pit.Instrument, cents: tuple[int, int, int], form: str, now_ms: int
+) -> Act:
+    size, price, pnl = (Decimal(each).scaleb(-2) for each in cents)
+    return act(
+        what,
+        account,
+        client=client,
+        pick=now_ms,
+        now_ms=now_ms,
+        pnl=pnl,
+        instrument=pair,
+        quantity=None if form == "volume" else size,
+        volume=size if form == "volume" else None,
+        price=None if form == "market" else price,
+    )
+
+
+_cents = st.integers(-5_000, 50_000)
+acts = st.builds(
+    _any_act,
+    st.sampled_from(("start", "main", "main", "report", "give_back", "shrink")),
+    st.sampled_from(ACCOUNTS),
+    st.sampled_from(CLIENTS),
+    st.sampled_from(list(LISTED)),
+    st.tuples(_cents, _cents, _cents),
+    st.sampled_from(("priced", "priced", "market", "volume")),
+    st.integers(0, 3_000),
+)
+"""Orders of any sense or nonsense that the door lets through."""
+
+histories = st.lists(acts, max_size=20)
+
+
+class Driven:
+    """A policy and what it holds, as the engine would drive it; time never goes back. `twins` carry out the same."""
+
+    def __init__(self, policy: Policy, *twins: Policy) -> None:
+        self.policy = policy
+        self._all = (policy, *twins)
+        self.holds: list[tuple[Attempt, tuple[Any, ...]]] = []
+        self.effects: list[Any] = []
+        self._now_ns = 0
+
+    def at(self, attempt: Attempt) -> Attempt:
+        """The same attempt, at its step after what was before."""
+        moment_ns = self._now_ns + attempt.now_ns
+        return Attempt(attempt.order, attempt.listed, attempt.client, attempt.group, moment_ns)
+
+    def act(self, act: Act) -> Verdict | None:
+        match act.what:
+            case "start":
+                attempt = self.at(act.attempt)
+                self._now_ns = attempt.now_ns
+                return self._carry_out(decided(self.policy.start, attempt))
+            case "report":
+                return self._carry_out(decided(self.policy.report, act.reported))
+            case "main":
+                attempt = self.at(act.attempt)
+                verdict = decided(self.policy.main, attempt)
+                if not verdict.rejects and whole_quantity(attempt.order) > 0:
+                    self._carry_out(verdict)
+                    self.holds.append((attempt, own(verdict.effects)))
+                return verdict
+            case "give_back" if self.holds:
+                _, effects = self.holds.pop(act.pick % len(self.holds))
+                self.undo(effects)
+            case "shrink" if self.holds:
+                place = act.pick % len(self.holds)
+                attempt, effects = self.holds[place]
+                smaller = shrunk(self.policy, attempt, effects)
+                self.undo(effects)
+                self.apply(smaller)
+                self.holds[place] = (attempt, smaller)
+        return None
+
+    def apply(self, effects: tuple[Any, ...]) -> None:
+        for effect in effects:
+            self.effects.append(effect)
+            for policy in self._all:
+                policy.apply(effect)
+
+    def undo(self, effects: tuple[Any, ...]) -> None:
+        for effect in reversed(effects):
+            for policy in self._all:
+                policy.undo(effect)
+
+    def _carry_out(self, verdict: Verdict) -> Verdict:
+        self.apply(own(verdict.effects))
+        return verdict
+
+
+def own(effects: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The effects that are the policy's own; a block is the engine's to carry out."""
+    return tuple(effect for effect in effects if not isinstance(effect, Block))
+
+
+def decided(decide: Callable[[Any], Verdict], about: Any) -> Verdict:
+    """What the policy wants; one that cannot decide wants nothing, as the engine takes it."""
+    try:
+        return decide(about)
+    except Exception as trouble:
+        code = pit.RejectCode.SYSTEM_UNAVAILABLE
+        return Verdict(rejects=(pit.Reject(code=code, policy="", limit="", scope="", reason=repr(trouble)),))
+
+
+def shrunk(policy: Policy, attempt: Attempt, effects: tuple[Any, ...]) -> tuple[Any, ...]:
+    half = whole_quantity(attempt.order) / 2
+    return tuple(policy.shrink(effect, attempt.order, attempt.listed, half) for effect in effects)
+
+
+def drive(history: list[Act], policy: Policy, *twins: Policy) -> Driven:
+    driven = Driven(policy, *twins)
+    for one in history:
+        driven.act(one)
+    return driven
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """The decimal context that the engine runs a policy under."""
+    with decimal.localcontext(exact_context()):
+        yield
+
+
+# ---------------------------------------------------------------------------------------------- the laws
+
+
+def deciding_changes_nothing(subject: Subject, history: list[Act], last: Act) -> None:
+    with exactly():
+        driven = drive(history, subject.make())
+        before, inside = driven.policy.save(), repr(vars(driven.policy))
+        attempt = driven.at(last.attempt)
+        decided(driven.policy.start, attempt)
+        decided(driven.policy.main, attempt)
+        decided(driven.policy.report, last.reported)
+        for name in driven.policy.limit_names:
+            driven.policy.rearm(name, f"account {attempt.order.account}", whole_quantity(attempt.order))
+        for held, effects in driven.holds:
+            shrunk(driven.policy, held, effects)
+        assert driven.policy.save() == before
+        assert repr(vars(driven.policy)) == inside, "something is remembered that save() does not tell"
+
+
+def apply_then_rollback_is_identity(subject: Subject, history: list[Act], last: Act, later: list[Act]) -> None:
+    """However others come and go in between."""
+    with exactly():
+        without, with_it = subject.make(), subject.make()
+        driven = drive(history, without, with_it)
+        attempt = driven.at(last.attempt)
+        verdict = decided(without.main, attempt)
+        effects = () if verdict.rejects or whole_quantity(attempt.order) <= 0 else own(verdict.effects)
+        for effect in effects:
+            with_it.apply(effect)
+        for one in later:
+            driven.act(one)
+        for effect in reversed(effects):
+            with_it.undo(effect)
+        assert with_it.save() == without.save()
+
+
+def holding_nothing_is_like_never_having_held(subject: Subject, history: list[Act]) -> None:
+    with exactly():
+        driven = drive([one for one in history if one.what not in ("start", "report")], subject.make())
+        while driven.holds:
+            _, effects = driven.holds.pop(0)
+            driven.undo(effects)
+        assert driven.policy.save() == subject.make().save()
+
+
+def effects_survive_encoding(subject: Subject, history: list[Act]) -> None:
+    with exactly():
+        policy = subject.make()
+        driven = drive(history, policy)
+        replayed = subject.make()
+        for effect in driven.effects:
+            assert type(effect) in policy.effect_types
+            back = effect_from(policy, msgspec.msgpack.decode(msgspec.msgpack.encode(effect)))
+            assert back == effect
+            assert type(back) is type(effect)
+            hash(effect)
+            replayed.apply(back)
+
+
+def same_inputs_same_verdict(subject: Subject, history: list[Act], last: Act) -> None:
+    with exactly():
+        verdicts = []
+        for _ in range(2):
+            driven = drive(history, subject.make())
+            attempt = driven.at(last.attempt)
+            for _ in range(2):
+                verdicts.append(
+                    (
+                        decided(driven.policy.start, attempt),
+                        decided(driven.policy.main, attempt),
+                        decided(driven.policy.report, last.reported),
+                    )
+                )
+        assert verdicts[0] == verdicts[1] == verdicts[2] == verdicts[3]
+
+
+def saved_and_loaded_decides_alike(subject: Subject, history: list[Act], later: list[Act]) -> None:
+    with exactly():
+        driven = drive(history, subject.make())
+        state = msgspec.json.decode(msgspec.json.encode(driven.policy.save()))
+        loaded = Driven(subject.make())
+        loaded.policy.load(state)
+        loaded.holds, loaded._now_ns = list(driven.holds), driven._now_ns
+        assert loaded.policy.save() == driven.policy.save()
+        for one in later:
+            assert loaded.act(one) == driven.act(one)
+        assert loaded.policy.save() == driven.policy.save()

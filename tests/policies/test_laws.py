@@ -1,0 +1,379 @@
+"""Every policy keeps the laws, and two of them agree with models that are too simple to be wrong."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, ClassVar
+
+import laws
+import msgspec
+import pytest
+from builders import AAPL, Core, effect_from, fill, order, report
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pit
+from pit.types import Reject, RejectCode
+from pitd import bootstrap, config
+from pitd.core import entry as e
+from pitd.core.policy import PASS, Attempt, Policy, Verdict
+
+SETTINGS = """
+[accounts.alpha]
+group = "eq"
+[accounts.beta]
+group = "eq"
+[limits]
+own = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "100", initial_pnl = "-10" }
+won = { control = "pnl_kill_switch", each = "account", settlement = "USDT", max_profit = "300" }
+eq = { control = "pnl_kill_switch", over = { group = "eq" }, settlement = "USD", max_loss = "150", max_profit = "400" }
+all = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_loss = "200" }
+fast = { control = "rate_limit", each = "account", max_orders = 3, window = "5s" }
+pair = { control = "rate_limit", each = "client+instrument", max_orders = 2, window = "2s" }
+group = { control = "rate_limit", over = { group = "eq" }, max_orders = 4, window = "7s" }
+firm = { control = "rate_limit", over = "firm", max_orders = 6, window = "10s" }
+never = { control = "rate_limit", each = "client", max_orders = 0, window = "1s", clients = ["mm2"] }
+big = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = 300, max_notional = 90000 }
+coin = { control = "order_size_limit", each = "account", settlement = "USDT", max_notional = "50000" }
+mine = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "100000" }
+both = { control = "open_order_notional", each = "settlement", max_notional = "150000" }
+"""
+
+
+class Slots(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    account: str
+    count: int
+
+
+class OpenOrderCount(Policy):
+    """A user's own policy: at most three open orders an account."""
+
+    id: ClassVar[str] = "open_order_count"
+    effect_types = (Slots,)
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def main(self, attempt: Attempt) -> Verdict:
+        account = attempt.order.account
+        used = self._open.get(account, 0)
+        if used < 3:
+            return Verdict((Slots(account, 1),))
+        no = Reject(
+            code=RejectCode.OTHER, policy=self.id, limit=self.id, scope=f"account {account}", reason=f"{used} are open"
+        )
+        return Verdict(rejects=(no,))
+
+    def apply(self, effect: Any) -> None:
+        self._open[effect.account] = self._open.get(effect.account, 0) + effect.count
+
+    def undo(self, effect: Any) -> None:
+        left = self._open.pop(effect.account) - effect.count
+        if left:
+            self._open[effect.account] = left
+
+    def save(self) -> Any:
+        return dict(sorted(self._open.items()))
+
+    def load(self, saved: Any) -> None:
+        self._open = dict(saved)
+
+
+def built_in(id: str) -> Policy:
+    [policy] = [policy for policy in bootstrap.build_policies(config.parse(SETTINGS)) if policy.id == id]
+    return policy
+
+
+SUBJECTS = [
+    *(
+        laws.Subject(policy.id, lambda id=policy.id: built_in(id))
+        for policy in bootstrap.build_policies(config.parse(SETTINGS))
+    ),
+    laws.Subject("a user's own", OpenOrderCount),
+]
+
+every_policy = pytest.mark.parametrize("subject", SUBJECTS, ids=[subject.name for subject in SUBJECTS])
+some = settings(max_examples=25)
+
+
+@every_policy
+@some
+@given(history=laws.histories, last=laws.acts)
+def test_deciding_changes_nothing(subject, history, last):
+    laws.deciding_changes_nothing(subject, history, last)
+
+
+@every_policy
+@some
+@given(history=laws.histories, last=laws.acts, later=laws.histories)
+def test_apply_then_rollback_is_identity_however_others_come_and_go(subject, history, last, later):
+    laws.apply_then_rollback_is_identity(subject, history, last, later)
+
+
+@every_policy
+@some
+@given(history=laws.histories)
+def test_holding_nothing_is_like_never_having_held(subject, history):
+    laws.holding_nothing_is_like_never_having_held(subject, history)
+
+
+@every_policy
+@some
+@given(history=laws.histories)
+def test_effects_survive_encoding(subject, history):
+    laws.effects_survive_encoding(subject, history)
+
+
+@every_policy
+@some
+@given(history=laws.histories, last=laws.acts)
+def test_same_inputs_give_the_same_verdict(subject, history, last):
+    laws.same_inputs_same_verdict(subject, history, last)
+
+
+@every_policy
+@some
+@given(history=laws.histories, later=laws.histories)
+def test_state_saved_and_loaded_decides_alike(subject, history, later):
+    laws.saved_and_loaded_decides_alike(subject, history, later)
+
+
+def test_every_built_in_control_is_put_through_the_laws():
+    assert {subject.name for subject in SUBJECTS} >= {"order_validation", *bootstrap.CONTROLS}
+
+
+# ---------------------------------------------------------------------------------------------- the laws can fail
+
+
+class Forgetful(OpenOrderCount):
+    """Breaks the laws one by one, so that we know they bite."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self._how = how
+        self._asked = 0
+
+    def main(self, attempt: Attempt) -> Verdict:
+        if self._how == "counts while deciding":
+            self._open[attempt.order.account] = self._open.get(attempt.order.account, 0) + 1
+        if self._how == "reads into existence":
+            self._open.setdefault(attempt.order.account, 0)
+        if self._how == "counts its askings":
+            self._asked += 1
+            if self._asked % 2:
+                return PASS
+        return super().main(attempt)
+
+    def undo(self, effect: Any) -> None:
+        if self._how == "gives back to zero":
+            self._open.pop(effect.account, None)
+        elif self._how == "keeps zeros":
+            self._open[effect.account] -= effect.count
+        else:
+            super().undo(effect)
+
+    def load(self, saved: Any) -> None:
+        if self._how != "loads nothing":
+            super().load(saved)
+
+
+@pytest.mark.parametrize(
+    ("how", "law"),
+    [
+        ("counts while deciding", laws.deciding_changes_nothing),
+        ("reads into existence", laws.deciding_changes_nothing),
+        ("counts its askings", laws.same_inputs_same_verdict),
+    ],
+)
+def test_a_policy_that_breaks_a_law_of_deciding_is_found(how, law):
+    with pytest.raises(AssertionError):
+        law(laws.Subject(how, lambda: Forgetful(how)), [], laws.act("main"))
+
+
+@pytest.mark.parametrize("how", ["gives back to zero", "keeps zeros"])
+def test_a_policy_that_gives_back_wrongly_is_found(how):
+    subject = laws.Subject(how, lambda: Forgetful(how))
+    with pytest.raises(AssertionError):
+        laws.apply_then_rollback_is_identity(subject, [], laws.act("main"), [laws.act("main")])
+        laws.apply_then_rollback_is_identity(subject, [], laws.act("main"), [])
+
+
+def test_a_policy_that_loads_nothing_is_found():
+    subject = laws.Subject("loads nothing", lambda: Forgetful("loads nothing"))
+    with pytest.raises(AssertionError):
+        laws.saved_and_loaded_decides_alike(subject, [laws.act("main")], [])
+
+
+def test_a_policy_whose_effect_is_not_declared_is_found():
+    class Undeclared(OpenOrderCount):
+        effect_types = (type("Other", (msgspec.Struct,), {}, frozen=True, array_like=True, tag=True),)
+
+    with pytest.raises((AssertionError, msgspec.ValidationError)):
+        laws.effects_survive_encoding(laws.Subject("undeclared", Undeclared), [laws.act("main")])
+
+
+# ---------------------------------------------------------------------------------------------- slow naive models
+
+
+class NaiveRates:
+    """rate_limit as it reads: a list of every attempt that counted, looked through each time."""
+
+    LIMITS = (
+        # name, breadth, who shares a counter, max_orders, window in ms
+        ("pair", 0, lambda account, client: (client, "AAPL"), 2, 2_000),
+        ("fast", 1, lambda account, client: account, 3, 5_000),
+        ("never", 1, lambda account, client: client if client == "mm2" else None, 0, 1_000),
+        ("group", 2, lambda account, client: "eq" if account in laws.GROUPS else None, 4, 7_000),
+        ("firm", 3, lambda account, client: "firm", 6, 10_000),
+    )
+
+    def __init__(self) -> None:
+        self._attempts: list[tuple[str, Any, int]] = []
+
+    def refused_by(self, account: str, client: str, now_ms: int) -> set[str]:
+        refused: dict[str, int] = {}
+        counted = []
+        for name, breadth, key_of, most, window_ms in self.LIMITS:
+            key = key_of(account, client)
+            if key is None:
+                continue
+            is_shared = breadth >= 2
+            if not (is_shared and any(narrower < breadth for narrower in refused.values())):
+                counted.append((name, key, now_ms))
+            inside = [at for of, who, at in self._attempts if (of, who) == (name, key) and now_ms - at < window_ms]
+            if len(inside) + 1 > most:
+                refused[name] = breadth
+        self._attempts += counted
+        return set(refused)
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((0, 1, 250, 999, 1_000, 1_001, 1_999, 2_000, 5_000, 20_000)),
+            st.sampled_from(laws.ACCOUNTS),
+            st.sampled_from(laws.CLIENTS),
+        ),
+        max_size=60,
+    )
+)
+def test_rate_limit_agrees_with_a_list_of_all_attempts(history):
+    policy, model = built_in("rate_limit"), NaiveRates()
+    now_ms = 0
+    for step_ms, account, client in history:
+        now_ms += step_ms
+        wanted = order(account=account, quantity="1", id="o1")
+        attempt = Attempt(wanted, laws.LISTED[AAPL], client, laws.GROUPS.get(account), now_ms * 1_000_000)
+        verdict = policy.start(attempt)
+        for effect in verdict.effects:
+            policy.apply(effect)
+        assert {reject.limit for reject in verdict.rejects} == model.refused_by(account, client, now_ms)
+
+
+class NaiveOpen:
+    """open_order_notional as it reads: what every order not yet ended is worth, added up each time."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._orders: dict[str, tuple[str, Decimal, Decimal]] = {}
+
+    def total(self, account: str) -> Decimal:
+        return sum((left * price for who, left, price in self._orders.values() if who == account), Decimal(0))
+
+    def accepts(self, wanted: pit.Order) -> bool:
+        assert wanted.quantity is not None and wanted.price is not None
+        if self.total(wanted.account) + wanted.quantity * wanted.price > self._most:
+            return False
+        self._orders[wanted.id] = (wanted.account, wanted.quantity, wanted.price)
+        return True
+
+    def fill(self, id: str, quantity: Decimal) -> None:
+        who, left, price = self._orders[id]
+        self._orders[id] = (who, max(left - quantity, Decimal(0)), price)
+
+    def end(self, id: str) -> None:
+        del self._orders[id]
+
+    def open_ids(self) -> list[str]:
+        return [id for id, (_, left, _) in self._orders.items() if left]
+
+
+prices = st.decimals(min_value="0.01", max_value="99.99", places=2)
+sizes = st.decimals(min_value="0.001", max_value="50", places=3)
+moves = st.tuples(
+    st.sampled_from(("check", "check", "check", "fill", "fill", "cancel", "rollback", "mark_sent", "commit", "time")),
+    st.sampled_from(laws.ACCOUNTS),
+    prices,
+    sizes,
+    st.integers(0, 1_000),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(moves, max_size=40))
+def test_open_order_notional_agrees_with_a_sum_over_open_orders(history):
+    core = Core(
+        '[limits]\nopen_usd = { control = "open_order_notional", each = "account", settlement = "USD",'
+        ' max_notional = "5000" }'
+    )
+    model = NaiveOpen(5000)
+    ids: dict[str, int] = {}
+    for n, (what, account, price, size, pick) in enumerate(history):
+        known = model.open_ids()
+        chosen = known[pick % len(known)] if known else None
+        match what:
+            case "check":
+                wanted = order(account=account, id=f"o{n}", quantity=size, price=price)
+                reply = core.check(wanted)
+                assert isinstance(reply, e.Accepted) == model.accepts(wanted)
+                if isinstance(reply, e.Accepted):
+                    ids[wanted.id] = reply.reservation_id
+            case "time":
+                core.advance(6)
+                core.end_leases()
+                for id in known:
+                    if core.state(ids[id]) == "rolled_back":
+                        model.end(id)
+            case "fill" if chosen:
+                core.report(fill(chosen, size, price, account=core.engine.orders.find(ids[chosen]).account))
+                model.fill(chosen, size)
+            case "cancel" if chosen:
+                account = core.engine.orders.find(ids[chosen]).account
+                core.report(report("cancelled", order_id=chosen, account=account))
+                model.end(chosen)
+            case "rollback" if chosen:
+                if isinstance(core.rollback(ids[chosen]), e.Stands):
+                    model.end(chosen)
+            case "mark_sent" if chosen:
+                core.mark_sent(ids[chosen])
+            case "commit" if chosen:
+                core.commit(ids[chosen])
+        for who in laws.ACCOUNTS:
+            assert core.held(f"account {who}") == model.total(who)
+
+
+def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
+    seen: set[type] = set()
+    for subject in SUBJECTS:
+        policy = subject.make()
+        with laws.exactly():
+            for act in (laws.act("start"), laws.act("main")):
+                seen |= {type(effect) for effect in laws.drive([act], policy).effects}
+            loss = laws.Reported(report("accepted", order_id="x", pnl="-500"), "eq", "USD", 0)
+            seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
+    types = {each for subject in SUBJECTS for each in subject.make().effect_types}
+    assert {each.__name__ for each in types - seen} <= {"Rearmed"}
+
+
+def test_a_rearm_survives_encoding():
+    policy = built_in("pnl_kill_switch")
+    with laws.exactly():
+        for effect in policy.report(
+            laws.Reported(report("accepted", order_id="x", pnl="-500"), None, "USD", 0)
+        ).effects:
+            if type(effect) in policy.effect_types:
+                policy.apply(effect)
+        [rearmed] = policy.rearm("own", "account alpha", Decimal(50)).effects
+    back = effect_from(policy, msgspec.msgpack.decode(msgspec.msgpack.encode(rearmed)))
+    assert back == rearmed
