@@ -112,8 +112,8 @@ def demo(options: argparse.Namespace) -> int:
         _parser().error(f"demo --strategies: from {least} to 64 are wanted, not {options.strategies}")
     if options.local and not options.tape:
         _parser().error("demo --local: only a tape can be played in one process; add --tape FILE")
-    if not 0 < options.seconds <= 86_400:
-        _parser().error(f"demo --seconds: from above 0 to 86400 are wanted, not {options.seconds:g}")
+    if not 0 < options.seconds <= 3_600:
+        _parser().error(f"demo --seconds: more than 0, at most 3600 are wanted, not {options.seconds:g}")
     return run_demo(options)
 
 

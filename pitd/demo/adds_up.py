@@ -229,9 +229,11 @@ def _events(evidence: Evidence) -> list[Check]:
 def _kill_switch(evidence: Evidence) -> Check:
     stopped = sum(tally.rejected.get(KILL_SWITCH, 0) for tally in evidence.tallies().values())
     blocks = "; ".join(block.reason for block in evidence.blocks) or "no block"
-    is_lost = [block.scope for block in evidence.blocks] == [f"account {evidence.accounts['lost']}"]
-    text = f"the kill switch has tripped for the lost one alone; {stopped} orders refused; {blocks}"
-    return Check(text, is_lost and stopped > 0)
+    scope = f"account {evidence.accounts['lost']}"
+    is_blocked = any(block.scope == scope and block.code is KILL_SWITCH for block in evidence.blocks)
+    return Check(
+        f"the kill switch has stopped the lost one; {stopped} orders refused; {blocks}", is_blocked and stopped > 0
+    )
 
 
 def _kill(evidence: Evidence) -> list[Check]:

@@ -51,9 +51,6 @@ def conclude(shown: Show, tables: Sequence[Table], checks: Sequence[Check], *, a
 def _summary(tables: Sequence[Table], checks: Sequence[Check]) -> dict[str, object]:
     return {
         "adds_up": all(check.ok for check in checks),
-        "tables": {
-            table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables
-        },
+        "tables": {table.title: [dict(zip(table.header, row, strict=True)) for row in table.rows] for table in tables},
         "checks": [{"text": check.text, "ok": check.ok} for check in checks],
     }
-

@@ -23,6 +23,8 @@ from .processes import Child, Stage, Trouble
 LIMITS = """
 [gate]
 lease = "5s"
+keep_closed = 10000000
+keep_closed_for = "1d"
 [clients.operator]
 roles = ["trade", "report", "operate"]
 [limits]

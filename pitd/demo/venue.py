@@ -60,7 +60,11 @@ class Venue:
                 self._cents += self._random.randint(-5, 5)
                 for client in self._where:
                     self._send(client, words.Quote(self._cents))
-        self._part.tell(words.Ledger(self._orders, self._reports, self._refused, self._silent))
+        self._part.tell(self.ledger())
+
+    def ledger(self) -> words.Ledger:
+        """Its own books, at the end."""
+        return words.Ledger(self._orders, self._reports, self._refused, self._silent)
 
     def _next_s(self) -> float:
         return min(SLICE_S, max(0.0, self._due[0][0] - time.monotonic())) if self._due else SLICE_S
@@ -152,12 +156,8 @@ class Venue:
             order.account, order_id, order.venue_order_id, f"E{self._reports:06}", kind,
             quantity, cents, pnl_cents, fee_cents,
         )  # fmt: skip
-        self.publish(order.client, execution)
-
-    def publish(self, client: str, execution: words.Execution) -> None:
-        """Every execution goes out twice: to the strategy, and on the drop copy, which outlives it."""
-        self._send(client, execution)
-        self._part.tell(execution)
+        self._send(order.client, execution)
+        self._part.tell(execution)  # a second time, on the drop copy, which outlives the strategy
 
     def _status(self, order_id: str) -> words.Status:
         order = self._orders.get(order_id)
