@@ -1,0 +1,255 @@
+"""The same entries give the same state and the same replies: live, carried out from rows, and under any hash seed."""
+
+from __future__ import annotations
+
+import decimal
+import hashlib
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import AAPL, INSTRUMENTS, Core, decoded, encoded, order, report, saved
+
+import pit
+from pitd.core import entry as e
+from pitd.core.engine import exact_context
+
+SETTINGS = f"""
+{INSTRUMENTS}
+[accounts.alpha]
+group = "eq"
+[accounts.beta]
+group = "eq"
+[limits]
+day_loss = {{ control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "500", initial_pnl = "-1" }}
+eq_loss = {{ control = "pnl_kill_switch", over = {{ group = "eq" }}, settlement = "USD", max_loss = "600" }}
+msg_rate = {{ control = "rate_limit", each = "account", max_orders = 4, window = "1s" }}
+firm_rate = {{ control = "rate_limit", over = "firm", max_orders = 8, window = "1s" }}
+fat_finger = {{ control = "order_size_limit", each = "account", settlement = "USD", max_notional = "100000" }}
+open_usd = {{ control = "open_order_notional", each = "account", settlement = "USD", max_notional = "12000" }}
+open_firm = {{ control = "open_order_notional", over = "firm", settlement = "USD", max_notional = "20000" }}
+"""
+
+ACCOUNTS = ("alpha", "beta", "gamma")
+CLIENTS = ("mm1", "mm2", "mm3")
+
+
+class Trader:
+    """Does one thing after another to a core, all of it drawn from one seed: sense, nonsense and rough weather."""
+
+    def __init__(self, seed: int, *, steps: int) -> None:
+        self.random = random.Random(seed)
+        self.core = Core(SETTINGS, closed_kept=40, reports_per_order=20)
+        self._held: list[tuple[int, str]] = []
+        self._requests: list[int] = []
+        self._orders: list[tuple[str, str]] = [("alpha", "never")]
+        for _ in range(steps):
+            self.step()
+
+    def step(self) -> e.Reply:
+        core, draw = self.core, self.random
+        if draw.random() < 0.6:
+            core.advance(draw.choice((0, 0.01, 0.05, 0.1, 0.1, 0.3, 2.5)))
+        client = draw.choice(CLIENTS)
+        held, owner = self.held()
+        match draw.choice(_WEIGHTED):
+            case "check":
+                reply = core.check(
+                    self.order(), sent=draw.random() < 0.4, lease_s=draw.choice((None, 1, 9)), client=client
+                )
+                if isinstance(reply, e.Accepted):
+                    self._held.append((reply.reservation_id, client))
+                return reply
+            case "start":
+                reply = core.start(self.order(), client)
+                if isinstance(reply, e.Deferred):
+                    self._requests.append(reply.request_id)
+                return reply
+            case "execute":
+                reply = core.execute(self.request(), sent=draw.random() < 0.5, client=client)
+                if isinstance(reply, e.Accepted):
+                    self._held.append((reply.reservation_id, client))
+                return reply
+            case "report":
+                return core.report(self.report(), client)
+            case "commit":
+                venue_id = draw.choice((None, f"v{draw.randrange(50)}"))
+                return core.commit(held, venue_id, late=draw.random() < 0.3, client=draw.choice((owner, client)))
+            case "drop":
+                return core.drop(held, self.held()[0], requests=[self.request()], client=owner)
+            case "leases":
+                return core.enter(e.LeasesDue(draw.choice((1, 3, 1000))))
+            case "resume":
+                return core.resume(1)
+            case "connect":
+                return core.enter(e.SessionOpened(client, draw.randbytes(16)))
+            case "vanish":
+                return core.enter(e.SessionEnded(core.session(client).id, "gone"))
+            case "void":
+                session = core.session(client)
+                return core.enter(e.NumberVoided(session.id, session.next_number + draw.randrange(3)))
+            case "block":
+                return core.block(draw.choice(("account gamma", "account gamma", "group eq", "firm", "nonsense")))
+            case "unblock":
+                return core.unblock(draw.choice(("account gamma", "group eq", "firm")))
+            case "rearm":
+                scope = draw.choice((*(f"account {account}" for account in ACCOUNTS), "group eq"))
+                return core.rearm("eq_loss" if scope == "group eq" else "day_loss", scope, "300")
+            case "person":
+                account, id = draw.choice(self._orders)
+                if draw.random() < 0.5:
+                    return core.close_order(id, account=account)
+                return core.settle(id, working=draw.random() < 0.5, account=account)
+            case plain:
+                return getattr(core, plain)(held, client=owner if draw.random() < 0.9 else client)
+
+    def order(self) -> pit.Order:
+        draw = self.random
+        if draw.random() < 0.1:
+            account, id = draw.choice(self._orders)
+        else:
+            account, id = draw.choice(ACCOUNTS), f"o{len(self._orders)}"
+        wanted = order(
+            account=account,
+            id=id,
+            side=draw.choice(("buy", "sell")),
+            instrument=draw.choice((AAPL, AAPL, AAPL, AAPL, "ESZ6", "ESZ6", "SPREAD", "ESZ7")),
+            quantity=draw.choice(("1", "1", "3", "3", "7", "7.5", "100", "0")),
+            price=draw.choice(("10.25", "99.75", "100", "100", "100", "2000", None)),
+        )
+        self._orders.append((account, id))
+        return wanted
+
+    def report(self) -> pit.ExecutionReport:
+        draw = self.random
+        account, id = draw.choice(self._orders[-30:])
+        kind = draw.choice(("accepted", "fill", "fill", "fill", "cancelled", "expired", "rejected"))
+        venue_id = f"v{draw.randrange(50)}"
+        named = draw.choice(((id, None), (id, None), (id, None), (id, venue_id), (None, venue_id)))
+        return report(
+            kind,
+            account=account,
+            order_id=named[0],
+            venue_order_id=named[1],
+            report_id=f"r{draw.randrange(5)}",
+            quantity=draw.choice(("0.5", "1", "3", "200")) if kind == "fill" else None,
+            price=draw.choice(("10", "99.5")) if kind == "fill" else None,
+            pnl=draw.choice((0, 0, 0, "-40", "45.5", "-120")),
+            fee=draw.choice((0, "0.75")),
+            instrument=draw.choice((None, "ESZ6", "ESZ6")),
+        )
+
+    def held(self) -> tuple[int, str]:
+        return self.random.choice(self._held[-8:]) if self._held else (0, "mm1")
+
+    def request(self) -> int:
+        return self.random.choice(self._requests[-8:]) if self._requests else 0
+
+
+_WEIGHTED = (
+    *("check",) * 24,
+    *("report",) * 20,
+    *("start", "execute") * 6,
+    *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop") * 4,
+    *("leases", "unblock", "rearm") * 6,
+    *("resume", "connect", "vanish", "void", "block", "person"),
+)
+
+
+CAUSED_BY_TRADING = {
+    *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
+    *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
+    *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo),
+}
+
+
+def carried_out(rows: list[e.Row]) -> Core:
+    """A core that took up recorded rows, by way of their bytes."""
+    other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
+    with decimal.localcontext(exact_context()):
+        for row in rows:
+            other.engine.carry_out(decoded(encoded(row), other.engine.policies))
+    return other
+
+
+def digest_of(seed: int, steps: int) -> str:
+    rows = Trader(seed, steps=steps).core.rows
+    return hashlib.blake2b(b"".join(map(encoded, rows))).hexdigest()
+
+
+def test_the_history_is_a_rough_one():
+    """What the other promises are worth hangs on what they have seen."""
+    rows = [row for seed in range(4) for row in Trader(seed, steps=800).core.rows]
+    effects = {type(effect) for row in rows for effect in row.effects}
+    assert effects >= CAUSED_BY_TRADING
+    assert {type(row.reply) for row in rows} >= {
+        e.Failed,
+        e.Deferred,
+        e.Accepted,
+        e.Refused,
+        e.Stands,
+        e.Applied,
+        e.Void,
+    }
+    codes = {code for row in rows if isinstance(row.reply, e.Refused) for code in row.reply.rejected.codes}
+    assert len(codes) >= 9
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_carried_out_come_to_the_same_state(seed):
+    core = Trader(seed, steps=800).core
+    assert saved(carried_out(core.rows).engine) == saved(core.engine)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_that_the_same_entries_get_the_same_replies(seed):
+    trader = Trader(seed, steps=600)
+    core, other = trader.core, carried_out(trader.core.rows)
+    for _ in range(600):
+        before = len(core.rows)
+        trader.step()
+        for row in core.rows[before:]:
+            other.now_ns = row.entry.now_ns
+            assert other.enter(row.entry.body) == row.reply
+            assert other.rows[-1].effects == row.effects
+    assert saved(other.engine) == saved(core.engine)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 57, 199])
+def test_it_holds_wherever_the_rows_are_cut(cut):
+    rows = Trader(9, steps=200).core.rows
+    other = carried_out(rows[:cut])
+    for row in rows[cut:]:
+        other.now_ns = row.entry.now_ns
+        assert other.enter(row.entry.body) == row.reply
+
+
+def test_the_same_entries_are_decided_alike():
+    core = Trader(5, steps=800).core
+    other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
+    for row in core.rows:
+        other.now_ns = row.entry.now_ns
+        other.enter(row.entry.body)
+    assert [encoded(row) for row in other.rows] == [encoded(row) for row in core.rows]
+
+
+def test_rows_survive_their_encoding():
+    core = Trader(6, steps=600).core
+    for row in core.rows:
+        assert decoded(encoded(row), core.engine.policies) == row
+
+
+def test_nothing_hangs_on_the_hash_seed():
+    tests, code = str(Path(__file__).parent), "import test_determinism as t; print(t.digest_of(7, 600))"
+    path = os.pathsep.join((tests, str(Path(tests).parent), *filter(None, sys.path)))
+    digests = set()
+    for seed in ("1", "4242"):
+        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": path}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True
+        )
+        digests.add(done.stdout)
+    assert digests == {digest_of(7, 600) + "\n"}
