@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXIT_USAGE = 64
+EXIT_DAMAGED = 65
 EXIT_ENDPOINT_BUSY = 69
 EXIT_INVARIANT = 70
 EXIT_IO = 74
