@@ -73,11 +73,10 @@ class Child:
         """SIGKILL, by its id: no goodbye, no tidying."""
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._close_stdin()
 
     def let_go(self) -> None:
-        if self._process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+        self._close_stdin()
         if self._process.poll() is None:
             self._process.terminate()
 
@@ -87,6 +86,11 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def _close_stdin(self) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
 
 
 class Stage:
@@ -101,6 +105,7 @@ class Stage:
         self.venue_at = f"ipc://{self.folder}/venue.sock"
         self.news_at = f"ipc://{self.folder}/news.sock"
         self.children: list[Child] = []
+        self._engines: list[pit.Engine] = []
         self._context = zmq.Context()
         self._news: zmq.Socket[bytes] = self._context.socket(zmq.PULL)
         self._news.setsockopt(zmq.RCVHWM, 0)
@@ -125,7 +130,7 @@ class Stage:
         return child
 
     def connect(self, name: str) -> pit.Engine:
-        """A client's engine, once the daemon is up."""
+        """A client's engine, once the daemon is up; closed with the stage."""
         deadline = time.monotonic() + 20
         while True:
             self.check()
@@ -136,6 +141,7 @@ class Stage:
                     raise
                 continue
             engine.timeout_s = 10.0
+            self._engines.append(engine)
             return engine
 
     def news(self, timeout_s: float) -> list[words.News]:
@@ -161,6 +167,8 @@ class Stage:
     ) -> None:
         before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for engine in self._engines:
+                engine.close()
             for child in reversed(self.children):
                 child.let_go()
             deadline = time.monotonic() + 3

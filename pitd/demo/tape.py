@@ -337,23 +337,23 @@ def _play_through_daemon(
                 "multiplier": str(multiplier),
             }
             children.append(stage.start(name, (*PYTHON_M, "pitd.demo.tape"), part))
-        with stage.connect("operator") as operator:
-            while len(results) < len(names):
-                for news in stage.news(0.05):
-                    match news:
-                        case words.TapeProgress():
-                            standing[news.who] = (news.done, news.total)
-                        case words.TapeDone():
-                            results[news.who] = msgspec.convert(news.result, Result)
-                        case _:
-                            raise AssertionError(news)
-                stage.check()
-                shown.progress(_standing(standing))
-            for child in children:
-                child.may_end = True
-                child.tell("finish")
-            if options.config is None:
-                results[names[0]].counted = Player(operator, symbol, multiplier).ask_counted()
+        operator = stage.connect("operator")
+        while len(results) < len(names):
+            for news in stage.news(0.05):
+                match news:
+                    case words.TapeProgress():
+                        standing[news.who] = (news.done, news.total)
+                    case words.TapeDone():
+                        results[news.who] = msgspec.convert(news.result, Result)
+                    case _:
+                        raise AssertionError(news)
+            stage.check()
+            shown.progress(_standing(standing))
+        for child in children:
+            child.may_end = True
+            child.tell("finish")
+        if options.config is None:
+            results[names[0]].counted = Player(operator, symbol, multiplier).ask_counted()
     return [results[name] for name in names]
 
 
