@@ -87,8 +87,8 @@ class Conversations:
                 self._reply(identity, wire.Message.QUERY, header.number, reply)
             case wire.Message.SETTLE:
                 known = self._sequencer.settle(session, header.number)
-                kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.SETTLE
-                self._reply(identity, kind, header.number, translate.reply_of(known.reply, self._sequencer.now_ns))
+                reply = translate.reply_of(known.reply, self._sequencer.now_ns)
+                self._reply(identity, wire.Message.SETTLE, header.number, reply)
             case _:
                 self.refuse_malformed(identity, f"there is no message of kind {header.message}", header.number)
 

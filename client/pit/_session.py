@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from . import wire
 from ._calls import error_of
-from .errors import InvalidInput, PitError, ProtocolError
+from .errors import CapacityExceeded, InvalidInput, PitError, ProtocolError
 
 Frames = tuple[bytes, bytes]
 
@@ -25,14 +25,18 @@ class Answer(NamedTuple):
 class _Flight:
     """One command between its first sending and its answer."""
 
-    __slots__ = ("body", "is_settling", "number", "ticket", "was_sent")
+    __slots__ = ("body", "copies", "is_given_up", "is_settling", "number", "refusal", "ticket", "was_sent")
 
     def __init__(self, ticket: int, number: int, body: bytes) -> None:
         self.ticket = ticket
         self.number = number
         self.body = body
+        self.copies = 0
+        """How often it has been said under this number."""
         self.was_sent = False
         self.is_settling = False
+        self.is_given_up = False
+        self.refusal: wire.Failed | None = None
 
 
 class Session:
@@ -50,6 +54,7 @@ class Session:
         self._next_number = 1
         self._next_ticket = 1
         self._acked = 0
+        self._window = wire.WINDOW
         self._answered: set[int] = set()
         self._seen_seq = 0
         self._flights: dict[int, _Flight] = {}
@@ -64,6 +69,11 @@ class Session:
     def in_flight(self) -> int:
         return len(self._flights)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the daemon would take one more number before the oldest that waits has been answered or settled."""
+        return self._next_number - self._acked <= self._window
+
     def greet(self) -> None:
         """Says hello: the first time, or again after a connection was lost."""
         self._is_open = False
@@ -71,8 +81,13 @@ class Session:
         self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
 
     def submit(self, command: wire.Command) -> int:
-        """Takes a command on its way. The ticket tells its answer from others. Raises once the session is over."""
+        """Takes a command on its way. The ticket tells its answer from others.
+
+        Raises CapacityExceeded while there is no room, and what ended the session once it is over.
+        """
         self._check_going()
+        if not self.has_room:
+            raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
         flight = _Flight(self._ticket(), self._next_number, _packed(command))
         self._next_number += 1
         self._flights[flight.number] = flight
@@ -115,9 +130,8 @@ class Session:
         if not flight.was_sent:
             self._free(flight.number)
             return False
-        flight.is_settling = True
-        if self._is_open:
-            self._put_command(flight)
+        flight.is_given_up = True
+        self._settle(flight)
         return True
 
     def received(self, header_frame: bytes, body: bytes) -> Answer | None:
@@ -154,6 +168,7 @@ class Session:
             if self._is_open:
                 return  # the answer to a hello that was said twice
             self._session = reply.session
+            self._window = reply.window
             self._is_open = True
             self._put_all()
         elif isinstance(reply, wire.Failed):
@@ -166,7 +181,15 @@ class Session:
         if flight is None:
             return None  # a second answer to a retry
         self._acknowledge(number)
-        return None if flight.is_settling else Answer(flight.ticket, reply)
+        if flight.is_given_up:
+            return None
+        if not isinstance(reply, wire.Voided):
+            return Answer(flight.ticket, reply)
+        if flight.refusal is not None:
+            return Answer(flight.ticket, flight.refusal)
+        self._renumber(flight, self._next_number)  # voided together with a later one: it goes on under a new number
+        self._next_number += 1
+        return None
 
     def _refused(self, number: int, failed: wire.Failed) -> Answer | None:
         code = failed.code
@@ -184,22 +207,38 @@ class Session:
         flight = self._flights.get(number)
         if flight is None:
             return None
-        if code is wire.FailureCode.ANSWER_GONE or flight.is_settling:
+        if code is wire.FailureCode.ANSWER_GONE:
             return self._answered_with(number, failed)
+        if flight.is_settling:
+            return None  # of a copy said before; the settle itself is answered as such
+        if flight.copies > 1 or any(each.is_settling for each in self._flights.values() if each.number > number):
+            flight.refusal = failed  # the number isn't free: another copy may fare better, or a settle behind voids it
+            self._settle(flight)
+            return None
         self._free(number)
         return Answer(flight.ticket, failed)
 
     def _free(self, number: int) -> None:
         """The number was not used: the commands behind it move up, and are said again under their new numbers."""
         del self._flights[number]
+        self.outbox[:] = [frames for frames in self.outbox if not _is_command_from(number, frames[0])]
         behind = sorted(each for each in self._flights if each > number)
         for each in behind:
-            flight = self._flights.pop(each)
-            flight.number = each - 1
-            self._flights[flight.number] = flight
-            if self._is_open:
-                self._put_command(flight)
+            self._renumber(self._flights.pop(each), each - 1)
         self._next_number -= 1
+
+    def _renumber(self, flight: _Flight, number: int) -> None:
+        flight.number = number
+        flight.copies = 0
+        self._flights[number] = flight
+        if self._is_open:
+            self._put_command(flight)
+
+    def _settle(self, flight: _Flight) -> None:
+        """Asks what became of its number, so that it is used up either way: its stored answer, or void."""
+        flight.is_settling = True
+        if self._is_open:
+            self._put_command(flight)
 
     def _acknowledge(self, number: int) -> None:
         self._answered.add(number)
@@ -219,6 +258,7 @@ class Session:
         else:
             header = wire.pack_header(wire.Message.COMMAND, self._session, flight.number, self._acked)
             self.outbox.append((header, flight.body))
+            flight.copies += 1
 
     def _put_query(self, ticket: int) -> None:
         header = wire.pack_header(wire.Message.QUERY, self._session, ticket, 0)
@@ -231,6 +271,12 @@ class Session:
     def _check_going(self) -> None:
         if self.over is not None:
             raise self.over
+
+
+def _is_command_from(number: int, header_frame: bytes) -> bool:
+    """Whether a message that has not left is a command of that number, or of one behind it."""
+    header = wire.unpack_header(header_frame)
+    return header.message in (wire.Message.COMMAND, wire.Message.SETTLE) and header.number >= number
 
 
 def _packed(body: wire.Command | wire.Query) -> bytes:

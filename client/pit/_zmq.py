@@ -20,6 +20,9 @@ _AGAIN_S = 0.25
 
 _GOODBYE_S = 0.3
 
+_FOR_ROOM = 0
+"""Stands for a ticket: wait until the session takes one more command."""
+
 
 class ZmqTransport:
     """One connection to a daemon. Calls from several threads take turns."""
@@ -45,6 +48,8 @@ class ZmqTransport:
         deadline = time.monotonic() + timeout_s
         self._take_turn(timeout_s)
         try:
+            if not self._session.has_room:
+                self._wait(_FOR_ROOM, deadline)
             ticket = self._session.submit(command)
             try:
                 reply = self._wait(ticket, deadline)
@@ -114,12 +119,15 @@ class ZmqTransport:
             self._send_outbox()
             if session.over is not None:
                 raise session.over
-            if ticket is None and session.is_open:
+            if (ticket is None and session.is_open) or (ticket == _FOR_ROOM and session.has_room):
                 return None
             now = time.monotonic()
             if now >= deadline:
                 if ticket is None:
                     raise Unavailable(f"no welcome in time: {self._why_silent()}")
+                if ticket == _FOR_ROOM:
+                    why = f"nothing was sent: {session.in_flight} commands wait for their answers"
+                    raise Unavailable(f"{why}: {self._why_silent()}")
                 return None
             if now >= again_at:
                 session.again()
