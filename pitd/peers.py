@@ -31,6 +31,7 @@ _ROLE_FOR: dict[type, Role] = {
     wire.Rearm: "operate",
     wire.SettleOrder: "operate",
     wire.CloseOrder: "operate",
+    wire.AcceptHistory: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
 
@@ -117,7 +118,7 @@ _SO_PEERPIDFD = 77
 
 
 def _pidfd_of_peer(source_fd: int) -> int | None:
-    """A descriptor of the process at the other end. The socket belongs to libzmq and may be gone, or be another, by now."""
+    """A descriptor of the process at the other end. The socket is libzmq's, and may be gone or be another by now."""
     try:
         with socket.socket(fileno=os.dup(source_fd)) as own:
             if own.family != socket.AF_UNIX:
