@@ -184,7 +184,7 @@ def test_memory_does_not_grow_with_history():
         core.open_session("mm1")
         core.end_leases()
     engine = core.engine
-    kept = (engine.orders.by_key, engine.orders._by_venue_id, engine.orders.closed, engine._requests_ended)
+    kept = (engine.orders.by_key, engine.orders._by_venue_id, engine.orders.closed, engine.requests_ended)
     assert [len(each) for each in (*kept, engine.sessions._ended)] == [10] * 5
     assert not (engine.orders.open or engine.requests or engine.orders.by_client or engine.sessions.ending)
 

@@ -251,10 +251,11 @@ class NaiveRates:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from((0, 1, 250, 999, 1_000, 1_001, 1_999, 2_000, 5_000, 20_000)),
-            st.sampled_from(laws.ACCOUNTS),
-            st.sampled_from(laws.CLIENTS),
+            st.sampled_from((0, 0, 1, 250, 500, 999, 1_000, 1_001, 2_000, 5_000)),
+            st.sampled_from(("alpha", "alpha", *laws.ACCOUNTS)),
+            st.sampled_from(("mm1", "mm1", *laws.CLIENTS)),
         ),
+        min_size=10,
         max_size=60,
     )
 )

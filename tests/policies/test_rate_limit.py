@@ -214,6 +214,32 @@ def test_two_counters_that_are_not_shared_both_count_what_one_refuses():
     assert attempt_at(core, 0.0, account="beta").rejected.limit == "by_client"
 
 
+def test_what_a_pair_refuses_still_counts_on_the_account_alone():
+    core = Core(
+        """
+        [limits]
+        by_pair = { control = "rate_limit", each = "account+instrument", max_orders = 1, window = "1s" }
+        by_account = { control = "rate_limit", each = "account", max_orders = 3, window = "1s" }
+        """
+    )
+    for _ in range(3):
+        attempt_at(core, 0.0)
+    assert attempt_at(core, 0.0, instrument=BTC).rejected.limit == "by_account"
+
+
+def test_of_two_limits_over_the_firm_both_count_what_one_refuses():
+    core = Core(
+        """
+        [limits]
+        burst = { control = "rate_limit", over = "firm", max_orders = 1, window = "1s" }
+        steady = { control = "rate_limit", over = "firm", max_orders = 3, window = "60s" }
+        """
+    )
+    for _ in range(3):
+        attempt_at(core, 0.0)
+    assert attempt_at(core, 5.0).rejected.limit == "steady"
+
+
 def test_rates_need_cover_nobody():
     core = rate('each = "account", accounts = ["alpha"], max_orders = 1, window = "1s"')
     assert [passes_at(core, 0.0, account="beta") for _ in range(3)] == [True] * 3
