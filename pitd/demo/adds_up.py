@@ -211,19 +211,20 @@ def _all_agree(evidence: Evidence, order_id: str, known: tuple[str, words.Mine] 
 
 def _events(evidence: Evidence) -> list[Check]:
     tallies = list(evidence.tallies().values())
-    ledger = evidence.ledger
-    result = [
+    if evidence.own_limits:  # nobody knows what they let happen
+        return _kill(evidence)
+    refused = sum(tally.refused_by_venue for tally in tallies)
+    quarantined = sum(tally.quarantined for tally in tallies)
+    limited = sum(tally.rejected.get(RATE_LIMIT, 0) for tally in tallies)
+    return [
         Check(
-            f"the venue was rude: {sum(tally.refused_by_venue for tally in tallies)} refused, "
-            f"{sum(tally.quarantined for tally in tallies)} left unanswered and quarantined until it was known",
-            ledger is not None and ledger.refused > 0,
-        )
+            f"the venue was rude: {refused} refused, and {quarantined} unanswered, quarantined until more was known",
+            refused > 0 and quarantined > 0,
+        ),
+        Check(f"the rate limit has bitten: {limited} orders refused", limited > 0),
+        _kill_switch(evidence),
+        *_kill(evidence),
     ]
-    if not evidence.own_limits:
-        limited = sum(tally.rejected.get(RATE_LIMIT, 0) for tally in tallies)
-        result.append(Check(f"the rate limit has bitten: {limited} orders refused", limited > 0))
-        result.append(_kill_switch(evidence))
-    return [*result, *_kill(evidence)]
 
 
 def _kill_switch(evidence: Evidence) -> Check:

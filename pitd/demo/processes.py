@@ -52,6 +52,9 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    def said(self) -> str:
+        return self._log.read_text(errors="replace")
+
     def tell(self, line: str) -> None:
         assert self._process.stdin is not None
         try:
@@ -65,9 +68,9 @@ class Child:
         code = self._process.poll()
         if code is None or (self.may_end and code == 0):
             return
-        said = self._log.read_text(errors="replace").strip().splitlines()[-12:]
+        last = self.said().strip().splitlines()[-12:]
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        raise Trouble("\n".join([f"{self.name} {how} unexpectedly:", *(f"    {line}" for line in said)]))
+        raise Trouble("\n".join([f"{self.name} {how} unexpectedly:", *(f"    {line}" for line in last)]))
 
     def kill(self) -> None:
         """SIGKILL, by its id: no goodbye, no tidying."""
@@ -105,6 +108,7 @@ class Stage:
         self.venue_at = f"ipc://{self.folder}/venue.sock"
         self.news_at = f"ipc://{self.folder}/news.sock"
         self.children: list[Child] = []
+        """The daemon first."""
         self._engines: list[pit.Engine] = []
         self._context = zmq.Context()
         self._news: zmq.Socket[bytes] = self._context.socket(zmq.PULL)
@@ -132,17 +136,14 @@ class Stage:
     def connect(self, name: str) -> pit.Engine:
         """A client's engine, once the daemon is up; closed with the stage."""
         deadline = time.monotonic() + 20
-        while True:
+        while "daemon.ready" not in self.children[0].said():
             self.check()
-            try:
-                engine = pit.connect(name, self.endpoint, timeout_s=0.5)
-            except pit.Unavailable:
-                if time.monotonic() > deadline:
-                    raise
-                continue
-            engine.timeout_s = 10.0
-            self._engines.append(engine)
-            return engine
+            if time.monotonic() > deadline:
+                raise Trouble("waited in vain until the daemon is ready")
+            time.sleep(0.01)
+        engine = pit.connect(name, self.endpoint, timeout_s=10.0)
+        self._engines.append(engine)
+        return engine
 
     def news(self, timeout_s: float) -> list[words.News]:
         """What has come in, waiting for something to come at most so long."""

@@ -236,6 +236,16 @@ def forget_a_strategy(evidence: Evidence) -> None:
     del evidence.done["lost"]
 
 
+def be_polite(evidence: Evidence) -> None:
+    for tally in evidence.tallies().values():
+        tally.refused_by_venue = 0
+
+
+def answer_always(evidence: Evidence) -> None:
+    for tally in evidence.tallies().values():
+        tally.quarantined = 0
+
+
 def never_trip(evidence: Evidence) -> None:
     evidence.blocks = ()
 
@@ -289,6 +299,8 @@ def kill_nobody(evidence: Evidence) -> None:
         (keep_an_order, "nothing is left open: 1"),
         (keep_a_cent_counted, "nothing is left counted: 0.01"),
         (forget_a_strategy, "nothing is left open"),
+        (be_polite, "the venue was rude"),
+        (answer_always, "the venue was rude"),
         (never_trip, "the kill switch"),
         (never_limit, "the rate limit"),
         (hold_on_for_ever, "what it held is rolled back"),

@@ -97,8 +97,8 @@ def test_tight_limits_count_the_same_twice_in_the_tapes_own_time(tmp_path: Path)
 def test_tight_limits_count_the_same_through_a_daemon_as_here(tmp_path: Path) -> None:
     beginning = tmp_path / "beginning.csv"
     with ES_ORDERS.open() as file:
-        beginning.write_text("".join(line for _, line in zip(range(2_001), file, strict=False)))
-    limits = write_limits(tmp_path, TIGHT.replace("200000000", "20000000"))
+        beginning.write_text("".join(line for _, line in zip(range(1_201), file, strict=False)))
+    limits = write_limits(tmp_path, TIGHT.replace("200000000", "10000000"))
     here, _ = play(beginning, "--local", "--config", limits)
     assert here["rejected"] != "0"
     for _ in range(2):
