@@ -18,6 +18,7 @@ from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
+from .journal import SegmentJournal
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
@@ -29,14 +30,16 @@ _HELLO = bytes([wire.Message.HELLO])
 class Server:
     """Serves one endpoint. `run()` returns after `stop()`, when the batch in hand is finished."""
 
-    def __init__(self, sequencer: Sequencer, config: Config) -> None:
+    def __init__(self, sequencer: Sequencer, config: Config, journal: SegmentJournal | None = None) -> None:
         self._sequencer = sequencer
+        self._journal = journal
         self._config = config
         self._conversations = Conversations(sequencer, config)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
+        self._living.expect(sequencer.engine.sessions.going())
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_out.setblocking(False)
         self._lock_fd = -1
@@ -128,6 +131,8 @@ class Server:
         out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
+        if self._journal is not None:
+            self._journal.maintain(self._sequencer.engine)
 
     def _read_one(self) -> None:
         sock = self._socket
