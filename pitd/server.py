@@ -18,7 +18,6 @@ from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
-from .journal import SegmentJournal
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
@@ -30,16 +29,14 @@ _HELLO = bytes([wire.Message.HELLO])
 class Server:
     """Serves one endpoint. `run()` returns after `stop()`, when the batch in hand is finished."""
 
-    def __init__(self, sequencer: Sequencer, config: Config, journal: SegmentJournal | None = None) -> None:
+    def __init__(self, sequencer: Sequencer, config: Config) -> None:
         self._sequencer = sequencer
-        self._journal = journal
         self._config = config
         self._conversations = Conversations(sequencer, config)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
-        self._living.expect(sequencer.engine.sessions.going())
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_out.setblocking(False)
         self._lock_fd = -1
@@ -131,8 +128,6 @@ class Server:
         out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
-        if self._journal is not None:
-            self._journal.maintain(self._sequencer.engine)
 
     def _read_one(self) -> None:
         sock = self._socket
@@ -152,6 +147,7 @@ class Server:
             self._watch(identity, header)
 
     def _watch(self, identity: bytes, frame: zmq.Frame) -> None:
+        self._hear_of_disconnects()  # of who had this descriptor before, before it stands for the one who speaks now
         session = self._conversations.session_of(identity)
         if session is not None:
             address = frame.get("Peer-Address")
@@ -159,10 +155,13 @@ class Server:
 
     def _hear_of_ends(self) -> None:
         """Takes in which processes have died and which connections have ended."""
+        self._hear_of_disconnects()
+        self._living.hear_of_deaths()
+
+    def _hear_of_disconnects(self) -> None:
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
             event = parse_monitor_message(self._monitor.recv_multipart())
             self._living.disconnected(event["value"])
-        self._living.hear_of_deaths()
 
     def _send(self, identity: bytes, header: bytes, body: bytes) -> None:
         """Lets a reply go. Who is gone or does not read loses it, and can ask for it again; nobody is waited for."""
