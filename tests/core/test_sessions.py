@@ -189,6 +189,7 @@ def test_a_fenced_sessions_answers_are_gone():
     core.send(CHECK, session=older, number=1)
     core.open_session("mm1")
     assert failure_of(core.send(CHECK, session=older, number=1)) == "Fenced"
+    assert not older.answers
 
 
 def test_another_name_fences_nobody():
