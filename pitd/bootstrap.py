@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
+import decimal
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-from .clock import Clock
+from .clock import Clock, SystemClock
 from .config import CONTROLS, Config
-from .core.engine import Engine
+from .core.engine import Engine, exact_context
+from .core.entry import Configured
 from .core.instruments import Instruments
 from .core.policy import Policy
+from .journal import SegmentJournal
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
 from .policies.pnl_kill_switch import PnlBound, PnlKillSwitch
 from .policies.rate_limit import Rate, RateLimit
-from .sequencer import Journal, Sequencer
+from .recovery import recover
+from .sequencer import AWAY_NS, Journal, Sequencer
 
 
 def build_policies(config: Config) -> list[Policy]:
-    """The policies that a configuration asks for: validation first, then each control that has a limit."""
+    """Validation first, then every control: one without limits is idle, and keeps what its history left behind."""
     cover = config.gate.uncovered == "reject"
     pnl = [limit for limit in config.limits if isinstance(limit, PnlBound)]
     rates = [limit for limit in config.limits if isinstance(limit, Rate)]
     sizes = [limit for limit in config.limits if isinstance(limit, OrderSize)]
     notionals = [limit for limit in config.limits if isinstance(limit, OpenNotional)]
-    policies: list[Policy] = [OrderValidation()]
-    if pnl:
-        policies.append(PnlKillSwitch(pnl, cover=cover))
-    if rates:
-        policies.append(RateLimit(rates))
-    if sizes:
-        policies.append(OrderSizeLimit(sizes, cover=cover))
-    if notionals:
-        policies.append(OpenOrderNotional(notionals, cover=cover))
-    return policies
+    return [
+        OrderValidation(),
+        PnlKillSwitch(pnl, cover=cover),
+        RateLimit(rates),
+        OrderSizeLimit(sizes, cover=cover),
+        OpenOrderNotional(notionals, cover=cover),
+    ]
 
 
 def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
@@ -60,8 +63,34 @@ def build_sequencer(
 ) -> Sequencer:
     """An engine behind its sequencer, with the effective configuration as its first entry."""
     sequencer = Sequencer(build_engine(config, policies), clock, journal, away_ns=away_ns)
-    sequencer.configure(settings_text(config), "pitd", f"start with {config.source}")
+    sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
     return sequencer
+
+
+def build_daemon(config: Config) -> tuple[Sequencer, SegmentJournal | None]:
+    """The sequencer of a daemon as its journal left it, and the journal it goes on with (None where none is kept).
+
+    The journal's directory must be locked. Raises JournalDamaged, JournalFailed.
+    """
+    if not config.journal.is_kept:
+        return build_sequencer(config, SystemClock(), away_ns=AWAY_NS), None
+    with decimal.localcontext(exact_context()):
+        found = recover(Path(config.journal.directory), lambda: build_engine(config))
+        journal = SegmentJournal(
+            config.journal, found.journal or os.urandom(16), found.head, snapshot_seq=found.snapshot_seq
+        )
+        clock = SystemClock(base_ns=found.engine.now_ns)
+        sequencer = Sequencer(found.engine, clock, journal, away_ns=AWAY_NS)
+        if found.head.seq:
+            sequencer.start_again()
+        sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
+        sequencer.release()
+    return sequencer, journal
+
+
+def configured(config: Config, author: str, reason: str) -> Configured:
+    """The entry that puts a configuration into force."""
+    return Configured(settings_text(config), author, reason, tuple(config.instruments.values()), config.groups)
 
 
 def settings_text(config: Config) -> str:
@@ -69,4 +98,4 @@ def settings_text(config: Config) -> str:
     return msgspec.json.encode(msgspec.to_builtins(config, order="deterministic"), order="deterministic").decode()
 
 
-__all__ = ["CONTROLS", "build_engine", "build_policies", "build_sequencer", "settings_text"]
+__all__ = ["CONTROLS", "build_daemon", "build_engine", "build_policies", "build_sequencer", "settings_text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import signal
@@ -12,13 +13,11 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, config, log
-from .clock import SystemClock
+from . import __version__, bootstrap, config, journal, log
 from .core.engine import CarryOutFailed
 from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
-from .sequencer import AWAY_NS
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -39,17 +38,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT, finishes the batch in hand and leaves with 0."""
-    from .server import Server
+    from .server import claimed
 
     settings = _load(options)
     log.setup(options.log_level)
-    sequencer = bootstrap.build_sequencer(settings, SystemClock(), away_ns=AWAY_NS)
-    server = Server(sequencer, settings)
+    with contextlib.ExitStack() as held:
+        held.enter_context(claimed(settings.daemon.endpoint))
+        if settings.journal.is_kept:
+            held.enter_context(journal.lock(Path(settings.journal.directory)))
+        return _serve(settings)
+
+
+def _serve(settings: config.Config) -> int:
+    from .server import Server
+
+    sequencer, kept = bootstrap.build_daemon(settings)
+    server = Server(sequencer, settings, kept)
     server.bind()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     limits = ",".join(limit.name for limit in settings.limits) or "none"
-    log.info("daemon.ready", version=__version__, endpoint=server.endpoint, limits=limits, pid=os.getpid())
+    where = settings.journal.directory if settings.journal.is_kept else "none: a restart forgets everything"
+    log.info(
+        "daemon.ready", version=__version__, endpoint=server.endpoint, limits=limits, journal=where, pid=os.getpid()
+    )
     gc.collect()
     gc.freeze()  # what is here now stays: no collection needs to look at it again
     try:
@@ -59,6 +71,8 @@ def run(options: argparse.Namespace) -> int:
         return EXIT_INVARIANT
     finally:
         server.close()
+        if kept is not None:
+            kept.close(sequencer.engine)
     log.info("daemon.stopped", seq=sequencer.seq, open_orders=len(sequencer.engine.orders.open))
     return 0
 
@@ -88,7 +102,7 @@ def check_config(options: argparse.Namespace) -> int:
     if options.json:
         print(bootstrap.settings_text(settings))
         return 0
-    policies = bootstrap.build_policies(settings)
+    policies = [policy for policy in bootstrap.build_policies(settings) if not policy.is_idle]
     print(f"{settings.source}: good; it would listen at {settings.daemon.endpoint}")
     print(f"controls, in order: {', '.join(policy.id for policy in policies)}")
     for symbol, listed in settings.instruments.items():

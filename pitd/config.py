@@ -20,12 +20,14 @@ from pit.types import Kind, check_name, exact
 from .core.accounts import FIRM
 from .core.engine import Bounds
 from .core.instruments import Listed
-from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection
+from .core.limits import DIMENSIONS, Dimension, Group, Selection
 from .errors import ConfigError
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
 from .policies.rate_limit import Rate
+
+AnyLimit = PnlBound | Rate | OrderSize | OpenNotional
 
 Role = Literal["trade", "report", "operate"]
 
@@ -39,6 +41,23 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int = 1_000
     batch: int = 256
     """How many messages are read before they are answered together."""
+
+
+class Journal(msgspec.Struct, frozen=True, kw_only=True):
+    """Where history is kept, and how surely."""
+
+    directory: str
+    durability: Literal["none", "process", "power"] = "process"
+    """What an acknowledged command survives: nothing; the death of the process; a power cut."""
+    segment_rows: int = 250_000
+    snapshot_rows: int = 50_000
+    keep_ns: int = 30 * 86_400_000_000_000
+    reserve_bytes: int = 16 << 20
+    """Set aside for what must go on when the disk is full."""
+
+    @property
+    def is_kept(self) -> bool:
+        return self.durability != "none"
 
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,15 +74,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
     source: str
     daemon: Daemon
+    journal: Journal
     gate: Gate = Gate()
     instruments: dict[str, Listed] = {}
     groups: dict[str, str] = {}
     """Account to group."""
     clients: dict[str, Client] = {}
-    limits: tuple[Limit, ...] = ()
+    limits: tuple[AnyLimit, ...] = ()
 
     def roles_of(self, client: str) -> frozenset[Role]:
         return self.clients.get(client, Client()).roles
+
+
+def default_journal() -> str:
+    """Where the journal is kept when nobody says: systemd's state directory, else the usual place of root or a user."""
+    given = os.environ.get("STATE_DIRECTORY")
+    if given:
+        return str(Path(given.split(":")[0], "journal"))
+    if os.getuid() == 0:
+        return "/var/lib/pitd/journal"
+    return str(Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "pitd", "journal"))
 
 
 def load(path: str | Path) -> Config:
@@ -98,13 +128,14 @@ class _Reader:
         self._source = source
 
     def config(self, tables: Mapping[str, Any]) -> Config:
-        self._only_keys("", tables, ("daemon", "gate", "instruments", "accounts", "clients", "limits"))
+        self._only_keys("", tables, ("daemon", "journal", "gate", "instruments", "accounts", "clients", "limits"))
         instruments = self._instruments(self._table(tables, "instruments"))
         groups = self._accounts(self._table(tables, "accounts"))
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         return Config(
             source=self._source,
             daemon=self._daemon(self._table(tables, "daemon")),
+            journal=self._journal(self._table(tables, "journal")),
             gate=self._gate(self._table(tables, "gate")),
             instruments=instruments,
             groups=groups,
@@ -129,6 +160,24 @@ class _Reader:
             endpoint=endpoint,
             max_sessions=self._count("daemon", table, "max_sessions", 1_000, least=1),
             batch=self._count("daemon", table, "batch", 256, least=1),
+        )
+
+    def _journal(self, table: Mapping[str, Any]) -> Journal:
+        self._only_keys(
+            "journal", table, ("directory", "durability", "segment_rows", "snapshot_rows", "keep", "reserve")
+        )
+        durability = self._text("journal", table, "durability", "process")
+        known = ("none", "process", "power")
+        if durability not in known:
+            self._fail("journal.durability", f"{_or(known)} is wanted, not {durability!r}{_meant(durability, known)}")
+        plain = Journal(directory=self._text("journal", table, "directory", default_journal()))
+        return msgspec.structs.replace(
+            plain,
+            durability=msgspec.convert(durability, Literal["none", "process", "power"]),
+            segment_rows=self._count("journal", table, "segment_rows", plain.segment_rows, least=100),
+            snapshot_rows=self._count("journal", table, "snapshot_rows", plain.snapshot_rows, least=100),
+            keep_ns=self._duration("journal", table, "keep", plain.keep_ns),
+            reserve_bytes=self._size("journal", table, "reserve", plain.reserve_bytes),
         )
 
     def _gate(self, table: Mapping[str, Any]) -> Gate:
@@ -226,7 +275,7 @@ class _Reader:
 
     def _limits(
         self, table: Mapping[str, Any], groups: Mapping[str, str], instruments: Mapping[str, Listed]
-    ) -> tuple[Limit, ...]:
+    ) -> tuple[AnyLimit, ...]:
         limits = tuple(
             self._limit(name, self._table(table, name, "limits"), place, groups, instruments)
             for place, name in enumerate(table)
@@ -249,7 +298,7 @@ class _Reader:
         position: int,
         groups: Mapping[str, str],
         instruments: Mapping[str, Listed],
-    ) -> Limit:
+    ) -> AnyLimit:
         key = f"limits.{name}"
         self._name(key, name)
         control = self._text(key, table, "control", None)
@@ -435,6 +484,15 @@ class _Reader:
         if length_ns <= 0:
             self._fail(f"{key}.{name}", "a duration above zero is wanted")
         return length_ns
+
+    def _size(self, key: str, table: Mapping[str, Any], name: str, default: int) -> int:
+        value = table.get(name)
+        if value is None:
+            return default
+        found = re.fullmatch(r"(\d{1,9})(KiB|MiB|GiB)", value) if isinstance(value, str) else None
+        if found is None or not int(found[1]):
+            self._fail(f"{key}.{name}", f'a size with its unit is wanted, such as "16MiB", not {value!r}')
+        return int(found[1]) << {"KiB": 10, "MiB": 20, "GiB": 30}[found[2]]
 
     def _one_of(self, key: str, table: Mapping[str, Any], *names: str) -> None:
         if not any(name in table for name in names):

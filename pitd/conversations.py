@@ -11,7 +11,7 @@ from pit.errors import ProtocolError
 
 from . import log, peers, queries, translate
 from .config import Config
-from .core.sessions import Session
+from .core.sessions import Session, over
 from .sequencer import Sequencer
 
 Frames = tuple[bytes, bytes, bytes]
@@ -143,19 +143,26 @@ class Conversations:
         bound = self._session_of.get(identity)
         if bound is not None and bound.client != hello.client:
             return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
-        if hello.seen_seq > self._sequencer.seq:
-            why = (
-                f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
-                "it was restarted without its history. Look at your open orders, then connect anew"
-            )
-            return failed(wire.FailureCode.JOURNAL_BEHIND, why)
+        if hello.seen_seq > max(self._sequencer.seq, self._sequencer.engine.accepted_seq):
+            return failed(wire.FailureCode.JOURNAL_BEHIND, self._behind(hello))
         live = self._sequencer.engine.sessions.live(hello.client)
         if hello.session and (live is None or live.token != hello.token):
+            before = self._sequencer.engine.sessions.get(hello.session)
+            if before is not None and before.token == hello.token and before.ended_by is not None:
+                over_reply = over(before)
+                return failed(wire.FailureCode(over_reply.failure.value), over_reply.message)
             return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
         if live is None and len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions:
             why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
             return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         return None
+
+    def _behind(self, hello: wire.Hello) -> str:
+        why = f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
+        if not self._config.journal.is_kept:
+            return why + "it keeps no journal and was restarted. Look at your open orders, then connect anew"
+        self._sequencer.dispute(hello.client, hello.seen_seq)
+        return why + "the end of its journal is missing. An operator must look and accept_history(); then connect anew"
 
     def _forget(self, session: Session) -> None:
         identity = self._identity_of.pop(session.id, None)

@@ -22,6 +22,24 @@ class ConfigError(PitdError):
     exit_code = EXIT_CONFIG
 
 
+class JournalDamaged(PitdError):
+    """The journal can't be what was written: where, and what shows more. Nothing was changed."""
+
+    exit_code = EXIT_DAMAGED
+
+
+class JournalBusy(PitdError):
+    """Another daemon keeps this journal."""
+
+    exit_code = EXIT_ENDPOINT_BUSY
+
+
+class JournalFailed(PitdError):
+    """The journal can't be written or read: a full, broken or read-only disk, or no permission."""
+
+    exit_code = EXIT_IO
+
+
 class EndpointBusy(PitdError):
     """Another daemon serves this endpoint."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from .conversations import Conversations
 from .core.sessions import Session
@@ -13,6 +14,10 @@ _LAST_WORDS_S = 0.1
 
 _COME_BACK_S = 3.0
 """How long a lost connection may take to come back by a hello, while the process lives or can't be seen (tcp)."""
+
+
+_RESTART_S = 60.0
+"""How long a client may take to come back after a restart of the daemon: as long as the longest lease, by default."""
 
 
 class _Connection:
@@ -61,6 +66,14 @@ class Living:
         connection = _Connection(session, pid, source_fd)
         self._of_session[session.id] = connection
         self._of_fd[source_fd] = connection
+
+    def expect(self, sessions: Sequence[Session]) -> None:
+        """Sessions that a restart has left without a connection: they end unless they come back in time."""
+        for session in sessions:
+            connection = _Connection(session, None, -1)
+            connection.is_over = True
+            connection.ends_at = time.monotonic() + _RESTART_S
+            self._of_session[session.id] = self._dying[session.id] = connection
 
     def disconnected(self, source_fd: int) -> None:
         """A connection has ended, after everything that came over it was taken in."""

@@ -31,6 +31,7 @@ _ROLE_FOR: dict[type, Role] = {
     wire.Rearm: "operate",
     wire.SettleOrder: "operate",
     wire.CloseOrder: "operate",
+    wire.AcceptHistory: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from pit.types import Block, RejectCode
+
 from . import log
 from .clock import Clock
 from .core import entry as e
-from .core.engine import Engine
+from .core.accounts import FIRM, account_scope
+from .core.engine import NEW_RISK, POISONED, CarryOutFailed, Engine
 from .core.sessions import Known, Session
 
 AWAY_NS = 100_000_000
@@ -18,11 +21,16 @@ AWAY_NS = 100_000_000
 class Journal(Protocol):
     """Keeps rows. Nothing is acknowledged before `append` has returned."""
 
+    why_low: str
+    """Why there may soon be no room, or nothing: while it says so, nothing that adds to what is counted is taken."""
+
     def append(self, rows: Sequence[e.Row]) -> None: ...
 
 
 class Unjournaled:
     """Keeps nothing: what the daemon knows ends with its process."""
+
+    why_low = ""
 
     def append(self, rows: Sequence[e.Row]) -> None:
         pass
@@ -53,9 +61,9 @@ class Sequencer:
     def read_clock_ns(self) -> int:
         return max(self._clock.now_ns(), self.now_ns)
 
-    def configure(self, settings: str, author: str, reason: str) -> None:
+    def configure(self, configured: e.Configured) -> None:
         """Records the effective configuration as an entry of its own."""
-        self._enter(e.Configured(settings, author, reason))
+        self._enter(configured)
 
     def open_session(self, client: str, token: bytes) -> int:
         """A new session's id. An older session of the same client name is fenced."""
@@ -71,11 +79,18 @@ class Sequencer:
         known = self.engine.sessions.judge(session, number, acked, digest)
         if known is not None:
             return known
-        why = self.engine.over_bound(session, command)
-        if why is not None:
-            return Known(e.Failed(e.Failure.CAPACITY_EXCEEDED, why), True)
+        if type(command) in NEW_RISK:
+            refused = self._no_new_risk(session, command)
+            if refused is not None:
+                return Known(refused, True)
         self.end_due()
         return Known(self._enter(e.Commanded(session.id, number, acked, digest, command), is_fresh=True), False)
+
+    def dispute(self, client: str, seen_seq: int) -> None:
+        """A client has seen an entry that this history does not have: no new risk until a person accepts that."""
+        if seen_seq > self.engine.disputed_seq:
+            self._enter(e.HistoryDisputed(client, seen_seq))
+            log.error("journal.behind", client=client, seen_seq=seen_seq, seq=self.engine.seq)
 
     def settle(self, session: Session, number: int) -> Known:
         """The stored answer to a number, or Void: then it will never be executed."""
@@ -117,12 +132,48 @@ class Sequencer:
             self._journal.append(self._rows)
             self._rows = []
 
+    def _no_new_risk(self, session: Session, command: e.Command) -> e.Failed | None:
+        """Why nothing may be added to what is counted, before the core is asked."""
+        engine = self.engine
+        if engine.disputed_seq:
+            why = (
+                f"a client has seen entry {engine.disputed_seq}, which this journal does not have: an operator must "
+                "look at the open orders and accept its history"
+            )
+            return e.Failed(e.Failure.JOURNAL_BEHIND, why)
+        if self._journal is not None and self._journal.why_low:
+            return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self._journal.why_low}")
+        why_over = engine.over_bound(session, command)
+        return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
+
     def _enter(self, body: e.Body, *, is_fresh: bool = False) -> e.Reply:
         """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
         if not is_fresh:
             self.now_ns = self.read_clock_ns()
         entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body)
-        result = self.engine.apply(entry)
+        try:
+            result = self.engine.apply(entry)
+        except CarryOutFailed as trouble:
+            if self._journal is not None:
+                self._rows.append(poisoned(entry, trouble))
+            raise
         if self._journal is not None:
             self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
+
+
+def poisoned(entry: e.Entry, trouble: CarryOutFailed) -> e.Row:
+    """What is journaled for an entry that can't be carried out: nothing of it happened, and its scope is blocked."""
+    body = entry.body
+    scope = FIRM if trouble.account is None else account_scope(trouble.account)
+    why = str(trouble)[:500]
+    numbered = (body.session, body.number, body.acked, body.digest) if isinstance(body, e.Commanded) else ()
+    what = type(body.command if isinstance(body, e.Commanded) else body).__name__
+    block = Block(scope=scope, code=RejectCode.SYSTEM_UNAVAILABLE, limit=POISONED, reason=why, author="pitd")
+    told = f"{what} could not be carried out and changed nothing; {scope} is blocked"
+    reply = e.Failed(e.Failure.SYSTEM_UNAVAILABLE, told)
+    return e.Row(
+        e.Entry(entry.seq, entry.now_ns, entry.wall_ns, e.Poisoned(what, scope, why, *numbered)),
+        (e.Blocked(block),),
+        reply,
+    )

@@ -7,6 +7,7 @@ import decimal
 import fcntl
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import zmq
@@ -18,6 +19,7 @@ from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
+from .journal import SegmentJournal
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
@@ -29,17 +31,18 @@ _HELLO = bytes([wire.Message.HELLO])
 class Server:
     """Serves one endpoint. `run()` returns after `stop()`, when the batch in hand is finished."""
 
-    def __init__(self, sequencer: Sequencer, config: Config) -> None:
+    def __init__(self, sequencer: Sequencer, config: Config, journal: SegmentJournal | None = None) -> None:
         self._sequencer = sequencer
+        self._journal = journal
         self._config = config
         self._conversations = Conversations(sequencer, config)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
+        self._living.expect(sequencer.engine.sessions.going())
         self._wake_in, self._wake_out = socket.socketpair()
         self._wake_out.setblocking(False)
-        self._lock_fd = -1
         self._is_stopping = False
         self.unsendable = 0
         self.endpoint = config.daemon.endpoint
@@ -53,8 +56,6 @@ class Server:
         self._socket.setsockopt(zmq.SNDHWM, 2_000)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5_000)
-        if self.endpoint.startswith("ipc://"):
-            self._lock_ipc(Path(self.endpoint[len("ipc://") :]))
         try:
             self._socket.bind(self.endpoint)
         except zmq.ZMQError as trouble:
@@ -96,10 +97,6 @@ class Server:
         self._living.close()
         self._wake_in.close()
         self._wake_out.close()
-        if self._lock_fd >= 0:
-            with contextlib.suppress(OSError):
-                Path(self.endpoint[len("ipc://") :]).unlink(missing_ok=True)
-            os.close(self._lock_fd)
 
     # ------------------------------------------------------------------------------------------ the loop
 
@@ -128,6 +125,8 @@ class Server:
         out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
+        if self._journal is not None:
+            self._journal.maintain(self._sequencer.engine)
 
     def _read_one(self) -> None:
         sock = self._socket
@@ -174,25 +173,37 @@ class Server:
             if trouble.errno == zmq.EHOSTUNREACH:
                 self._conversations.lost(identity)
 
-    # ------------------------------------------------------------------------------------------ the endpoint
 
-    def _lock_ipc(self, path: Path) -> None:
-        """Takes the endpoint for this process: libzmq alone would silently take it away from a running daemon."""
-        lock = path.with_name(path.name + ".lock")
+@contextlib.contextmanager
+def claimed(endpoint: str) -> Iterator[None]:
+    """Keeps an ipc endpoint for this process while the block runs: libzmq alone would silently take it away from a
+    running daemon. Raises EndpointBusy, EndpointFailed. Over tcp the port itself is the claim, taken by `bind()`.
+    """
+    if not endpoint.startswith("ipc://"):
+        yield
+        return
+    path = Path(endpoint[len("ipc://") :])
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as trouble:
+        raise EndpointFailed(f"{endpoint}: {lock} cannot be opened: {trouble.strerror}") from trouble
+    try:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as trouble:
-            raise EndpointFailed(f"{self.endpoint}: {lock} cannot be opened: {trouble.strerror}") from trouble
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as trouble:
-            holder = os.pread(self._lock_fd, 32, 0).decode(errors="replace").strip()
-            os.close(self._lock_fd)
-            self._lock_fd = -1
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             raise EndpointBusy(
-                f"{self.endpoint}: another pitd (process {holder or 'unknown'}) serves it; stop that one, "
+                f"{endpoint}: another pitd (process {holder or 'unknown'}) serves it; stop that one, "
                 "or give this one another [daemon] endpoint"
             ) from trouble
-        os.ftruncate(self._lock_fd, 0)
-        os.pwrite(self._lock_fd, f"{os.getpid()}\n".encode(), 0)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    finally:
+        os.close(fd)

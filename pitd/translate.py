@@ -25,6 +25,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.UnblockScope: lambda c: e.UnblockScope(c.scope, c.reason),
     wire.Rearm: lambda c: e.Rearm(c.limit, c.scope, c.room, c.reason),
     wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, c.reason),
+    wire.AcceptHistory: lambda c: e.AcceptHistory(c.reason),
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, c.reason),
 }
 

@@ -27,7 +27,8 @@ class Daemon:
         self.socket = folder / "pitd.sock"
         self.endpoint = endpoint or f"ipc://{self.socket}"
         self.config = folder / "pitd.toml"
-        self.config.write_text(f'daemon.endpoint = "{self.endpoint}"\n{limits}', encoding="utf-8")
+        own = "" if "journal" in limits else f'journal.directory = "{folder}/journal"\n'
+        self.config.write_text(f'daemon.endpoint = "{self.endpoint}"\n{own}{limits}', encoding="utf-8")
         self._log = folder / "log"
         self.process: subprocess.Popen[bytes] | None = None
 

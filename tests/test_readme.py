@@ -326,7 +326,7 @@ def test_a_daemon_that_was_restarted_and_has_forgotten_tells_those_from_before_i
     def order() -> pit.Order:
         return pit.Order(account="alpha", instrument=pit.Instrument("AAPL", "USD"), side="buy", quantity=1, price=1)
 
-    with running(TOML[0].text) as daemon:
+    with running('journal.durability = "none"\n' + TOML[0].text) as daemon:
         much, little = daemon.connect("much"), daemon.connect("little")
         for _ in range(5):
             much.execute_pre_trade(order(), sent=True)

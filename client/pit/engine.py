@@ -123,6 +123,10 @@ class Engine:
         command = wire.CloseOrder(account, order_id, _calls.reason_text(reason))
         return _calls.expect(self._command(command), wire.Settled).state
 
+    def accept_history(self, *, reason: str) -> None:
+        """A person's word that trading may go on after JournalBehind: what is missing from the journal is accepted."""
+        _calls.expect(self._command(wire.AcceptHistory(_calls.reason_text(reason))), wire.Done)
+
     # ------------------------------------------------------------------------------------------ life
 
     def close(self) -> None:

@@ -186,6 +186,12 @@ class CloseOrder(Body, frozen=True):
     reason: str
 
 
+class AcceptHistory(Body, frozen=True):
+    """A person's word that trading may go on though a client had seen entries that this journal does not have."""
+
+    reason: str
+
+
 Command = (
     Start
     | Execute
@@ -203,6 +209,7 @@ Command = (
     | Rearm
     | SettleOrder
     | CloseOrder
+    | AcceptHistory
 )
 
 

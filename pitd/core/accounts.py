@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pit.types import Block, Reject
 
@@ -23,6 +23,12 @@ class Accounts:
     def __init__(self, groups: Mapping[str, str]) -> None:
         self._groups = dict(groups)
         self._blocks: dict[str, dict[str, Block]] = {}
+
+    def regroup(self, groups: Mapping[str, str]) -> None:
+        self._groups = dict(groups)
+
+    def groups(self) -> dict[str, str]:
+        return dict(self._groups)
 
     def group_of(self, account: str) -> str | None:
         return self._groups.get(account)
@@ -52,6 +58,10 @@ class Accounts:
 
     def save(self) -> list[Block]:
         return list(self.blocks())
+
+    def load(self, blocks: Sequence[Block]) -> None:
+        for block in blocks:
+            self.apply(block)
 
 
 def reject_of(block: Block) -> Reject:

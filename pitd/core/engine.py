@@ -52,6 +52,13 @@ from .sessions import Session, Sessions
 OPERATOR = "operator"
 """What stands for the limit in a block that a person has set."""
 
+POISONED = "poisoned"
+"""What stands for the limit in a block that a poisoned entry has left behind. A person lifts it."""
+
+
+NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest})
+"""The commands that may add to what is counted. Everything else settles, tells or takes back."""
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can pile up, and how far it may. Times are in nanoseconds."""
@@ -81,6 +88,11 @@ class Result(NamedTuple):
 class CarryOutFailed(Exception):
     """An effect could not be carried out: state may be half changed, and the process must not go on."""
 
+    def __init__(self, message: str, account: str | None = None) -> None:
+        super().__init__(message)
+        self.account = account
+        """Whose order it was, where that can be told."""
+
 
 class Engine:
     """The deterministic core. Same entries, same effects, replies and state, on any machine.
@@ -104,9 +116,13 @@ class Engine:
         self.pipeline = Pipeline(policies)
         self.orders = Orders(closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns)
         self.requests: dict[int, Request] = {}
-        self._requests_ended: dict[int, EndedBy] = {}
+        self.requests_ended: dict[int, EndedBy] = {}
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
         self.leases = Leases()
+        self.disputed_seq = 0
+        """The highest entry that a client has seen and this history does not have; 0 while nobody knows more."""
+        self.accepted_seq = 0
+        """Up to which entry a person has accepted that history was lost."""
         self._now_ns = 0
         self._seq = 0
         self._effects: list[e.Effect] = []
@@ -127,6 +143,7 @@ class Engine:
             e.Rearm: self._rearm,
             e.SettleOrder: self._settle_order,
             e.CloseOrder: self._close_order,
+            e.AcceptHistory: self._accept_history,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -146,12 +163,24 @@ class Engine:
             e.SessionStarted: self._do_session_started,
             e.SessionFinished: self._do_session_finished,
             e.VoidedUpTo: self._do_voided,
+            e.Reconfigured: self._do_reconfigured,
+            e.Disputed: self._do_disputed,
+            e.HistoryAccepted: self._do_history_accepted,
         }
 
     @property
     def seq(self) -> int:
         """The sequence number of the last entry applied."""
         return self._seq
+
+    @property
+    def now_ns(self) -> int:
+        """The moment of the last entry applied."""
+        return self._now_ns
+
+    def stand_at(self, seq: int, now_ns: int) -> None:
+        """Where a state that was loaded from a snapshot goes on from."""
+        self._seq, self._now_ns = seq, now_ns
 
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
@@ -175,7 +204,7 @@ class Engine:
         for effect in row.effects:
             self._carry_out(effect)
         body = row.entry.body
-        if type(body) is e.Commanded:
+        if type(body) is e.Commanded or (type(body) is e.Poisoned and body.session):
             session = self.sessions.get(body.session)
             assert session is not None
             self.sessions.answered(session, body.number, body.acked, body.digest, row.reply)
@@ -190,7 +219,7 @@ class Engine:
 
     def over_bound(self, session: Session, command: e.Command) -> str | None:
         """Why a session may not pile up any more, or None."""
-        if not isinstance(command, (e.StartOrder, e.CheckOrder, e.ExecuteRequest)):
+        if type(command) not in NEW_RISK:
             return None
         most = self.bounds.unsettled_per_session
         if len(session.unsettled) >= most and not isinstance(command, e.ExecuteRequest):
@@ -227,7 +256,13 @@ class Engine:
                 self._emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
+                self._emit(e.Reconfigured(body.instruments, body.groups))
                 return e.Done()
+            case e.HistoryDisputed():
+                self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
+                return e.Done()
+            case e.Poisoned():
+                raise AssertionError("a poisoned entry is only ever carried out")
             case e.Commanded():
                 raise AssertionError("commands are applied by apply()")
             case _:
@@ -352,7 +387,7 @@ class Engine:
         return min(max(wish_ns, bounds.lease_least_ns), bounds.lease_most_ns)
 
     def _no_request(self, request_id: int) -> Failed:
-        ended_by = self._requests_ended.get(request_id)
+        ended_by = self.requests_ended.get(request_id)
         if ended_by is None:
             return Failed(Failure.UNKNOWN_ID, f"no request {request_id} is known")
         if ended_by is EndedBy.EXECUTED:
@@ -444,7 +479,7 @@ class Engine:
                 self._end_one(id, session.ended_by or EndedBy.CLIENT_GONE)
                 count += 1
         if len(self.leases) > 1_000 + 2 * (len(self.orders.open) + len(self.requests)):
-            self.leases.rebuild(self._live_leases())
+            self.leases.rebuild(self.live_leases())
         while count < most:
             due = next(self.leases.due(self._now_ns), None)
             if due is None:
@@ -457,7 +492,8 @@ class Engine:
                 count += 1
         return count
 
-    def _live_leases(self) -> list[tuple[int, int]]:
+    def live_leases(self) -> list[tuple[int, int]]:
+        """End and id of every lease that runs."""
         live = [(record.lease_end_ns, id) for id, record in self.orders.open.items() if record.state in LEASED]
         return live + [(request.lease_end_ns, id) for id, request in self.requests.items()]
 
@@ -650,12 +686,14 @@ class Engine:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        if self.accounts.block(command.scope, OPERATOR) is None:
+        lifted = [limit for limit in (OPERATOR, POISONED) if self.accounts.block(command.scope, limit) is not None]
+        if not lifted:
             latched = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
             hint = f"; it is held by {', '.join(latched)}: rearm that limit" if latched else ""
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
-        self._emit(e.Unblocked(command.scope, OPERATOR))
-        return e.Done(1)
+        for limit in lifted:
+            self._emit(e.Unblocked(command.scope, limit))
+        return e.Done(len(lifted))
 
     def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -702,6 +740,15 @@ class Engine:
             self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
         return e.Stands(record.state)
 
+    def _accept_history(self, command: e.AcceptHistory, session: Session) -> e.Reply:
+        problem = _bad_reason(command.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        if not self.disputed_seq:
+            return Failed(Failure.UNKNOWN_ID, "no client knows more than this history: there is nothing to accept")
+        self._emit(e.HistoryAccepted(self.disputed_seq))
+        return e.Done(1)
+
     # ------------------------------------------------------------------------------------------ carrying out
 
     def _emit(self, effect: e.Effect) -> None:
@@ -713,7 +760,14 @@ class Engine:
         try:
             self._on_effect[type(effect)](effect)
         except Exception as trouble:
-            raise CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}") from trouble
+            raise CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}", self._account_of(effect)) from trouble
+
+    def _account_of(self, effect: e.Effect) -> str | None:
+        order = getattr(effect, "order", None)
+        if order is not None:
+            return str(order.account)
+        record = self.orders.find(getattr(effect, "reservation_id", 0))
+        return None if record is None else record.account
 
     def _do_request_opened(self, effect: e.RequestOpened) -> None:
         self.requests[effect.request_id] = Request(
@@ -725,9 +779,9 @@ class Engine:
     def _do_request_ended(self, effect: e.RequestEnded) -> None:
         request = self.requests.pop(effect.request_id)
         self.sessions.settled(request.session, effect.request_id)
-        self._requests_ended[effect.request_id] = effect.ended_by
-        if len(self._requests_ended) > self.bounds.requests_ended_kept:
-            del self._requests_ended[next(iter(self._requests_ended))]
+        self.requests_ended[effect.request_id] = effect.ended_by
+        if len(self.requests_ended) > self.bounds.requests_ended_kept:
+            del self.requests_ended[next(iter(self.requests_ended))]
 
     def _do_order_opened(self, effect: e.OrderOpened) -> None:
         order = effect.order
@@ -838,7 +892,7 @@ class Engine:
             if request.restarts < self.bounds.restarts_in_a_row:
                 end_ns = max(request.lease_end_ns, effect.now_ns + self.bounds.lease_ns)
                 self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns, restarts=request.restarts + 1)
-        self.leases.rebuild(self._live_leases())
+        self.leases.rebuild(self.live_leases())
 
     def _do_policy_changed(self, effect: e.PolicyChanged) -> None:
         self.policies[effect.policy].apply(effect.effect)
@@ -861,6 +915,17 @@ class Engine:
         session = self.sessions.get(effect.session)
         assert session is not None
         self.sessions.void(session, effect.number)
+
+    def _do_reconfigured(self, effect: e.Reconfigured) -> None:
+        self.instruments = Instruments({listed.symbol: listed for listed in effect.instruments})
+        self.accounts.regroup(effect.groups)
+
+    def _do_disputed(self, effect: e.Disputed) -> None:
+        self.disputed_seq = effect.seen_seq
+
+    def _do_history_accepted(self, effect: e.HistoryAccepted) -> None:
+        self.disputed_seq = 0
+        self.accepted_seq = effect.seen_seq
 
     def _own(self, session_id: int, id: int) -> None:
         session = self.sessions.get(session_id)

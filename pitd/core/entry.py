@@ -10,6 +10,8 @@ import msgspec
 
 from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult
 
+from .instruments import Listed
+
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A tagged array in the journal. Fields are only ever appended, with defaults."""
@@ -106,6 +108,12 @@ class CloseOrder(Record, frozen=True):
     reason: str
 
 
+class AcceptHistory(Record, frozen=True):
+    """A person's word that trading may go on from what this journal knows, though a client knew more."""
+
+    reason: str
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -123,6 +131,7 @@ Command = (
     | Rearm
     | SettleOrder
     | CloseOrder
+    | AcceptHistory
 )
 
 
@@ -130,11 +139,13 @@ Command = (
 
 
 class Configured(Record, frozen=True):
-    """The effective configuration, as JSON text."""
+    """The effective configuration: whole, as JSON text, for people and for replay; and what the engine itself needs."""
 
     settings: str
     author: str
     reason: str
+    instruments: tuple[Listed, ...] = ()
+    groups: dict[str, str] = {}
 
 
 class SessionOpened(Record, frozen=True):
@@ -178,7 +189,39 @@ class NumberVoided(Record, frozen=True):
     number: int
 
 
-Body = Configured | SessionOpened | SessionEnded | LeasesDue | Resumed | Commanded | NumberVoided
+class HistoryDisputed(Record, frozen=True):
+    """A client has seen entries that this history does not have: its tail must have been cut."""
+
+    client: str
+    seen_seq: int
+
+
+class Poisoned(Record, frozen=True):
+    """What stands in the journal for an entry that could not be carried out: `scope` is blocked until a person looks.
+
+    Its effects say so, and nothing else of that entry happened. A command's number is answered with a failure.
+    """
+
+    what: str
+    scope: str
+    why: str
+    session: int = 0
+    number: int = 0
+    acked: int = 0
+    digest: bytes = b""
+
+
+Body = (
+    Configured
+    | SessionOpened
+    | SessionEnded
+    | LeasesDue
+    | Resumed
+    | Commanded
+    | NumberVoided
+    | HistoryDisputed
+    | Poisoned
+)
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -322,6 +365,19 @@ class VoidedUpTo(Record, frozen=True):
     number: int
 
 
+class Reconfigured(Record, frozen=True):
+    instruments: tuple[Listed, ...]
+    groups: dict[str, str]
+
+
+class Disputed(Record, frozen=True):
+    seen_seq: int
+
+
+class HistoryAccepted(Record, frozen=True):
+    seen_seq: int
+
+
 Effect = (
     RequestOpened
     | RequestEnded
@@ -340,6 +396,9 @@ Effect = (
     | SessionStarted
     | SessionFinished
     | VoidedUpTo
+    | Reconfigured
+    | Disputed
+    | HistoryAccepted
 )
 
 
@@ -357,6 +416,7 @@ class Failure(StrEnum):
     CAPACITY_EXCEEDED = "CapacityExceeded"
     FENCED = "Fenced"
     ANSWER_GONE = "AnswerGone"
+    JOURNAL_BEHIND = "JournalBehind"
     NO_SESSION = "NoSession"
     WRONG_NUMBER = "WrongNumber"
     SYSTEM_UNAVAILABLE = "SystemUnavailable"

@@ -41,6 +41,9 @@ class Instruments:
         self._declared = dict(declared)
         self._by_pair: dict[Instrument, Listed] = {}
 
+    def declared(self) -> tuple[Listed, ...]:
+        return tuple(self._declared.values())
+
     def find(self, instrument: Instrument | str) -> Listed | None:
         """The listed instrument, or None for a symbol that is not declared."""
         if type(instrument) is str:

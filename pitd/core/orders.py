@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 
@@ -89,7 +89,7 @@ LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
 }  # fmt: skip
 
 
-class OrderRecord(msgspec.Struct, kw_only=True, gc=False):
+class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One order as the engine keeps it. `order` and `listed` are None for a stranger that only the venue spoke of."""
 
     reservation_id: int
@@ -127,7 +127,7 @@ def step(event: Event, record: OrderRecord) -> Step:
     return found
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """An order that passed the start stage and waits to be executed."""
 
     request_id: int
@@ -180,7 +180,9 @@ class Orders:
     def named(self, account: str, order_id: str | None, venue_order_id: str | None) -> OrderRecord | None:
         """The order by its own id, else by the venue's."""
         if order_id is not None:
-            return self.by_key.get((account, order_id))
+            record = self.by_key.get((account, order_id))
+            if record is not None:
+                return record
         return self._by_venue_id.get((account, venue_order_id)) if venue_order_id is not None else None
 
     def add(self, record: OrderRecord) -> None:
@@ -194,6 +196,16 @@ class Orders:
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
         record.venue_order_id = venue_order_id
         self._by_venue_id[record.account, venue_order_id] = record
+
+    def venue_ids(self) -> list[tuple[str, str, int]]:
+        """Account, the venue's id, reservation id: what the aliases name now."""
+        return [(*named, record.reservation_id) for named, record in self._by_venue_id.items()]
+
+    def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
+        for account, venue_order_id, reservation_id in venue_ids:
+            record = self.find(reservation_id)
+            assert record is not None
+            self._by_venue_id[account, venue_order_id] = record
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""

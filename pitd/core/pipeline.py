@@ -18,9 +18,9 @@ class Pipeline:
     """The policies, sorted once by what they take part in."""
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = tuple(policies)
-        self._start = [policy for policy in policies if type(policy).start is not Policy.start]
-        self._main = [policy for policy in policies if type(policy).main is not Policy.main]
+        awake = [policy for policy in policies if not policy.is_idle]
+        self._start = [policy for policy in awake if type(policy).start is not Policy.start]
+        self._main = [policy for policy in awake if type(policy).main is not Policy.main]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}

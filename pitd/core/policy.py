@@ -86,6 +86,8 @@ class Policy:
 
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
+    is_idle: bool = False
+    """True for a control without limits: it judges no order. Reports still reach it, so that it knows what happened."""
 
     def start(self, attempt: Attempt) -> Verdict:
         """The start stage, which sees every order. Its effects are applied even when the order is rejected."""

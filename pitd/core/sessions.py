@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from .entry import EndedBy, Failed, Failure, Reply, Void
 
 
-class Session(msgspec.Struct, kw_only=True):
+class Session(msgspec.Struct, kw_only=True, array_like=True):
     """One connection of a client: what it said, what it was answered, and what it has not settled yet."""
 
     id: int
@@ -86,6 +87,22 @@ class Sessions:
         if number - session.acked > self.window:
             return Known(Failed(Failure.INVALID_INPUT, f"number {number} is beyond the window"), True)
         return None
+
+    def going(self) -> list[Session]:
+        return list(self._by_id.values())
+
+    def over(self) -> list[Session]:
+        """The ended ones that are still remembered, oldest first."""
+        return list(self._ended.values())
+
+    def load(self, going: Sequence[Session], ended: Sequence[Session]) -> None:
+        for session in going:
+            self._by_id[session.id] = session
+            self._live[session.client] = session
+        for session in ended:
+            self._ended[session.id] = session
+            if session.unsettled:
+                self.ending[session.id] = session
 
     # ------------------------------------------------------------------------------------------ carrying out
 

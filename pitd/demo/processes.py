@@ -118,7 +118,11 @@ class Stage:
     def start_daemon(self, tables: Mapping[str, Any]) -> Child:
         """A real `pitd run`, at this stage's own endpoint."""
         path = self.folder / "pitd.toml"
-        path.write_text(as_toml({**tables, "daemon": {**tables.get("daemon", {}), "endpoint": self.endpoint}}))
+        own = {
+            "daemon": {**tables.get("daemon", {}), "endpoint": self.endpoint},
+            "journal": {**tables.get("journal", {}), "directory": str(self.folder / "journal")},
+        }
+        path.write_text(as_toml({**tables, **own}))
         return self._start("daemon", [sys.executable, "-m", "pitd.cli", "run", "--config", str(path)])
 
     def start(self, name: str, command: Sequence[str], part: Mapping[str, Any]) -> Child:

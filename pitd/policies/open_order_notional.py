@@ -15,7 +15,7 @@ from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict, order_notional
 
 
-class OpenNotional(Limit, frozen=True, kw_only=True):
+class OpenNotional(Limit, frozen=True, kw_only=True, tag_field="control", tag="open_order_notional"):
     """At most `max_notional` of the settlement asset in open orders."""
 
     max_notional: Decimal
@@ -41,6 +41,7 @@ class OpenOrderNotional(Policy):
     def __init__(self, limits: Sequence[OpenNotional], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
+        self.is_idle = not limits
         self._held: dict[tuple[str, str], Decimal] = {}
 
     def main(self, attempt: Attempt) -> Verdict:

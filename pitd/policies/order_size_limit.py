@@ -13,7 +13,7 @@ from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict
 
 
-class OrderSize(Limit, frozen=True, kw_only=True):
+class OrderSize(Limit, frozen=True, kw_only=True, tag_field="control", tag="order_size_limit"):
     """`max_quantity` in units, `max_notional` in the settlement asset; at least one of them."""
 
     max_quantity: Decimal | None = None
@@ -34,6 +34,7 @@ class OrderSizeLimit(Policy):
     def __init__(self, limits: Sequence[OrderSize], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
+        self.is_idle = not limits
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None

@@ -14,7 +14,7 @@ from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Attempt, Policy, Reported, Verdict
 
 
-class PnlBound(Limit, frozen=True, kw_only=True):
+class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):
     """`max_loss` and `max_profit` are positive amounts of the settlement asset; at least one of them.
 
     `initial_pnl` is what an account brings along: it counts once, at the first sight of the account.
@@ -64,6 +64,7 @@ class PnlKillSwitch(Policy):
     def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
+        self.is_idle = not limits
         self._pnl: dict[tuple[str, str], Decimal] = {}
         self._shared: dict[tuple[str, str], Decimal] = {}
         self._tripped: dict[tuple[str, str], bool] = {}

@@ -14,7 +14,7 @@ from pitd.core.limits import Limit, LimitSet
 from pitd.core.policy import Attempt, Policy, Verdict
 
 
-class Rate(Limit, frozen=True, kw_only=True):
+class Rate(Limit, frozen=True, kw_only=True, tag_field="control", tag="rate_limit"):
     """At most `max_orders` attempts in any window of `window_ns`."""
 
     max_orders: int
@@ -45,6 +45,7 @@ class RateLimit(Policy):
         self._limits = LimitSet(self.id, limits, cover=False)
         self._narrow_first = sorted(limits, key=lambda limit: limit.breadth)
         self.limit_names = self._limits.names
+        self.is_idle = not limits
         self._counters: dict[str, dict[str, deque[int]]] = {limit.name: {} for limit in limits}
         """By limit, then scope: the attempts inside the window, newest last. The scope touched last stands last, so
         stale ones are found in front."""

@@ -26,6 +26,8 @@ from pit import wire
 CONFIG = """
 [daemon]
 endpoint = "{endpoint}"
+[journal]
+directory = "{folder}/journal"
 [limits]
 fat_finger = {{ control = "order_size_limit", each = "account", max_quantity = "500", max_notional = "100000" }}
 msg_rate   = {{ control = "rate_limit", each = "account", max_orders = 1000000, window = "1s" }}
@@ -88,7 +90,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="pitd-bench-") as folder:
         daemon_at, echo_at = f"ipc://{folder}/pitd.sock", f"ipc://{folder}/echo.sock"
         config = Path(folder, "pitd.toml")
-        config.write_text(CONFIG.format(endpoint=daemon_at))
+        config.write_text(CONFIG.format(endpoint=daemon_at, folder=folder))
         command = [sys.executable, "-m", "pitd.cli", "run", "--config", str(config), "--log-level", "error"]
         daemon = subprocess.Popen(command)
         body = wire.encode(wire.Check(order(), False, None))

@@ -172,7 +172,10 @@ def test_a_user_finds_an_own_daemon_without_naming_an_endpoint(home: Path) -> No
     config.write_text(LIMITS, encoding="utf-8")
     if os.getuid() == 0:
         os.chown(home, 65534, 65534)
-    where = {key: value for key, value in os.environ.items() if key != "PITD_ENDPOINT"} | {"XDG_RUNTIME_DIR": str(home)}
+    where = {key: value for key, value in os.environ.items() if key != "PITD_ENDPOINT"} | {
+        "XDG_RUNTIME_DIR": str(home),
+        "XDG_STATE_HOME": str(home),
+    }
     server = subprocess.Popen([sys.executable, "-c", SERVE, config], env=where, stderr=subprocess.DEVNULL)
     try:
         until(lambda: (home / "pitd" / "pitd.sock").exists(), "the daemon to listen")
@@ -188,9 +191,9 @@ def test_a_user_finds_an_own_daemon_without_naming_an_endpoint(home: Path) -> No
 # ---------------------------------------------------------------------------------------------- a restart
 
 
-def test_an_engine_that_knows_more_than_a_restarted_daemon_does_not_trust_it(own_daemon: Daemon) -> None:
+def test_an_engine_that_knows_more_than_a_restarted_daemon_does_not_trust_it(tmp_path: Path) -> None:
     """A daemon without a journal forgets everything: who is new to it trades, who has seen more is told so."""
-    with own_daemon.connect("mm1") as engine:
+    with running('journal.durability = "none"') as own_daemon, own_daemon.connect("mm1") as engine:
         for _ in range(5):
             reserve(engine).commit()
         own_daemon.kill()

@@ -125,6 +125,7 @@ COMMANDS: list[wire.Body] = [
     wire.Rearm("day_loss", "firm", Decimal("50.5"), "talked to the desk"),
     wire.SettleOrder("alpha", "o1", True, "asked the venue"),
     wire.CloseOrder("alpha", "o1", "asked the venue"),
+    wire.AcceptHistory("compared with the venue"),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),

@@ -1,0 +1,66 @@
+"""Gives what was decoded from a journal its types back: a policy's effects are known to that policy alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Union
+
+import msgspec
+
+from .entry import Effect, Hold, OrderFilled, OrderOpened, PolicyChanged, Row
+from .policy import Policy
+
+_decode = msgspec.msgpack.Decoder(Row).decode
+encode = msgspec.msgpack.Encoder().encode
+"""The bytes of a row."""
+
+
+class Reader:
+    """Reads rows and holds that these policies wrote. Raises msgspec.ValidationError for what none of them can mean."""
+
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self._types: dict[str, Any] = {
+            id: Union[policy.effect_types]  # noqa: UP007 - made of a tuple
+            for id, policy in policies.items()
+            if policy.effect_types
+        }
+        self._typed: dict[type, Callable[[Any], Effect]] = {
+            PolicyChanged: self._policy_changed,
+            OrderOpened: self._order_opened,
+            OrderFilled: self._order_filled,
+        }
+
+    def row(self, encoded: bytes) -> Row:
+        row = _decode(encoded)
+        for effect in row.effects:
+            if type(effect) in self._typed:
+                return Row(row.entry, tuple(map(self._effect, row.effects)), row.reply)
+        return row
+
+    def hold(self, plain: Hold) -> Hold:
+        return Hold(plain.policy, self._convert(plain.policy, plain.effect))
+
+    def _effect(self, effect: Effect) -> Effect:
+        typed = self._typed.get(type(effect))
+        return effect if typed is None else typed(effect)
+
+    def _policy_changed(self, effect: PolicyChanged) -> Effect:
+        return PolicyChanged(effect.policy, self._convert(effect.policy, effect.effect))
+
+    def _order_opened(self, effect: OrderOpened) -> Effect:
+        if not effect.holds:
+            return effect
+        return msgspec.structs.replace(effect, holds=tuple(map(self.hold, effect.holds)))
+
+    def _order_filled(self, effect: OrderFilled) -> Effect:
+        if not effect.holds:
+            return effect
+        return msgspec.structs.replace(effect, holds=tuple(map(self.hold, effect.holds)))
+
+    def _convert(self, policy: str, plain: Any) -> Any:
+        wanted = self._types.get(policy)
+        if wanted is None:
+            raise msgspec.ValidationError(
+                f"there are effects of the policy {policy}, which is not here: it can't be taken away while they last"
+            )
+        return msgspec.convert(plain, wanted)

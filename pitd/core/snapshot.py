@@ -1,0 +1,106 @@
+"""The engine's whole state as one value, and back: what recovery begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from pit.types import Block
+
+from .engine import Engine
+from .entry import EndedBy
+from .instruments import Instruments, Listed
+from .orders import OrderRecord, Request
+from .reading import Reader
+from .sessions import Session
+
+
+class PolicyState(msgspec.Struct, frozen=True, array_like=True):
+    version: int
+    saved: Any
+
+
+class Image(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that an engine knows after entry `seq`. Fields are only ever appended, with defaults."""
+
+    seq: int
+    now_ns: int
+    instruments: tuple[Listed, ...]
+    groups: dict[str, str]
+    disputed_seq: int
+    accepted_seq: int
+    open: Sequence[OrderRecord]
+    closed: Sequence[OrderRecord]
+    venue_ids: Sequence[tuple[str, str, int]]
+    requests: Sequence[Request]
+    requests_ended: dict[int, EndedBy]
+    sessions: Sequence[Session]
+    sessions_ended: Sequence[Session]
+    blocks: Sequence[Block]
+    policies: dict[str, PolicyState]
+
+
+class Mismatch(Exception):
+    """A snapshot that these policies can't take up: one is missing, or its state is of another version."""
+
+
+def take(engine: Engine) -> Image:
+    """The state now. It shares the engine's own records: encode it before the engine goes on."""
+    orders, sessions = engine.orders, engine.sessions
+    return Image(
+        seq=engine.seq,
+        now_ns=engine.now_ns,
+        instruments=engine.instruments.declared(),
+        groups=engine.accounts.groups(),
+        disputed_seq=engine.disputed_seq,
+        accepted_seq=engine.accepted_seq,
+        open=list(orders.open.values()),
+        closed=list(orders.closed.values()),
+        venue_ids=orders.venue_ids(),
+        requests=list(engine.requests.values()),
+        requests_ended=engine.requests_ended,
+        sessions=sessions.going(),
+        sessions_ended=sessions.over(),
+        blocks=engine.accounts.save(),
+        policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
+    )
+
+
+def encode(image: Image) -> bytes:
+    return msgspec.msgpack.encode(image)
+
+
+def decode(data: bytes) -> Image:
+    """Raises msgspec.ValidationError or msgspec.DecodeError for what is no snapshot."""
+    return msgspec.msgpack.decode(data, type=Image)
+
+
+def load(engine: Engine, image: Image) -> None:
+    """Puts a fresh engine into that state. Raises Mismatch, or msgspec.ValidationError for effects of no policy."""
+    assert engine.seq == 0, "a snapshot is loaded into a fresh engine"
+    for id, state in image.policies.items():
+        policy = engine.policies.get(id)
+        if policy is None:
+            continue  # its open effects, if there are any, are refused below
+        if policy.state_version != state.version:
+            has, wants = state.version, policy.state_version
+            raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
+        policy.load(state.saved)
+    reader = Reader(engine.policies)
+    engine.instruments = Instruments({listed.symbol: listed for listed in image.instruments})
+    engine.accounts.regroup(image.groups)
+    engine.accounts.load(image.blocks)
+    for record in (*image.closed, *image.open):
+        if record.holds:
+            record.holds = tuple(map(reader.hold, record.holds))
+        engine.orders.add(record)
+    engine.orders.load_venue_ids(image.venue_ids)
+    engine.requests.update((request.request_id, request) for request in image.requests)
+    engine.requests_ended.update(image.requests_ended)
+    engine.sessions.load(image.sessions, image.sessions_ended)
+    engine.leases.rebuild(engine.live_leases())
+    engine.disputed_seq = image.disputed_seq
+    engine.accepted_seq = image.accepted_seq
+    engine.stand_at(image.seq, image.now_ns)

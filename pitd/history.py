@@ -1,0 +1,206 @@
+"""Reads a journal's files, of a stopped daemon or a live one, and says where they can't be what was written."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sqlite3
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .errors import JournalDamaged, JournalFailed
+from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
+
+
+class Segment(NamedTuple):
+    """One file: which journal it belongs to, and the chain value that its first row goes on from."""
+
+    path: Path
+    journal: bytes
+    first_seq: int
+    chain: bytes
+    wall_ns: int
+
+
+class Line(NamedTuple):
+    """One row as it stands in a file."""
+
+    seq: int
+    row: bytes
+    chain: bytes
+
+
+def show_more(directory: Path) -> str:
+    return f"Nothing was changed; `pitd journal verify {directory}` shows more"
+
+
+def read_segments(directory: Path) -> list[Segment]:
+    """Every segment, oldest first. Raises JournalDamaged, naming the file, and JournalFailed."""
+    found = [read_segment(path) for path in segments(directory)]
+    for one, following in itertools.pairwise(found):
+        if following.journal != one.journal:
+            raise JournalDamaged(f"{following.path}: belongs to another journal than {one.path.name}")
+    return found
+
+
+def read_segment(path: Path) -> Segment:
+    with _open(path) as connection:
+        try:
+            meta = dict(connection.execute("SELECT name, value FROM meta"))
+        except sqlite3.DatabaseError as trouble:
+            raise _failed(path, trouble, "its heading") from trouble
+    kind = meta.get("format")
+    if not isinstance(kind, int) or kind > FORMAT:
+        raise JournalDamaged(f"{path}: is of format {kind}, written by a newer pitd; this one reads up to {FORMAT}")
+    try:
+        segment = Segment(path, meta["journal"], meta["first_seq"], meta["chain"], meta["wall_ns"])
+    except KeyError as trouble:
+        raise JournalDamaged(f"{path}: its heading lacks {trouble}. {show_more(path.parent)}") from trouble
+    if segment.first_seq != segment_start(path):
+        raise JournalDamaged(f"{path}: begins with row {segment.first_seq}, and its name says otherwise")
+    return segment
+
+
+def lines(found: list[Segment], after: Head) -> Iterator[Line]:
+    """The rows after that one, in order, each checked against the chain.
+
+    Raises JournalDamaged, naming file and row, at the first that is missing, out of place or not what was written.
+    """
+    seq, chain = after
+    for at, segment in enumerate(found):
+        if at + 1 < len(found) and found[at + 1].first_seq <= seq + 1:
+            continue
+        if segment.first_seq == seq + 1 and segment.chain != chain:
+            raise JournalDamaged(f"{segment.path}: does not go on from row {seq}. {show_more(segment.path.parent)}")
+        check_tail(segment.path)
+        with _open(segment.path) as connection:
+            rows = connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,))
+            while True:
+                try:
+                    line = rows.fetchone()
+                except sqlite3.DatabaseError as trouble:
+                    raise _failed(segment.path, trouble, f"what follows row {seq}") from trouble
+                if line is None:
+                    break
+                line = Line(*line)
+                if line.seq != seq + 1:
+                    raise JournalDamaged(
+                        f"{segment.path}: row {seq + 1} is missing; {line.seq} follows {seq}. "
+                        + show_more(segment.path.parent)
+                    )
+                if not isinstance(line.row, bytes) or chained(chain, line.row) != line.chain:
+                    raise JournalDamaged(
+                        f"{segment.path}: row {line.seq} is not what was written: the chain breaks there. "
+                        + show_more(segment.path.parent)
+                    )
+                seq, chain = line.seq, line.chain
+                yield line
+        if at + 1 < len(found) and found[at + 1].first_seq != seq + 1:
+            raise JournalDamaged(
+                f"{segment.path}: ends with row {seq}, and {found[at + 1].path.name} begins later. "
+                + show_more(segment.path.parent)
+            )
+
+
+def head_at(found: list[Segment], seq: int) -> Head | None:
+    """The journal's head as it was after that row, or None where it does not reach there."""
+    for segment in found:
+        if segment.first_seq == seq + 1:
+            return Head(seq, segment.chain)
+    for segment in reversed(found):
+        if segment.first_seq <= seq:
+            with _open(segment.path) as connection:
+                try:
+                    row = connection.execute("SELECT chain FROM rows WHERE seq = ?", (seq,)).fetchone()
+                except sqlite3.DatabaseError as trouble:
+                    raise _failed(segment.path, trouble, f"row {seq}") from trouble
+            return None if row is None else Head(seq, row[0])
+    return None
+
+
+def beginning(found: list[Segment]) -> Head:
+    """What the first row goes on from: nothing, unless older segments have been pruned."""
+    return Head(found[0].first_seq - 1, found[0].chain) if found else Head(0, GENESIS)
+
+
+def is_unborn(path: Path) -> bool:
+    """Whether a segment was only being begun when its daemon died: it has no heading and no rows."""
+    try:
+        with _open(path) as connection:
+            return not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except (sqlite3.DatabaseError, JournalFailed):
+        return False
+
+
+_WAL_HEADER = struct.Struct(">IIII8sII")
+_FRAME_HEADER = struct.Struct(">II8sII")
+
+
+def check_tail(path: Path) -> None:
+    """SQLite reads a WAL up to its first bad frame and says nothing. A frame that was cut off by a crash is the last
+    one; good ones behind it mean damage. Raises JournalDamaged then.
+    """
+    try:
+        data = path.with_name(path.name + "-wal").read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as trouble:
+        raise JournalFailed(f"{path}-wal: cannot be read: {trouble.strerror}") from trouble
+    if len(data) < _WAL_HEADER.size:
+        return
+    magic, _, page_bytes, _, salt, sum_0, sum_1 = _WAL_HEADER.unpack_from(data)
+    words = ">" if magic & 1 else "<"
+    if magic >> 1 != 0x377F0682 >> 1 or not 512 <= page_bytes <= 65_536:
+        raise JournalDamaged(f"{path}-wal: its heading is damaged. {show_more(path.parent)}")
+    if _sums(data[:24], words, 0, 0) != (sum_0, sum_1):
+        raise JournalDamaged(f"{path}-wal: its heading is damaged. {show_more(path.parent)}")
+    size = _FRAME_HEADER.size + page_bytes
+    bad = -1
+    sums = (sum_0, sum_1)
+    for at, begin in enumerate(range(_WAL_HEADER.size, len(data) - size + 1, size)):
+        _, _, own_salt, *own_sums = _FRAME_HEADER.unpack_from(data, begin)
+        if bad >= 0:
+            if own_salt == salt:
+                raise JournalDamaged(
+                    f"{path}-wal: frame {bad + 1} is damaged and {at - bad} or more follow it; what they hold is lost. "
+                    + show_more(path.parent)
+                )
+            continue
+        if own_salt != salt:
+            bad = at  # where an older generation of frames begins, unless one of this generation follows
+            continue
+        sums = _sums(data[begin : begin + 8], words, *sums)
+        sums = _sums(data[begin + _FRAME_HEADER.size : begin + size], words, *sums)
+        if list(sums) != own_sums:
+            bad = at
+
+
+def _sums(data: bytes, order: str, first: int, second: int) -> tuple[int, int]:
+    """SQLite's WAL checksum (its file format, section 4.2)."""
+    values = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for even in values:
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + next(values) + first) & 0xFFFFFFFF
+    return first, second
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads; closed at once after, since one left open keeps the WAL from shrinking."""
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+    except sqlite3.Error as trouble:
+        raise JournalFailed(f"{path}: cannot be opened: {trouble}") from trouble
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def _failed(path: Path, trouble: sqlite3.DatabaseError, what: str) -> JournalDamaged | JournalFailed:
+    code = getattr(trouble, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
+        return JournalDamaged(f"{path}: {what} cannot be read: {trouble}. {show_more(path.parent)}")
+    return JournalFailed(f"{path}: {what} cannot be read: {trouble}")

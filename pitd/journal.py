@@ -1,0 +1,409 @@
+"""Keeps rows in a directory of SQLite files, so that nothing acknowledged is lost when the process dies.
+
+A segment is one file in WAL mode, named by its first sequence number: one row an entry, each with a hash chained from
+the row before. Beside the segments stand snapshots (the engine's whole state after one entry), a lock, and a reserve
+file that is given up when the disk is full. What takes long (checkpoints, closing a segment, pruning) happens in a
+thread with connections of its own; a snapshot is written by a forked child, which has the state as it stood.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import os
+import queue
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+from . import log
+from .config import Journal as Settings
+from .core import entry as e
+from .core import reading, snapshot
+from .core.engine import Engine
+from .errors import JournalBusy, JournalDamaged, JournalFailed
+
+FORMAT = 1
+CHAIN_SIZE = 16
+GENESIS = bytes(CHAIN_SIZE)
+
+_CHECKPOINT_ROWS = 2_000
+_SPACE_EVERY_S = 1.0
+_SNAPSHOTS_KEPT = 2
+"""How many snapshots are kept beside those that a segment begins with: the newest may turn out not to load."""
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE rows (seq INTEGER PRIMARY KEY, row BLOB NOT NULL, chain BLOB NOT NULL);
+"""
+
+
+class Head(NamedTuple):
+    """Where a journal ends: the last row's number and chain value."""
+
+    seq: int
+    chain: bytes
+
+
+START = Head(0, GENESIS)
+
+
+def chained(before: bytes, row: bytes) -> bytes:
+    """A row's chain value: a hash over the one before it and the row's bytes."""
+    return blake2b(before + row, digest_size=CHAIN_SIZE).digest()
+
+
+class SegmentJournal:
+    """The journal of a running daemon. One thread appends; only that thread may call it."""
+
+    def __init__(self, settings: Settings, id: bytes, head: Head, *, snapshot_seq: int = 0) -> None:
+        """Goes on after `head`. The directory is locked by the caller (`lock`), and its history has been read."""
+        self.why_low = ""
+        self.id = id
+        self.head = head
+        self._settings = settings
+        self._directory = Path(settings.directory)
+        self._rows_since_checkpoint = 0
+        self._snapshot_seq = snapshot_seq
+        self._snapshot_pid = 0
+        self._space_at = 0.0
+        self._behind = _Behind(self._directory, settings)
+        last = segments(self._directory)[-1:]
+        if last:
+            self._segment = last[0]
+            self._connection = _connect(self._segment, settings)
+        else:
+            self._begin_segment(head.seq + 1)
+        self._reserve = self._directory / "reserve"
+        self._look_at_space()
+
+    def append(self, rows: Sequence[e.Row]) -> None:
+        """Keeps rows, all or none. Raises JournalFailed when they can't be kept: then nothing may be acknowledged."""
+        chain = self.head.chain
+        values = []
+        for row in rows:
+            encoded = reading.encode(row)
+            chain = blake2b(chain + encoded, digest_size=CHAIN_SIZE).digest()
+            values.append((row.entry.seq, encoded, chain))
+        try:
+            self._write(values)
+        except sqlite3.Error as trouble:
+            if not self._is_out_of_space(trouble):
+                raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
+            self._give_up_reserve()
+            try:
+                self._write(values)
+            except sqlite3.Error as again:
+                raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
+        self.head = Head(values[-1][0], chain)
+        self._rows_since_checkpoint += len(values)
+
+    def maintain(self, engine: Engine) -> None:
+        """Between two batches: what is due of checkpoints, segments, snapshots and a look at the free space."""
+        if self._rows_since_checkpoint >= _CHECKPOINT_ROWS:
+            self._rows_since_checkpoint = 0
+            self._behind.checkpoint(self._segment)
+        if self._snapshot_pid:
+            self._reap()
+        if self.head.seq - segment_start(self._segment) + 1 >= self._settings.segment_rows:
+            self._roll(engine)
+        elif self.head.seq - self._snapshot_seq >= self._settings.snapshot_rows:
+            self.take_snapshot(engine)
+        now = time.monotonic()
+        if now >= self._space_at:
+            self._space_at = now + _SPACE_EVERY_S
+            self._look_at_space()
+
+    def take_snapshot(self, engine: Engine) -> None:
+        """Has a forked child write the state as it stands now. The loop goes on at once."""
+        if self._snapshot_pid or engine.seq != self.head.seq:
+            return
+        self._snapshot_seq = self.head.seq
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the child runs this thread alone and leaves by _exit
+            pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                os.closerange(3, 65_536)  # above all the locks: they must end with the parent
+                write_snapshot(self._directory, engine, self.id, self.head)
+                code = 0
+            finally:
+                os._exit(code)
+        self._snapshot_pid = pid
+
+    def close(self, engine: Engine | None = None) -> None:
+        """Ends tidily: with a last snapshot, so that the next start has nothing to go through."""
+        if self._snapshot_pid:
+            self._reap(wait=True)
+        if engine is not None and engine.seq == self.head.seq and engine.seq > self._snapshot_seq and not self.why_low:
+            try:
+                write_snapshot(self._directory, engine, self.id, self.head)
+            except OSError as trouble:
+                log.warning("snapshot.failed", why=trouble)
+        self._behind.close_segment(self._connection)
+        self._behind.stop()
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            if len(values) == 1:
+                execute(_INSERT, values[0])
+            else:
+                self._connection.executemany(_INSERT, values)
+            execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                with contextlib.suppress(sqlite3.Error):
+                    execute("ROLLBACK")
+            raise
+
+    def _begin_segment(self, first_seq: int) -> None:
+        path = self._directory / f"{first_seq:016d}.segment"
+        try:
+            self._connection = _create(path, self._settings, self.id, first_seq, self.head.chain)
+        except sqlite3.Error as trouble:
+            raise JournalFailed(f"{path}: cannot be begun: {trouble}") from trouble
+        self._segment = path
+
+    def _roll(self, engine: Engine) -> None:
+        if self.why_low:
+            return
+        before = self._connection
+        self._begin_segment(self.head.seq + 1)
+        self._behind.close_segment(before)
+        log.info("journal.segment", file=self._segment.name)
+        if self._snapshot_pid:
+            self._reap(wait=True)
+        self.take_snapshot(engine)
+
+    def _reap(self, *, wait: bool = False) -> None:
+        pid, status = os.waitpid(self._snapshot_pid, 0 if wait else os.WNOHANG)
+        if not pid:
+            return
+        self._snapshot_pid = 0
+        if status:
+            log.warning("snapshot.failed", seq=self._snapshot_seq, status=status)
+        else:
+            log.info("snapshot.written", seq=self._snapshot_seq)
+            self._behind.prune()
+
+    def _is_out_of_space(self, trouble: sqlite3.Error) -> bool:
+        if getattr(trouble, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        return isinstance(trouble, sqlite3.OperationalError) and free_bytes(self._directory) < 1 << 20
+
+    def _give_up_reserve(self) -> None:
+        self._reserve.unlink(missing_ok=True)
+        self._say_low(free_bytes(self._directory))
+
+    def _look_at_space(self) -> None:
+        """Sets the reserve aside while there is room, and says when there soon is none."""
+        free = free_bytes(self._directory)
+        wanted = self._settings.reserve_bytes
+        if free < wanted and not self.why_low:
+            self._say_low(free)
+        elif not self._reserve.exists() and free > 3 * wanted:
+            try:
+                with self._reserve.open("wb") as file:
+                    os.posix_fallocate(file.fileno(), 0, wanted)
+            except OSError as trouble:
+                log.warning("journal.no_reserve", why=trouble)
+                self._reserve.unlink(missing_ok=True)
+        if self.why_low and free > 2 * wanted:
+            self.why_low = ""
+            log.info("journal.space", free_bytes=free)
+
+    def _say_low(self, free: int) -> None:
+        wanted = self._settings.reserve_bytes
+        self.why_low = (
+            f"the disk of {self._directory} is nearly full ({free >> 10} KiB free, {wanted >> 10} KiB wanted); "
+            "it goes on by itself once there is room"
+        )
+        log.error("journal.low", directory=self._directory, free_bytes=free)
+
+
+class _Behind:
+    """Does what takes long in a thread of its own: checkpoints, closing files, pruning."""
+
+    def __init__(self, directory: Path, settings: Settings) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._tasks: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
+        self._has_checkpoint = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def checkpoint(self, segment: Path) -> None:
+        if not self._has_checkpoint.is_set():
+            self._has_checkpoint.set()
+            self._tasks.put(functools.partial(self._checkpoint, segment))
+
+    def close_segment(self, connection: sqlite3.Connection) -> None:
+        self._tasks.put(connection.close)
+
+    def prune(self) -> None:
+        oldest_ns = time.time_ns() - self._settings.keep_ns
+        self._tasks.put(functools.partial(prune, self._directory, oldest_ns))
+
+    def stop(self) -> None:
+        self._tasks.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                task()
+            except (sqlite3.Error, OSError) as trouble:
+                log.warning("journal.behind_failed", why=trouble)
+
+    def _checkpoint(self, segment: Path) -> None:
+        self._has_checkpoint.clear()
+        with contextlib.closing(sqlite3.connect(segment, isolation_level=None)) as own:
+            own.execute("PRAGMA synchronous=NORMAL")
+            own.execute("PRAGMA wal_autocheckpoint=0")
+            _, in_wal, done = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if in_wal - done > 50_000:
+            log.warning("journal.reader_in_the_way", file=segment.name, pages_waiting=in_wal - done)
+
+
+_INSERT = "INSERT INTO rows VALUES (?, ?, ?)"
+
+
+def _create(path: Path, settings: Settings, id: bytes, first_seq: int, chain: bytes) -> sqlite3.Connection:
+    connection = _connect(path, settings)
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in filter(str.strip, _SCHEMA.split(";")):
+        connection.execute(statement)
+    meta = {"format": FORMAT, "journal": id, "first_seq": first_seq, "chain": chain, "wall_ns": time.time_ns()}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    connection.execute("COMMIT")
+    return connection
+
+
+def _connect(path: Path, settings: Settings) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=16)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={'FULL' if settings.durability == 'power' else 'NORMAL'}")
+    connection.execute("PRAGMA wal_autocheckpoint=0")  # it would be done inside a COMMIT
+    return connection
+
+
+# ---------------------------------------------------------------------------------------------- the directory
+
+
+def segments(directory: Path) -> list[Path]:
+    """The segment files, oldest first."""
+    return sorted(path for path in directory.glob("*.segment") if path.stem.isdigit())
+
+
+def segment_start(path: Path) -> int:
+    """The sequence number that a segment begins with, by its name."""
+    return int(path.stem)
+
+
+def snapshots(directory: Path) -> list[Path]:
+    """The snapshot files, oldest first."""
+    return sorted(path for path in directory.glob("*.snapshot") if path.stem.isdigit())
+
+
+def free_bytes(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize
+
+
+@contextlib.contextmanager
+def lock(directory: Path) -> Iterator[None]:
+    """Keeps every other daemon away from the directory while the block runs. Raises JournalBusy, JournalFailed."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as trouble:
+        raise JournalFailed(f"{directory}: the journal cannot be kept there: {trouble.strerror}") from trouble
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as trouble:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise JournalBusy(
+                f"{directory}: another pitd (process {holder}) keeps its journal there; stop that one, "
+                "or give this one another [journal] directory"
+            ) from trouble
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as trouble:
+            log.warning("journal.lock_unsigned", why=trouble)
+        yield
+    finally:
+        os.close(fd)
+
+
+# ---------------------------------------------------------------------------------------------- snapshots
+
+_MAGIC = b"pitd snapshot 1\n"
+
+
+class SnapshotHead(NamedTuple):
+    journal: bytes
+    chain: bytes
+
+
+def write_snapshot(directory: Path, engine: Engine, id: bytes, head: Head) -> None:
+    """Writes the engine's state whole or not at all."""
+    body = snapshot.encode(snapshot.take(engine))
+    path = directory / f"{head.seq:016d}.snapshot"
+    fresh = path.with_suffix(".writing")
+    with fresh.open("wb") as file:
+        file.write(_MAGIC + blake2b(id + head.chain + body, digest_size=32).digest() + id + head.chain + body)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+def read_snapshot(path: Path) -> tuple[SnapshotHead, bytes]:
+    """Which journal and row a snapshot belongs to, and its body. Raises JournalDamaged when it is not whole."""
+    try:
+        data = path.read_bytes()
+    except OSError as trouble:
+        raise JournalDamaged(f"{path}: cannot be read: {trouble.strerror}") from trouble
+    if not data.startswith(_MAGIC):
+        raise JournalDamaged(f"{path}: is no snapshot of this release")
+    digest, rest = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
+    if blake2b(rest, digest_size=32).digest() != digest:
+        raise JournalDamaged(f"{path}: is damaged: its checksum is another")
+    return SnapshotHead(rest[:16], rest[16:32]), rest[32:]
+
+
+def prune(directory: Path, oldest_ns: int) -> list[Path]:
+    """Deletes segments that ended before that moment and that no recovery needs, and snapshots that are too many."""
+    gone: list[Path] = []
+    kept = segments(directory)
+    taken = snapshots(directory)
+    needed_seq = int(taken[-_SNAPSHOTS_KEPT].stem) if len(taken) >= _SNAPSHOTS_KEPT else 0
+    while len(kept) > 1 and segment_start(kept[1]) <= needed_seq and _begun_ns(kept[1]) < oldest_ns:
+        gone.append(kept.pop(0))
+    begins = {segment_start(path) - 1 for path in kept}
+    for path in taken[:-_SNAPSHOTS_KEPT]:
+        if int(path.stem) not in begins:
+            gone.append(path)
+    for path in gone:
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        if path.suffix == ".segment":
+            log.info("journal.pruned", file=path.name)
+    return gone
+
+
+def _begun_ns(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT value FROM meta WHERE name = 'wall_ns'").fetchone()[0])

@@ -1,0 +1,132 @@
+"""Brings an engine back from a journal: the newest good snapshot, then the effects of every row after it."""
+
+from __future__ import annotations
+
+import decimal
+import gc
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from . import history, log
+from .core import snapshot
+from .core.engine import CarryOutFailed, Engine, exact_context
+from .core.reading import Reader
+from .errors import JournalDamaged
+from .journal import START, Head, read_snapshot, segments, snapshots
+
+
+class Recovered(NamedTuple):
+    """An engine that stands where its journal ends."""
+
+    engine: Engine
+    journal: bytes | None
+    """The journal's id, or None where there was none yet."""
+    head: Head
+    snapshot_seq: int
+    """What the snapshot that it began with knew; 0 for none."""
+
+
+def recover(directory: Path, build: Callable[[], Engine]) -> Recovered:
+    """The engine as it was when the last row was kept. `build` gives a fresh one.
+
+    Carries recorded effects out and decides nothing, so a newer version or a changed limit changes no past answer.
+    Raises JournalDamaged, which names the place, or JournalFailed; the files are left as they are.
+    """
+    began = time.monotonic()
+    drop_unborn(directory)
+    found = history.read_segments(directory)
+    if not found:
+        if snapshots(directory):
+            raise JournalDamaged(f"{directory}: there are snapshots and no segments. {history.show_more(directory)}")
+        return Recovered(build(), None, START, 0)
+    with decimal.localcontext(exact_context()):
+        engine, head = newest_state(directory, found, build)
+        began_with = head.seq
+        head = carry_on(engine, found, head)
+    last_known = max((int(path.stem) for path in snapshots(directory)), default=0)
+    if last_known > head.seq:
+        raise JournalDamaged(
+            f"{found[-1].path}: ends with row {head.seq}, and a snapshot knows row {last_known}: its end is missing. "
+            + history.show_more(directory)
+        )
+    taken_s = time.monotonic() - began
+    log.info("journal.recovered", seq=head.seq, rows=head.seq - began_with, snapshot=began_with, ms=int(taken_s * 1e3))
+    return Recovered(engine, found[0].journal, head, began_with)
+
+
+def newest_state(
+    directory: Path, found: list[history.Segment], build: Callable[[], Engine], upto: int | None = None
+) -> tuple[Engine, Head]:
+    """An engine from the newest snapshot that is good (and not after row `upto`), or a fresh one at the beginning."""
+    troubles = []
+    for path in reversed(snapshots(directory)):
+        if upto is not None and int(path.stem) > upto:
+            continue
+        try:
+            return _load(path, found, build)
+        except (JournalDamaged, snapshot.Mismatch, msgspec.MsgspecError, AssertionError) as trouble:
+            log.warning("snapshot.unusable", file=path.name, why=trouble)
+            troubles.append(f"{path.name}: {trouble}")
+    start = history.beginning(found)
+    if start.seq:
+        why = "; ".join(troubles) or "no snapshot is left"
+        raise JournalDamaged(
+            f"{found[0].path}: rows before {start.seq + 1} were pruned, and {why}. {history.show_more(directory)}"
+        )
+    return build(), START
+
+
+def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int | None = None) -> Head:
+    """Carries the rows after `head` out. Raises JournalDamaged, naming file and row."""
+    reader = Reader(engine.policies)
+    was_collecting = gc.isenabled()
+    gc.disable()  # nothing here builds cycles, and there is much of it
+    try:
+        for line in history.lines(found, head):
+            if upto is not None and line.seq > upto:
+                break
+            try:
+                row = reader.row(line.row)
+                if row.entry.seq != line.seq:
+                    raise ValueError(f"it says it is row {row.entry.seq}")
+                engine.carry_out(row)
+            except (msgspec.MsgspecError, CarryOutFailed, AssertionError, ValueError) as trouble:
+                raise JournalDamaged(
+                    f"row {line.seq} of {found[0].path.parent} cannot be carried out: {trouble!r}. "
+                    + history.show_more(found[0].path.parent)
+                ) from trouble
+            head = Head(line.seq, line.chain)
+    finally:
+        if was_collecting:
+            gc.enable()
+    return head
+
+
+def drop_unborn(directory: Path) -> None:
+    """Takes away a last segment that was only being begun when its daemon died: nothing was ever written to it."""
+    for path in segments(directory)[-1:]:
+        if history.is_unborn(path):
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def _load(path: Path, found: list[history.Segment], build: Callable[[], Engine]) -> tuple[Engine, Head]:
+    told, body = read_snapshot(path)
+    head = Head(int(path.stem), told.chain)
+    if told.journal != found[0].journal:
+        raise JournalDamaged("it belongs to another journal")
+    at = history.head_at(found, head.seq)
+    if at is None:
+        raise JournalDamaged(f"row {head.seq} is not in the journal")
+    if at != head:
+        raise JournalDamaged(f"the journal's row {head.seq} is another")
+    image = snapshot.decode(body)
+    if image.seq != head.seq:
+        raise JournalDamaged(f"it knows row {image.seq}")
+    engine = build()
+    snapshot.load(engine, image)
+    return engine, head
