@@ -151,7 +151,13 @@ class Conversations:
             if before is not None and before.token == hello.token and before.ended_by is not None:
                 over_reply = over(before)
                 return failed(wire.FailureCode(over_reply.failure.value), over_reply.message)
-            return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
+            if live is not None:
+                return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
+            why = (
+                f"session {hello.session} of client {hello.client} is not known here: the daemon was restarted without "
+                "its history, or that session ended long ago. Look at your open orders, then connect anew"
+            )
+            return failed(wire.FailureCode.JOURNAL_BEHIND, why)
         if live is None and len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions:
             why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
             return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
