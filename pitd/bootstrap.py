@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from . import config as config_module
 from .clock import Clock, SystemClock
 from .config import CONTROLS, Config
-from .core.engine import Engine, exact_context
+from .core.engine import Engine, Setup, exact_context
 from .core.entry import Configured
-from .core.instruments import Instruments
 from .core.policy import Policy
 from .journal import SegmentJournal
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
@@ -43,13 +43,13 @@ def build_policies(config: Config) -> list[Policy]:
 
 def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
     """An engine with the configured policies, then the given ones."""
-    engine = Engine(
-        policies=[*build_policies(config), *policies],
-        instruments=Instruments(config.instruments),
-        groups=config.groups,
-        bounds=config.gate.bounds,
-    )
-    engine.pipeline.rank_limits([limit.name for limit in config.limits])
+
+    def setup_of(settings: str) -> Setup:
+        then = config_module.from_settings(settings)
+        return Setup([*build_policies(then), *policies], [limit.name for limit in then.limits], then.gate.bounds)
+
+    engine = Engine(setup_of=setup_of)
+    engine.configure(settings_text(config), tuple(config.instruments.values()), config.groups)
     return engine
 
 

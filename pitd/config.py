@@ -116,6 +116,11 @@ def parse(text: str, source: str = "<configuration>") -> Config:
     return from_tables(tables, source)
 
 
+def from_settings(settings: str) -> Config:
+    """The configuration that an entry of the journal recorded (`bootstrap.settings_text`)."""
+    return msgspec.json.decode(settings, type=Config)
+
+
 def from_tables(tables: Mapping[str, Any], source: str = "<configuration>") -> Config:
     """The same from tables that are already read. Raises ConfigError."""
     return _Reader(source).config(tables)

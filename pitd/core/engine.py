@@ -78,6 +78,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     restarts_in_a_row: int = 3
 
 
+class Setup(NamedTuple):
+    """What a configuration makes of an engine."""
+
+    policies: Sequence[Policy]
+    limit_order: Sequence[str] = ()
+    """The limits' names, in the order in which rejects are returned."""
+    bounds: Bounds = Bounds()
+
+
 class Result(NamedTuple):
     """What one entry came to."""
 
@@ -103,17 +112,21 @@ class Engine:
     def __init__(
         self,
         *,
-        policies: Sequence[Policy],
-        instruments: Instruments,
-        groups: Mapping[str, str],
+        policies: Sequence[Policy] = (),
+        instruments: Instruments | None = None,
+        groups: Mapping[str, str] | None = None,
         bounds: Bounds | None = None,
+        setup_of: Callable[[str], Setup] | None = None,
     ) -> None:
+        """What it is given holds until a `Configured` entry, whose settings `setup_of` makes a setup of."""
         self.bounds = bounds or Bounds()
+        self.settings = ""
         self.policies = {policy.id: policy for policy in policies}
         assert len(self.policies) == len(policies), "two policies share an id"
-        self.accounts = Accounts(groups)
-        self.instruments = instruments
+        self.accounts = Accounts(groups or {})
+        self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
+        self._setup_of = setup_of
         self.orders = Orders(closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns)
         self.requests: dict[int, Request] = {}
         self.requests_ended: dict[int, EndedBy] = {}
@@ -256,7 +269,7 @@ class Engine:
                 self._emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
-                self._emit(e.Reconfigured(body.instruments, body.groups))
+                self._emit(e.Reconfigured(body.settings, body.instruments, body.groups))
                 return e.Done()
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
@@ -917,8 +930,30 @@ class Engine:
         self.sessions.void(session, effect.number)
 
     def _do_reconfigured(self, effect: e.Reconfigured) -> None:
-        self.instruments = Instruments({listed.symbol: listed for listed in effect.instruments})
-        self.accounts.regroup(effect.groups)
+        self.configure(effect.settings, effect.instruments, effect.groups)
+
+    def configure(self, settings: str, instruments: Sequence[Listed], groups: Mapping[str, str]) -> None:
+        """Goes on under other settings. What policies know is carried over; open effects keep their policy."""
+        self.instruments = Instruments({listed.symbol: listed for listed in instruments})
+        self.accounts.regroup(groups)
+        self.settings = settings
+        if self._setup_of is None or not settings:
+            return
+        setup = self._setup_of(settings)
+        missing = self.policies.keys() - {policy.id for policy in setup.policies}
+        in_use = missing & {hold.policy for record in self.orders.open.values() for hold in record.holds}
+        assert not in_use, f"policies with open effects can't be taken away: {sorted(in_use)}"
+        for policy in setup.policies:
+            before = self.policies.get(policy.id)
+            if before is not None and before is not policy:
+                policy.load(before.save())
+        self.policies.clear()
+        self.policies.update((policy.id, policy) for policy in setup.policies)
+        self.pipeline = Pipeline(setup.policies)
+        self.pipeline.rank_limits(setup.limit_order)
+        self.bounds = setup.bounds
+        self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
+        self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 
     def _do_disputed(self, effect: e.Disputed) -> None:
         self.disputed_seq = effect.seen_seq

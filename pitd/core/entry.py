@@ -366,6 +366,7 @@ class VoidedUpTo(Record, frozen=True):
 
 
 class Reconfigured(Record, frozen=True):
+    settings: str
     instruments: tuple[Listed, ...]
     groups: dict[str, str]
 

@@ -174,6 +174,10 @@ class Orders:
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
 
+    def keep_closed(self, most: int, for_ns: int) -> None:
+        """How many closed orders are remembered, and how long."""
+        self._closed_kept, self._closed_kept_ns = most, for_ns
+
     def find(self, reservation_id: int) -> OrderRecord | None:
         return self.open.get(reservation_id) or self.closed.get(reservation_id)
 

@@ -16,14 +16,14 @@ encode = msgspec.msgpack.Encoder().encode
 
 
 class Reader:
-    """Reads rows and holds that these policies wrote. Raises msgspec.ValidationError for what none of them can mean."""
+    """Reads rows and holds that these policies wrote; the mapping may change while it reads.
+
+    Raises msgspec.ValidationError for what none of them can mean.
+    """
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
-        self._types: dict[str, Any] = {
-            id: Union[policy.effect_types]  # noqa: UP007 - made of a tuple
-            for id, policy in policies.items()
-            if policy.effect_types
-        }
+        self._policies = policies
+        self._types: dict[str, Any] = {}
         self._typed: dict[type, Callable[[Any], Effect]] = {
             PolicyChanged: self._policy_changed,
             OrderOpened: self._order_opened,
@@ -60,7 +60,14 @@ class Reader:
     def _convert(self, policy: str, plain: Any) -> Any:
         wanted = self._types.get(policy)
         if wanted is None:
-            raise msgspec.ValidationError(
-                f"there are effects of the policy {policy}, which is not here: it can't be taken away while they last"
-            )
+            wanted = self._types_of(policy)
         return msgspec.convert(plain, wanted)
+
+    def _types_of(self, id: str) -> Any:
+        policy = self._policies.get(id)
+        if policy is None or not policy.effect_types:
+            raise msgspec.ValidationError(
+                f"there are effects of the policy {id}, which is not here: it can't be taken away while they last"
+            )
+        types = self._types[id] = Union[policy.effect_types]  # noqa: UP007 - made of a tuple
+        return types

@@ -43,6 +43,10 @@ class Sessions:
         self.ending: dict[int, Session] = {}
         """Ended sessions that still have something to give back."""
 
+    def bound(self, window: int, ended_kept: int) -> None:
+        """How many commands may be in flight, and how many ended sessions are remembered."""
+        self.window, self._ended_kept = window, ended_kept
+
     def get(self, id: int) -> Session | None:
         return self._by_id.get(id) or self._ended.get(id)
 

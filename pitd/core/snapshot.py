@@ -11,7 +11,7 @@ from pit.types import Block
 
 from .engine import Engine
 from .entry import EndedBy
-from .instruments import Instruments, Listed
+from .instruments import Listed
 from .orders import OrderRecord, Request
 from .reading import Reader
 from .sessions import Session
@@ -27,6 +27,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
 
     seq: int
     now_ns: int
+    settings: str
     instruments: tuple[Listed, ...]
     groups: dict[str, str]
     disputed_seq: int
@@ -52,6 +53,7 @@ def take(engine: Engine) -> Image:
     return Image(
         seq=engine.seq,
         now_ns=engine.now_ns,
+        settings=engine.settings,
         instruments=engine.instruments.declared(),
         groups=engine.accounts.groups(),
         disputed_seq=engine.disputed_seq,
@@ -80,6 +82,7 @@ def decode(data: bytes) -> Image:
 def load(engine: Engine, image: Image) -> None:
     """Puts a fresh engine into that state. Raises Mismatch, or msgspec.ValidationError for effects of no policy."""
     assert engine.seq == 0, "a snapshot is loaded into a fresh engine"
+    engine.configure(image.settings, image.instruments, image.groups)
     for id, state in image.policies.items():
         policy = engine.policies.get(id)
         if policy is None:
@@ -89,8 +92,6 @@ def load(engine: Engine, image: Image) -> None:
             raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
         policy.load(state.saved)
     reader = Reader(engine.policies)
-    engine.instruments = Instruments({listed.symbol: listed for listed in image.instruments})
-    engine.accounts.regroup(image.groups)
     engine.accounts.load(image.blocks)
     for record in (*image.closed, *image.open):
         if record.holds:
