@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+EXIT_NOT_FOUND = 1
 EXIT_USAGE = 64
 EXIT_DAMAGED = 65
 EXIT_ENDPOINT_BUSY = 69
@@ -50,3 +51,9 @@ class EndpointFailed(PitdError):
     """The endpoint cannot be opened: no such directory, no permission, not an address."""
 
     exit_code = EXIT_IO
+
+
+class NotFound(PitdError):
+    """What was asked for is not in the journal."""
+
+    exit_code = EXIT_NOT_FOUND

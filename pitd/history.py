@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from .errors import JournalDamaged, JournalFailed
 from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
@@ -104,6 +106,31 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
             )
 
 
+def page(path: Path, after_seq: int, upto_seq: int, containing: Sequence[bytes] = ()) -> list[Line]:
+    """The rows of one segment in that range, unchecked; where bytes are given, only those that contain some of them.
+
+    Raises JournalDamaged, JournalFailed. The connection is closed again: what reads much of a journal that is being
+    written reads it page by page, since a reader that stays keeps the WAL from shrinking.
+    """
+    matches = " OR ".join(["instr(row, ?)"] * len(containing))
+    where = f" AND ({matches})" if matches else ""
+    query = f"SELECT seq, row, chain FROM rows WHERE seq > ? AND seq <= ?{where} ORDER BY seq"
+    try:
+        with _open(path) as connection:
+            return [Line(*row) for row in connection.execute(query, (after_seq, upto_seq, *containing))]
+    except sqlite3.DatabaseError as trouble:
+        raise _failed(path, trouble, f"what follows row {after_seq}") from trouble
+
+
+def last_seq(path: Path) -> int:
+    """The last row of a segment; 0 where there is none yet. Raises JournalDamaged, JournalFailed."""
+    try:
+        with _open(path) as connection:
+            return int(connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0)
+    except sqlite3.DatabaseError as trouble:
+        raise _failed(path, trouble, "its last row") from trouble
+
+
 def head_at(found: list[Segment], seq: int) -> Head | None:
     """The journal's head as it was after that row, or None where it does not reach there."""
     for segment in found:
@@ -189,8 +216,11 @@ def _sums(data: bytes, order: str, first: int, second: int) -> tuple[int, int]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads; closed at once after, since one left open keeps the WAL from shrinking."""
+    how = "mode=ro"
+    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+        how += "&immutable=1"  # an archive that may only be read: SQLite could not even look whether it has a WAL
     try:
-        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
+        connection = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, isolation_level=None)
     except sqlite3.Error as trouble:
         raise JournalFailed(f"{path}: cannot be opened: {trouble}") from trouble
     try:

@@ -10,7 +10,9 @@ import msgspec
 from .entry import Effect, Hold, OrderFilled, OrderOpened, PolicyChanged, Row
 from .policy import Policy
 
-_decode = msgspec.msgpack.Decoder(Row).decode
+decode = msgspec.msgpack.Decoder(Row).decode
+"""A row from its bytes, with policies' effects as plain values: what needs no policy to be understood."""
+
 encode = msgspec.msgpack.Encoder().encode
 """The bytes of a row."""
 
@@ -31,7 +33,7 @@ class Reader:
         }
 
     def row(self, encoded: bytes) -> Row:
-        row = _decode(encoded)
+        row = decode(encoded)
         for effect in row.effects:
             if type(effect) in self._typed:
                 return Row(row.entry, tuple(map(self._effect, row.effects)), row.reply)

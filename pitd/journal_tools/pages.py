@@ -1,0 +1,142 @@
+"""Reads a journal page by page, oldest or newest first, of a live daemon or a stopped one, and checks nothing."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from .. import history
+from ..core import entry as e
+from ..core import reading
+from ..core.reading import Reader
+from ..errors import JournalFailed, NotFound, PitdError
+from ..journal import segment_start, segments
+
+PAGE = 4_000
+"""So many rows are read through one connection. It is closed in between, so that the WAL may shrink meanwhile."""
+
+
+class Pages:
+    """The rows of a directory. Raises JournalFailed where there is no journal, JournalDamaged where it can't be read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._segments: list[Path] = []
+        self.look_again()
+        if not self._segments:
+            raise JournalFailed(f"{directory}: holds no journal" + ("" if directory.is_dir() else "; it is not there"))
+
+    def look_again(self) -> None:
+        """Takes in which segments a live daemon has begun or deleted meanwhile."""
+        self._segments = segments(self.directory)
+
+    @property
+    def first_seq(self) -> int:
+        """The oldest row that is kept: above 1 once older ones have been pruned."""
+        return segment_start(self._segments[0])
+
+    def last_seq(self) -> int:
+        """The newest row."""
+        for path in reversed(self._segments):
+            if not history.is_unborn(path):
+                return max(history.last_seq(path), segment_start(path) - 1)
+        return 0
+
+    def rows(self, after_seq: int, upto_seq: int | None = None) -> Iterator[history.Line]:
+        """The rows after that one, in order; up to the end that the journal has when it gets there."""
+        for page in self.pages(after_seq, upto_seq):
+            yield from page
+
+    def pages(
+        self, after_seq: int, upto_seq: int | None = None, containing: Sequence[bytes] = ()
+    ) -> Iterator[list[history.Line]]:
+        """The same in pages. `containing` may be a list that grows between two pages."""
+        upto_seq = self.last_seq() if upto_seq is None else upto_seq
+        after_seq = max(after_seq, self.first_seq - 1)
+        while after_seq < upto_seq:
+            path, ends = self._segment_of(after_seq + 1)
+            to = min(after_seq + PAGE, upto_seq, ends)
+            yield self._page(path, after_seq, to, containing)
+            after_seq = to
+
+    def pages_back(self, upto_seq: int, containing: Sequence[bytes]) -> Iterator[list[history.Line]]:
+        """The pages before that row and with it, newest first (within a page, rows are in order)."""
+        while upto_seq >= self.first_seq:
+            path, _ = self._segment_of(upto_seq)
+            after = max(upto_seq - PAGE, segment_start(path) - 1)
+            yield self._page(path, after, upto_seq, containing)
+            upto_seq = after
+
+    def line(self, seq: int) -> history.Line:
+        """One row. Raises NotFound."""
+        if seq >= self.first_seq:
+            path, _ = self._segment_of(seq)
+            found = self._page(path, seq - 1, seq, ())
+            if found:
+                return found[0]
+        raise NotFound(f"{self.directory}: row {seq} is not here; its rows go from {self.first_seq} to {self.last_seq()}")
+
+    def _segment_of(self, seq: int) -> tuple[Path, int]:
+        """The segment that holds a row, and the last row that it may hold."""
+        at = bisect.bisect_right(self._segments, seq, key=segment_start) - 1
+        following = self._segments[at + 1 : at + 2]
+        return self._segments[at], segment_start(following[0]) - 1 if following else 1 << 62
+
+    def _page(self, path: Path, after: int, upto: int, containing: Sequence[bytes]) -> list[history.Line]:
+        try:
+            return history.page(path, after, upto, containing)
+        except PitdError:
+            if not path.exists() or history.is_unborn(path):
+                return []  # pruned meanwhile; or only being begun
+            raise
+
+
+class Clients:
+    """Whose session it was: a session's id is the sequence number of the entry that opened it."""
+
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
+        self._names: dict[int, str | None] = {}
+
+    def of(self, session: int) -> str | None:
+        """The client's name, or None where the journal no longer tells."""
+        if session not in self._names:
+            if len(self._names) > 10_000:
+                self._names.clear()
+            self._names[session] = self._look_up(session)
+        return self._names[session]
+
+    def name_of(self, entry: e.Entry) -> str | None:
+        """Who sent an entry: a client's name, "pitd" for the daemon itself, None where it no longer is told."""
+        body = entry.body
+        match body:
+            case e.SessionOpened() | e.HistoryDisputed():
+                return body.client
+            case e.Commanded() | e.SessionEnded() | e.NumberVoided():
+                return self.of(body.session)
+            case e.Poisoned() if body.session:
+                return self.of(body.session)
+            case e.Configured():
+                return body.author
+            case _:
+                return "pitd"
+
+    def _look_up(self, session: int) -> str | None:
+        try:
+            body = reading.decode(self._pages.line(session).row).entry.body
+        except (PitdError, msgspec.MsgspecError):
+            return None
+        return body.client if isinstance(body, e.SessionOpened) else None
+
+
+def read(reader: Reader, line: history.Line) -> e.Row | None:
+    """A row as far as it can be understood: with plain effects where a policy's own can't be; None where not at all."""
+    for decode in (reader.row, reading.decode):
+        try:
+            return decode(line.row)
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            continue
+    return None
