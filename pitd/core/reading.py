@@ -23,8 +23,10 @@ class Reader:
     Raises msgspec.ValidationError for what none of them can mean.
     """
 
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
+    def __init__(self, policies: Mapping[str, Policy], *, is_lenient: bool = False) -> None:
+        """A lenient one leaves the effects of a policy that is not among them plain: for those who only look."""
         self._policies = policies
+        self._is_lenient = is_lenient
         self._types: dict[str, Any] = {}
         self._typed: dict[type, Callable[[Any], Effect]] = {
             PolicyChanged: self._policy_changed,
@@ -68,6 +70,8 @@ class Reader:
     def _types_of(self, id: str) -> Any:
         policy = self._policies.get(id)
         if policy is None or not policy.effect_types:
+            if self._is_lenient:
+                return Any
             raise msgspec.ValidationError(
                 f"there are effects of the policy {id}, which is not here: it can't be taken away while they last"
             )

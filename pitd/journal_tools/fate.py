@@ -1,0 +1,343 @@
+"""What became of an order, as the journal tells it: the rows that concern it, and where it stands after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from pit.types import OrderState, Outcome, Rejected
+
+from ..core import entry as e
+from ..core import reading
+from ..core.numbers import ZERO, canonical
+from ..core.orders import ENDED, OrderRecord
+from ..core.policy import whole_quantity
+from ..errors import JournalDamaged
+from ..journal import read_snapshot
+from .pages import Pages
+
+_pack = msgspec.msgpack.encode
+
+_BY_ID = tuple(
+    _pack(kind.__name__)
+    for kind in (
+        e.ExecuteRequest,
+        e.MarkSent,
+        e.Commit,
+        e.Rollback,
+        e.Quarantine,
+        e.Renew,
+        e.RequestEnded,
+        e.OrderMoved,
+        e.OrderFilled,
+        e.OrderNamed,
+        e.OrderFlagged,
+        e.ReportNoted,
+        e.LeaseSet,
+    )
+)
+"""What names a reservation or request does so right behind its tag. A drop is found by what it did."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """One no that an order id was given."""
+
+    seq: int
+    wall_ns: int
+    session: int
+    rejected: Rejected
+
+
+class Fate(msgspec.Struct, kw_only=True):
+    """What became of one order id of one account. `state` is None while no order of that id was ever accepted."""
+
+    account: str
+    order_id: str
+    client: str = ""
+    reservation_id: int = 0
+    state: OrderState | None = None
+    ended_by: e.EndedBy | None = None
+    reason: str = ""
+    filled_quantity: Decimal = ZERO
+    open_quantity: Decimal = ZERO
+    venue_order_id: str | None = None
+    flags: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+    """The last one."""
+    request: e.RequestOpened | None = None
+    """The last one that passed the start stage."""
+    request_ended_by: e.EndedBy | None = None
+    wall_ns: int = 0
+    """When it was last heard of."""
+
+    def outcome(self) -> Outcome | None:
+        """The same as the daemon answers while it remembers the order; None where none was accepted."""
+        if self.state is None:
+            return None
+        return Outcome(
+            account=self.account,
+            order_id=self.order_id,
+            state=self.state,
+            ended_by=None if self.ended_by is None else str(self.ended_by),
+            reason=self.reason,
+            filled_quantity=canonical(self.filled_quantity),
+            open_quantity=ZERO if self.state in ENDED else canonical(self.open_quantity),
+            venue_order_id=self.venue_order_id,
+            flags=self.flags,
+        )
+
+
+class Tale:
+    """Takes rows in, in order, and keeps to those of one order id: in every account, or in the one given."""
+
+    def __init__(self, order_id: str, account: str | None = None) -> None:
+        self.fates: dict[str, Fate] = {}
+        """By account."""
+        self.patterns: list[bytes] = [_pack(order_id)]
+        """The bytes of which a row must contain one. It grows with every reservation that is found."""
+        self._order_id = order_id
+        self._account = account
+        self._ids: dict[int, Fate] = {}
+        self._tagged: list[bytes] = []
+
+    def remember(self, record: OrderRecord) -> None:
+        """Begins with an order as a snapshot knows it, since the rows before that were pruned."""
+        fate = self._fate(record.account)
+        for name in ("client", "reservation_id", "state", "ended_by", "reason", "filled_quantity", "open_quantity"):
+            setattr(fate, name, getattr(record, name))
+        fate.venue_order_id, fate.flags = record.venue_order_id, record.flags
+        self._know(record.reservation_id, fate)
+
+    def may_concern(self, encoded: bytes) -> bool:
+        """Whether it is worth decoding: small numbers stand in many rows that mean something else by them."""
+        return self.patterns[0] in encoded or any(tagged in encoded for tagged in self._tagged)
+
+    def take(self, row: e.Row) -> bool:
+        """Whether the row concerns the order; then its fate is what the row made of it."""
+        fates = {id(fate): fate for fate in (*self._by_entry(row), *self._by_effects(row))}
+        for fate in fates.values():
+            fate.wall_ns = row.entry.wall_ns
+        return bool(fates)
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _by_entry(self, row: e.Row) -> Iterator[Fate]:
+        body = row.entry.body
+        if type(body) is not e.Commanded:
+            return
+        command = body.command
+        account: str | None = None
+        match command:
+            case e.StartOrder() | e.CheckOrder() if command.order.id == self._order_id:
+                account = command.order.account
+            case e.ApplyReport():
+                told = row.reply.result.order_id if isinstance(row.reply, e.Applied) else None
+                if self._order_id in (command.report.order_id, told):
+                    account = command.report.account
+            case e.SettleOrder() | e.CloseOrder() if command.order_id == self._order_id:
+                account = command.account
+            case e.ExecuteRequest() if command.request_id in self._ids:
+                account = self._ids[command.request_id].account
+            case e.MarkSent() | e.Commit() | e.Rollback() | e.Quarantine() | e.Renew():
+                if command.reservation_id in self._ids:
+                    account = self._ids[command.reservation_id].account
+        if account is None or self._account not in (None, account):
+            return
+        fate = self._fate(account)
+        if isinstance(row.reply, e.Refused):
+            fate.refusal = Refusal(row.entry.seq, row.entry.wall_ns, body.session, row.reply.rejected)
+        yield fate
+
+    def _by_effects(self, row: e.Row) -> Iterator[Fate]:
+        for effect in row.effects:
+            match effect:
+                case e.OrderOpened() | e.RequestOpened():
+                    order = effect.order
+                    if order.id != self._order_id or self._account not in (None, order.account):
+                        continue
+                    fate = self._fate(order.account)
+                    if isinstance(effect, e.OrderOpened):
+                        self._opened(fate, effect)
+                        self._know(effect.reservation_id, fate)
+                    else:
+                        fate.request, fate.request_ended_by = effect, None
+                        self._know(effect.request_id, fate)
+                    yield fate
+                case e.StrangerNoted():
+                    if effect.order_id != self._order_id or self._account not in (None, effect.account):
+                        continue
+                    fate = self._fate(effect.account)
+                    _renew(fate, effect.reservation_id, "", OrderState.CLOSED, ZERO)
+                    fate.ended_by, fate.venue_order_id = e.EndedBy.NEVER_KNOWN, effect.venue_order_id
+                    fate.flags = ("unknown_order",)
+                    self._know(effect.reservation_id, fate)
+                    yield fate
+                case e.RequestEnded():
+                    if effect.request_id in self._ids:
+                        fate = self._ids[effect.request_id]
+                        if fate.request is not None and fate.request.request_id == effect.request_id:
+                            fate.request_ended_by = effect.ended_by
+                        yield fate
+                case (
+                    e.OrderMoved()
+                    | e.OrderFilled()
+                    | e.OrderNamed()
+                    | e.OrderFlagged()
+                    | e.ReportNoted()
+                    | e.LeaseSet()
+                ):
+                    if effect.reservation_id in self._ids:
+                        fate = self._ids[effect.reservation_id]
+                        if fate.reservation_id == effect.reservation_id:
+                            _carry_out(fate, effect)
+                        yield fate
+
+    def _opened(self, fate: Fate, effect: e.OrderOpened) -> None:
+        _renew(fate, effect.reservation_id, effect.client, effect.state, whole_quantity(effect.order))
+
+    def _fate(self, account: str) -> Fate:
+        if account not in self.fates:
+            self.fates[account] = Fate(account=account, order_id=self._order_id)
+        return self.fates[account]
+
+    def _know(self, id: int, fate: Fate) -> None:
+        self._ids[id] = fate
+        self.patterns.append(_pack(id))
+        self._tagged += [tag + _pack(id) for tag in _BY_ID]
+
+
+def _renew(fate: Fate, reservation_id: int, client: str, state: OrderState, open_quantity: Decimal) -> None:
+    """A new order of that id: an older one was let go before."""
+    fate.reservation_id, fate.client, fate.state, fate.open_quantity = reservation_id, client, state, open_quantity
+    fate.ended_by, fate.reason, fate.filled_quantity, fate.venue_order_id, fate.flags = None, "", ZERO, None, ()
+
+
+def _carry_out(fate: Fate, effect: e.Effect) -> None:
+    """What the engine does to its record, as far as an outcome shows it."""
+    match effect:
+        case e.OrderMoved():
+            was_ended = fate.state in ENDED
+            fate.state, fate.reason = effect.state, effect.reason
+            if was_ended:
+                fate.ended_by = None
+            elif effect.state in ENDED:
+                fate.ended_by = effect.ended_by
+        case e.OrderFilled():
+            fate.filled_quantity += effect.quantity
+            fate.open_quantity = effect.open_quantity
+        case e.OrderNamed():
+            fate.venue_order_id = effect.venue_order_id
+        case e.OrderFlagged():
+            fate.flags = (*fate.flags, effect.flag)
+
+
+# ---------------------------------------------------------------------------------------------- looking for it
+
+
+def rows_of(
+    pages: Pages, tale: Tale, after_seq: int = 0, told: Callable[[int], object] = lambda seq: None
+) -> Iterator[e.Row]:
+    """Every row that concerns the order, in time order; `tale.fates` tells what became of it once they are through."""
+    for line in _lines_of(pages, tale, after_seq, told):
+        try:
+            row = reading.decode(line)
+        except (msgspec.MsgspecError, ValueError, TypeError):
+            continue  # `verify` tells of it; what can be read is still worth telling
+        if tale.take(row):
+            yield row
+
+
+def _lines_of(pages: Pages, tale: Tale, after_seq: int, told: Callable[[int], object]) -> Iterator[bytes]:
+    upto_seq = pages.last_seq()
+    while True:
+        known = len(tale.patterns)
+        for page in pages.pages(after_seq, upto_seq, tuple(tale.patterns)):
+            for line in page:
+                if tale.may_concern(line.row):
+                    yield line.row
+                    after_seq = line.seq
+                if len(tale.patterns) > known:
+                    break  # from here on there is more to look for: this page was read without it
+            if len(tale.patterns) > known:
+                break
+            told(after_seq)
+        else:
+            return
+
+
+def newest(pages: Pages, account: str, order_id: str) -> Fate | None:
+    """What became of the last order of that id, or None where the journal does not name it.
+
+    Looks from the end backwards for where that order began, since what is asked for is mostly not long ago.
+    """
+    tale = Tale(order_id, account)
+    named = False
+    begin = pages.first_seq - 1
+    for page in pages.pages_back(pages.last_seq(), tuple(tale.patterns)):
+        starts = [line.seq for line in page if _begins(line.row, account, order_id)]
+        named = named or bool(page)
+        if starts:
+            begin = starts[-1] - 1
+            break
+    else:
+        remembered = find_pruned(pages, order_id, account)
+        if not named and not remembered:
+            return None
+        for record in remembered:
+            tale.remember(record)
+    for _ in rows_of(pages, tale, begin):
+        pass
+    return tale.fates.get(account)
+
+
+def _begins(encoded: bytes, account: str, order_id: str) -> bool:
+    try:
+        row = reading.decode(encoded)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return False
+    for effect in row.effects:
+        if isinstance(effect, e.OrderOpened) and (effect.order.account, effect.order.id) == (account, order_id):
+            return True
+        if isinstance(effect, e.StrangerNoted) and (effect.account, effect.order_id) == (account, order_id):
+            return True
+    return False
+
+
+class _Outline(msgspec.Struct, frozen=True, array_like=True):
+    """A snapshot's first fields, with its orders still in bytes: nothing of them is built that nobody asked for."""
+
+    seq: int
+    now_ns: int
+    settings: msgspec.Raw
+    instruments: msgspec.Raw
+    groups: msgspec.Raw
+    disputed_seq: int
+    accepted_seq: int
+    open: list[msgspec.Raw]
+    closed: list[msgspec.Raw]
+
+
+_outline = msgspec.msgpack.Decoder(_Outline).decode
+_record = msgspec.msgpack.Decoder(OrderRecord).decode
+
+
+def find_pruned(pages: Pages, order_id: str, account: str | None = None) -> list[OrderRecord]:
+    """Orders of that id which the snapshot at the journal's present beginning knows: their first rows were pruned."""
+    if pages.first_seq == 1:
+        return []
+    try:
+        _, body = read_snapshot(pages.directory / f"{pages.first_seq - 1:016d}.snapshot")
+    except JournalDamaged:
+        return []
+    key = _pack(order_id)
+    if key not in body:
+        return []
+    try:
+        outline = _outline(body)
+        found = [_record(raw) for raw in (*outline.closed, *outline.open) if key in bytes(raw)]
+    except msgspec.MsgspecError:
+        return []
+    return [record for record in found if record.order_id == order_id and account in (None, record.account)]
