@@ -48,20 +48,23 @@ def read_segments(directory: Path) -> list[Segment]:
 
 
 def read_segment(path: Path) -> Segment:
+    if not path.stat().st_size:  # before SQLite sees it: it would take the WAL of an empty file away
+        raise JournalDamaged(f"{path}: is empty, and it was begun with a heading. {show_more(path.parent)}")
     with _open(path) as connection:
         try:
             meta = dict(connection.execute("SELECT name, value FROM meta"))
-        except sqlite3.DatabaseError as trouble:
+        except sqlite3.Error as trouble:
             raise _failed(path, trouble, "its heading") from trouble
     kind = meta.get("format")
     if not isinstance(kind, int) or kind > FORMAT:
         raise JournalDamaged(f"{path}: is of format {kind}, written by a newer pitd; this one reads up to {FORMAT}")
-    try:
-        segment = Segment(path, meta["journal"], meta["first_seq"], meta["chain"], meta["wall_ns"])
-    except KeyError as trouble:
-        raise JournalDamaged(f"{path}: its heading lacks {trouble}. {show_more(path.parent)}") from trouble
+    for name, wanted in (("journal", bytes), ("first_seq", int), ("chain", bytes), ("wall_ns", int)):
+        if not isinstance(meta.get(name), wanted):
+            raise JournalDamaged(f"{path}: its heading lacks {name}. {show_more(path.parent)}")
+    segment = Segment(path, meta["journal"], meta["first_seq"], meta["chain"], meta["wall_ns"])
     if segment.first_seq != segment_start(path):
-        raise JournalDamaged(f"{path}: begins with row {segment.first_seq}, and its name says otherwise")
+        why = f"begins with row {segment.first_seq}, and its name says otherwise"
+        raise JournalDamaged(f"{path}: {why}. {show_more(path.parent)}")
     return segment
 
 
@@ -82,7 +85,7 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
             while True:
                 try:
                     line = rows.fetchone()
-                except sqlite3.DatabaseError as trouble:
+                except sqlite3.Error as trouble:
                     raise _failed(segment.path, trouble, f"what follows row {seq}") from trouble
                 if line is None:
                     break
@@ -118,7 +121,7 @@ def page(path: Path, after_seq: int, upto_seq: int, containing: Sequence[bytes] 
     try:
         with _open(path) as connection:
             return [Line(*row) for row in connection.execute(query, (after_seq, upto_seq, *containing))]
-    except sqlite3.DatabaseError as trouble:
+    except sqlite3.Error as trouble:
         raise _failed(path, trouble, f"what follows row {after_seq}") from trouble
 
 
@@ -127,7 +130,7 @@ def last_seq(path: Path) -> int:
     try:
         with _open(path) as connection:
             return int(connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0)
-    except sqlite3.DatabaseError as trouble:
+    except sqlite3.Error as trouble:
         raise _failed(path, trouble, "its last row") from trouble
 
 
@@ -141,7 +144,7 @@ def head_at(found: list[Segment], seq: int) -> Head | None:
             with _open(segment.path) as connection:
                 try:
                     row = connection.execute("SELECT chain FROM rows WHERE seq = ?", (seq,)).fetchone()
-                except sqlite3.DatabaseError as trouble:
+                except sqlite3.Error as trouble:
                     raise _failed(segment.path, trouble, f"row {seq}") from trouble
             return None if row is None else Head(seq, row[0])
     return None
@@ -153,7 +156,9 @@ def beginning(found: list[Segment]) -> Head:
 
 
 def is_unborn(path: Path) -> bool:
-    """Whether a segment was only being begun when its daemon died: it has no heading and no rows."""
+    """Whether a segment has no heading and no rows. Not what a crash leaves behind: one is begun under another name."""
+    if path.exists() and not path.stat().st_size:
+        return False
     try:
         with _open(path) as connection:
             return not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
@@ -163,54 +168,63 @@ def is_unborn(path: Path) -> bool:
 
 _WAL_HEADER = struct.Struct(">IIII8sII")
 _FRAME_HEADER = struct.Struct(">II8sII")
+_LOOKS = 3
+"""How often a WAL is read that seems damaged: a daemon may just have been writing it."""
 
 
 def check_tail(path: Path) -> None:
-    """SQLite reads a WAL up to its first bad frame and says nothing. A frame that was cut off by a crash is the last
-    one; good ones behind it mean damage. Raises JournalDamaged then.
+    """SQLite reads a WAL up to its first bad frame and says nothing. What a crash has left there is never committed;
+    a commit behind a bad frame means damage. Raises JournalDamaged then.
     """
-    try:
-        data = path.with_name(path.name + "-wal").read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as trouble:
-        raise JournalFailed(f"{path}-wal: cannot be read: {trouble.strerror}") from trouble
+    wal = path.with_name(path.name + "-wal")
+    before = None
+    for _ in range(_LOOKS):
+        try:
+            data = wal.read_bytes()
+        except FileNotFoundError:
+            return
+        except OSError as trouble:
+            raise JournalFailed(f"{wal}: cannot be read: {trouble.strerror}") from trouble
+        why = _damage_of_wal(data)
+        if not why or (why, data[: _WAL_HEADER.size]) == before:
+            break
+        before = (why, data[: _WAL_HEADER.size])
+    if why:
+        raise JournalDamaged(f"{wal}: {why}. {show_more(path.parent)}")
+
+
+def _damage_of_wal(data: bytes) -> str:
+    """What can't be the work of a crash in a WAL, or nothing."""
     if len(data) < _WAL_HEADER.size:
-        return
-    magic, _, page_bytes, _, salt, sum_0, sum_1 = _WAL_HEADER.unpack_from(data)
+        return ""
+    magic, _, page_bytes, _, salt, *sums = _WAL_HEADER.unpack_from(data)
     words = ">" if magic & 1 else "<"
-    if magic >> 1 != 0x377F0682 >> 1 or not 512 <= page_bytes <= 65_536:
-        raise JournalDamaged(f"{path}-wal: its heading is damaged. {show_more(path.parent)}")
-    if _sums(data[:24], words, 0, 0) != (sum_0, sum_1):
-        raise JournalDamaged(f"{path}-wal: its heading is damaged. {show_more(path.parent)}")
+    if magic >> 1 != 0x377F0682 >> 1 or not 512 <= page_bytes <= 65_536 or _sums(data[:24], words, [0, 0]) != sums:
+        return "its heading is damaged"
     size = _FRAME_HEADER.size + page_bytes
-    bad = -1
-    sums = (sum_0, sum_1)
-    for at, begin in enumerate(range(_WAL_HEADER.size, len(data) - size + 1, size)):
-        _, _, own_salt, *own_sums = _FRAME_HEADER.unpack_from(data, begin)
-        if bad >= 0:
-            if own_salt == salt:
-                raise JournalDamaged(
-                    f"{path}-wal: frame {bad + 1} is damaged and {at - bad} or more follow it; what they hold is lost. "
-                    + show_more(path.parent)
-                )
+    bad = 0
+    for frame, begin in enumerate(range(_WAL_HEADER.size, len(data) - size + 1, size), 1):
+        _, pages, own_salt, *own_sums = _FRAME_HEADER.unpack_from(data, begin)
+        if bad:
+            if own_salt == salt and pages:  # only a commit tells how many pages there are
+                return f"frame {bad} is damaged, and frame {frame} behind it was committed: what they hold is lost"
             continue
-        if own_salt != salt:
-            bad = at  # where an older generation of frames begins, unless one of this generation follows
-            continue
-        sums = _sums(data[begin : begin + 8], words, *sums)
-        sums = _sums(data[begin + _FRAME_HEADER.size : begin + size], words, *sums)
-        if list(sums) != own_sums:
-            bad = at
+        if own_salt == salt:
+            sums = _sums(data[begin : begin + 8], words, sums)
+            sums = _sums(data[begin + _FRAME_HEADER.size : begin + size], words, sums)
+        if own_salt != salt or sums != own_sums:
+            bad = frame
+    return ""
 
 
-def _sums(data: bytes, order: str, first: int, second: int) -> tuple[int, int]:
+def _sums(data: bytes, order: str, sums: list[int]) -> list[int]:
     """SQLite's WAL checksum (its file format, section 4.2)."""
+    first, second = sums
     values = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
     for even in values:
         first = (first + even + second) & 0xFFFFFFFF
         second = (second + next(values) + first) & 0xFFFFFFFF
-    return first, second
+    return [first, second]
 
 
 @contextlib.contextmanager
@@ -229,8 +243,20 @@ def _open(path: Path) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _failed(path: Path, trouble: sqlite3.DatabaseError, what: str) -> JournalDamaged | JournalFailed:
-    code = getattr(trouble, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
-        return JournalDamaged(f"{path}: {what} cannot be read: {trouble}. {show_more(path.parent)}")
-    return JournalFailed(f"{path}: {what} cannot be read: {trouble}")
+_TROUBLE_OF_THE_SYSTEM = (
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+)
+
+
+def _failed(path: Path, trouble: sqlite3.Error, what: str) -> JournalDamaged | JournalFailed:
+    """Damage, unless the system says otherwise: SQLite and its Python have many words for bytes that make no sense."""
+    if getattr(trouble, "sqlite_errorcode", 0) & 0xFF in _TROUBLE_OF_THE_SYSTEM:
+        return JournalFailed(f"{path}: {what} cannot be read: {trouble}")
+    return JournalDamaged(f"{path}: {what} cannot be read: {trouble}. {show_more(path.parent)}")

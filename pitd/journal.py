@@ -9,6 +9,7 @@ thread with connections of its own; a snapshot is written by a forked child, whi
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -34,6 +35,9 @@ CHAIN_SIZE = 16
 GENESIS = bytes(CHAIN_SIZE)
 
 _CHECKPOINT_ROWS = 2_000
+_LONG_WAL_PAGES = 10_000
+"""From here on a checkpoint makes writers wait for its last, short part: else under load the WAL never starts over."""
+
 _SPACE_EVERY_S = 1.0
 _SNAPSHOTS_KEPT = 2
 """How many snapshots are kept beside those that a segment begins with: the newest may turn out not to load."""
@@ -73,14 +77,21 @@ class SegmentJournal:
         self._snapshot_seq = snapshot_seq
         self._snapshot_pid = 0
         self._space_at = 0.0
-        self._behind = _Behind(self._directory, settings)
-        last = segments(self._directory)[-1:]
-        if last:
-            self._segment = last[0]
-            self._connection = _connect(self._segment, settings)
-        else:
-            self._begin_segment(head.seq + 1)
+        self._is_poisoned = False
         self._reserve = self._directory / "reserve"
+        drop_unfinished(self._directory)
+        last = segments(self._directory)[-1:]
+        self._segment = last[0] if last else self._directory / _segment_name(head.seq + 1)
+        try:
+            if not last:
+                _create(self._segment, settings, id, head)
+            self._connection = _connect(self._segment, settings)
+            self._connection.execute("PRAGMA busy_timeout=0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what a crash has cut off goes for good
+            self._connection.execute("PRAGMA busy_timeout=5000")
+        except (sqlite3.Error, OSError) as trouble:
+            raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
+        self._behind = _Behind(self._directory, settings)
         self._look_at_space()
 
     def append(self, rows: Sequence[e.Row]) -> None:
@@ -103,6 +114,8 @@ class SegmentJournal:
                 raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
         self.head = Head(values[-1][0], chain)
         self._rows_since_checkpoint += len(values)
+        if type(rows[-1].entry.body) is e.Poisoned:
+            self._is_poisoned = True
 
     def maintain(self, engine: Engine) -> None:
         """Between two batches: what is due of checkpoints, segments, snapshots and a look at the free space."""
@@ -111,10 +124,11 @@ class SegmentJournal:
             self._behind.checkpoint(self._segment)
         if self._snapshot_pid:
             self._reap()
-        if self.head.seq - segment_start(self._segment) + 1 >= self._settings.segment_rows:
-            self._roll(engine)
-        elif self.head.seq - self._snapshot_seq >= self._settings.snapshot_rows:
-            self.take_snapshot(engine)
+        if not self._snapshot_pid and not self.why_low:
+            if self.head.seq - segment_start(self._segment) + 1 >= self._settings.segment_rows:
+                self._roll(engine)
+            elif self.head.seq - self._snapshot_seq >= self._settings.snapshot_rows:
+                self.take_snapshot(engine)
         now = time.monotonic()
         if now >= self._space_at:
             self._space_at = now + _SPACE_EVERY_S
@@ -122,12 +136,16 @@ class SegmentJournal:
 
     def take_snapshot(self, engine: Engine) -> None:
         """Has a forked child write the state as it stands now. The loop goes on at once."""
-        if self._snapshot_pid or engine.seq != self.head.seq:
+        if self._snapshot_pid or not self._is_whole(engine):
             return
         self._snapshot_seq = self.head.seq
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the child runs this thread alone and leaves by _exit
-            pid = os.fork()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # the child runs this thread alone, ends by _exit
+                pid = os.fork()
+        except OSError as trouble:
+            log.warning("snapshot.failed", seq=self._snapshot_seq, why=trouble)
+            return
         if pid == 0:
             code = 1
             try:
@@ -139,16 +157,16 @@ class SegmentJournal:
         self._snapshot_pid = pid
 
     def close(self, engine: Engine | None = None) -> None:
-        """Ends tidily: with a last snapshot, so that the next start has nothing to go through."""
+        """Ends tidily: with a last snapshot of an engine that can be trusted, so that the next start is a quick one."""
         if self._snapshot_pid:
             self._reap(wait=True)
-        if engine is not None and engine.seq == self.head.seq and engine.seq > self._snapshot_seq and not self.why_low:
-            try:
-                write_snapshot(self._directory, engine, self.id, self.head)
-            except OSError as trouble:
-                log.warning("snapshot.failed", why=trouble)
         self._behind.close_segment(self._connection)
         self._behind.stop()
+        if engine is not None and self._is_whole(engine) and engine.seq > self._snapshot_seq and not self.why_low:
+            try:  # the last of all: it opens the files, and closing them would end SQLite's locks on them
+                write_snapshot(self._directory, engine, self.id, self.head)
+            except OSError as trouble:
+                log.warning("snapshot.failed", seq=self.head.seq, why=trouble)
 
     # ------------------------------------------------------------------------------------------ within
 
@@ -167,23 +185,24 @@ class SegmentJournal:
                     execute("ROLLBACK")
             raise
 
-    def _begin_segment(self, first_seq: int) -> None:
-        path = self._directory / f"{first_seq:016d}.segment"
-        try:
-            self._connection = _create(path, self._settings, self.id, first_seq, self.head.chain)
-        except sqlite3.Error as trouble:
-            raise JournalFailed(f"{path}: cannot be begun: {trouble}") from trouble
-        self._segment = path
+    def _is_whole(self, engine: Engine) -> bool:
+        """Whether the engine's state is that of the journal's last row; half of a poisoned entry may be carried out."""
+        return engine.seq == self.head.seq and not self._is_poisoned
 
     def _roll(self, engine: Engine) -> None:
-        if self.why_low:
+        path = self._directory / _segment_name(self.head.seq + 1)
+        try:
+            _create(path, self._settings, self.id, self.head)
+            connection = _connect(path, self._settings)
+        except (sqlite3.Error, OSError) as trouble:
+            if not self._is_out_of_space(trouble):
+                raise JournalFailed(f"{path}: cannot be begun: {trouble}") from trouble
+            drop_unfinished(self._directory)
+            self._say_low(free_bytes(self._directory))  # the segment there is goes on
             return
-        before = self._connection
-        self._begin_segment(self.head.seq + 1)
-        self._behind.close_segment(before)
-        log.info("journal.segment", file=self._segment.name)
-        if self._snapshot_pid:
-            self._reap(wait=True)
+        self._behind.close_segment(self._connection)
+        self._connection, self._segment = connection, path
+        log.info("journal.segment", file=path.name)
         self.take_snapshot(engine)
 
     def _reap(self, *, wait: bool = False) -> None:
@@ -197,8 +216,10 @@ class SegmentJournal:
             log.info("snapshot.written", seq=self._snapshot_seq)
             self._behind.prune()
 
-    def _is_out_of_space(self, trouble: sqlite3.Error) -> bool:
+    def _is_out_of_space(self, trouble: sqlite3.Error | OSError) -> bool:
         if getattr(trouble, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        if getattr(trouble, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             return True
         return isinstance(trouble, sqlite3.OperationalError) and free_bytes(self._directory) < 1 << 20
 
@@ -268,26 +289,41 @@ class _Behind:
 
     def _checkpoint(self, segment: Path) -> None:
         self._has_checkpoint.clear()
-        with contextlib.closing(sqlite3.connect(segment, isolation_level=None)) as own:
+        with contextlib.closing(sqlite3.connect(segment, isolation_level=None, timeout=0)) as own:
             own.execute("PRAGMA synchronous=NORMAL")
             own.execute("PRAGMA wal_autocheckpoint=0")
-            _, in_wal, done = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        if in_wal - done > 50_000:
-            log.warning("journal.reader_in_the_way", file=segment.name, pages_waiting=in_wal - done)
+            _, pages, _ = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            if pages < _LONG_WAL_PAGES:
+                return
+            is_in_the_way, pages, _ = own.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        if is_in_the_way and pages >= 2 * _LONG_WAL_PAGES:
+            log.warning("journal.reader_in_the_way", file=segment.name, wal_pages=pages)
 
 
 _INSERT = "INSERT INTO rows VALUES (?, ?, ?)"
 
 
-def _create(path: Path, settings: Settings, id: bytes, first_seq: int, chain: bytes) -> sqlite3.Connection:
-    connection = _connect(path, settings)
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in filter(str.strip, _SCHEMA.split(";")):
-        connection.execute(statement)
-    meta = {"format": FORMAT, "journal": id, "first_seq": first_seq, "chain": chain, "wall_ns": time.time_ns()}
-    connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
-    connection.execute("COMMIT")
-    return connection
+def _create(path: Path, settings: Settings, id: bytes, head: Head) -> None:
+    """Begins a segment after `head`: whole, with its heading, under another name; then it gets its own."""
+    beginning = path.with_suffix(".beginning")
+    with contextlib.closing(_connect(beginning, settings)) as connection:
+        if settings.durability != "power":
+            connection.execute("PRAGMA synchronous=OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+        meta = {
+            "format": FORMAT,
+            "journal": id,
+            "first_seq": head.seq + 1,
+            "chain": head.chain,
+            "wall_ns": time.time_ns(),
+        }
+        connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+        connection.execute("COMMIT")
+    beginning.rename(path)
+    if settings.durability == "power":
+        _sync(path.parent)
 
 
 def _connect(path: Path, settings: Settings) -> sqlite3.Connection:
@@ -306,6 +342,10 @@ def segments(directory: Path) -> list[Path]:
     return sorted(path for path in directory.glob("*.segment") if path.stem.isdigit())
 
 
+def _segment_name(first_seq: int) -> str:
+    return f"{first_seq:016d}.segment"
+
+
 def segment_start(path: Path) -> int:
     """The sequence number that a segment begins with, by its name."""
     return int(path.stem)
@@ -314,6 +354,13 @@ def segment_start(path: Path) -> int:
 def snapshots(directory: Path) -> list[Path]:
     """The snapshot files, oldest first."""
     return sorted(path for path in directory.glob("*.snapshot") if path.stem.isdigit())
+
+
+def drop_unfinished(directory: Path) -> None:
+    """Takes away what was only being made when a daemon died or a disk was full: nobody has relied on it."""
+    for pattern in ("*.beginning*", "*.writing"):
+        for path in directory.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def free_bytes(directory: Path) -> int:
@@ -359,15 +406,32 @@ class SnapshotHead(NamedTuple):
 
 
 def write_snapshot(directory: Path, engine: Engine, id: bytes, head: Head) -> None:
-    """Writes the engine's state whole or not at all."""
+    """Writes the engine's state whole or not at all. What it knows is on the disk before it is."""
     body = snapshot.encode(snapshot.take(engine))
     path = directory / f"{head.seq:016d}.snapshot"
     fresh = path.with_suffix(".writing")
-    with fresh.open("wb") as file:
-        file.write(_MAGIC + blake2b(id + head.chain + body, digest_size=32).digest() + id + head.chain + body)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
+    try:
+        with fresh.open("wb") as file:
+            file.write(_MAGIC + blake2b(id + head.chain + body, digest_size=32).digest() + id + head.chain + body)
+            file.flush()
+            os.fsync(file.fileno())
+        for segment in segments(directory)[-2:]:
+            for behind in (segment.with_name(segment.name + "-wal"), segment):
+                with contextlib.suppress(FileNotFoundError):
+                    _sync(behind)  # else a power cut could leave a snapshot that knows more than the rows
+        fresh.rename(path)
+        _sync(directory)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def read_snapshot(path: Path) -> tuple[SnapshotHead, bytes]:

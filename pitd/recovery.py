@@ -16,7 +16,7 @@ from .core import snapshot
 from .core.engine import CarryOutFailed, Engine, exact_context
 from .core.reading import Reader
 from .errors import JournalDamaged
-from .journal import START, Head, read_snapshot, segments, snapshots
+from .journal import START, Head, read_snapshot, snapshots
 
 
 class Recovered(NamedTuple):
@@ -37,7 +37,6 @@ def recover(directory: Path, build: Callable[[], Engine]) -> Recovered:
     Raises JournalDamaged, which names the place, or JournalFailed; the files are left as they are.
     """
     began = time.monotonic()
-    drop_unborn(directory)
     found = history.read_segments(directory)
     if not found:
         if snapshots(directory):
@@ -68,9 +67,9 @@ def newest_state(
             continue
         try:
             return _load(path, found, build)
-        except (JournalDamaged, snapshot.Mismatch, msgspec.MsgspecError, AssertionError) as trouble:
+        except Exception as trouble:  # whatever a policy makes of a state that is not its own; the rows know better
             log.warning("snapshot.unusable", file=path.name, why=trouble)
-            troubles.append(f"{path.name}: {trouble}")
+            troubles.append(f"{path.name}: {trouble!r}")
     start = history.beginning(found)
     if start.seq:
         why = "; ".join(troubles) or "no snapshot is left"
@@ -104,14 +103,6 @@ def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int
         if was_collecting:
             gc.enable()
     return head
-
-
-def drop_unborn(directory: Path) -> None:
-    """Takes away a last segment that was only being begun when its daemon died: nothing was ever written to it."""
-    for path in segments(directory)[-1:]:
-        if history.is_unborn(path):
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _load(path: Path, found: list[history.Segment], build: Callable[[], Engine]) -> tuple[Engine, Head]:
