@@ -43,14 +43,18 @@ def build_policies(config: Config) -> list[Policy]:
 
 def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
     """An engine with the configured policies, then the given ones."""
-
-    def setup_of(settings: str) -> Setup:
-        then = config_module.from_settings(settings)
-        return Setup([*build_policies(then), *policies], [limit.name for limit in then.limits], then.gate.bounds)
-
-    engine = Engine(setup_of=setup_of)
+    engine = Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings), policies))
     engine.configure(settings_text(config), tuple(config.instruments.values()), config.groups)
     return engine
+
+
+def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
+    return Setup([*build_policies(config), *policies], [limit.name for limit in config.limits], config.gate.bounds)
+
+
+def blank_engine() -> Engine:
+    """An engine that has no settings yet: a journal's own entries bring them."""
+    return Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings)))
 
 
 def build_sequencer(
@@ -75,7 +79,7 @@ def build_daemon(config: Config) -> tuple[Sequencer, SegmentJournal | None]:
     if not config.journal.is_kept:
         return build_sequencer(config, SystemClock(), away_ns=AWAY_NS), None
     with decimal.localcontext(exact_context()):
-        found = recover(Path(config.journal.directory), lambda: build_engine(config))
+        found = recover(Path(config.journal.directory), blank_engine)
         journal = SegmentJournal(
             config.journal, found.journal or os.urandom(16), found.head, snapshot_seq=found.snapshot_seq
         )

@@ -13,7 +13,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, config, journal, log
+from . import __version__, bootstrap, config, journal, log, replay_cli
 from .core.engine import CarryOutFailed
 from .core.limits import Limit
 from .core.numbers import text
@@ -187,6 +187,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(one)
     one.add_argument("--json", action="store_true", help="the effective configuration as JSON")
     one.set_defaults(run=check_config)
+
+    replay_cli.add_parser(commands)
 
     one = commands.add_parser(
         "demo",

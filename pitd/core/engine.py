@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import decimal
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, NamedTuple, assert_never
 
@@ -26,7 +27,7 @@ from pit.types import (
 
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of
-from .entry import EndedBy, Failed, Failure
+from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
 from .numbers import EXACT, ZERO, NotRepresentable, canonical
 from .orders import (
@@ -85,6 +86,14 @@ class Setup(NamedTuple):
     limit_order: Sequence[str] = ()
     """The limits' names, in the order in which rejects are returned."""
     bounds: Bounds = Bounds()
+
+
+class Judgement(NamedTuple):
+    """What the pipeline says to an order: start-stage effects, what the main stage would hold, and the rejects."""
+
+    effects: Sequence[e.Effect]
+    holds: tuple[Hold, ...]
+    rejects: tuple[Reject, ...]
 
 
 class Result(NamedTuple):
@@ -288,7 +297,7 @@ class Engine:
         known = self._known(order)
         if known is not None and self._is_retry(known, order, session):
             return self._accepted_again(known, command.sent)
-        attempt = self._attempt(order, session)
+        attempt = self._attempt(order, session.client)
         rejects = self._start_stage(attempt, known)
         if rejects:
             return _refused(order, rejects)
@@ -298,7 +307,7 @@ class Engine:
         order = command.order
         known = self._known(order)
         if known is None or not self._is_retry(known, order, session):
-            rejects = self._start_stage(self._attempt(order, session), known)
+            rejects = self._start_stage(self._attempt(order, session.client), known)
             if rejects:
                 return _refused(order, rejects)
         lease_end_ns = self._now_ns + self.bounds.lease_ns
@@ -326,15 +335,46 @@ class Engine:
         blocks = self.accounts.blocks_on(order.account)
         if blocks:
             return _refused(order, tuple(map(reject_of, blocks)))
-        return self._main_stage(self._attempt(order, session), session, command.sent, command.lease_ns)
+        return self._main_stage(self._attempt(order, session.client), session, command.sent, command.lease_ns)
 
-    def _attempt(self, order: Order, session: Session) -> Attempt:
+    def judge(self, order: Order, client: str) -> Judgement:
+        """What both stages would say to an order now, whatever orders of that id there were. Changes nothing."""
+        attempt = self._attempt(order, client)
+        effects, rejects = self._judge_start(attempt, None)
+        if not rejects:
+            rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is e.Blocked)
+        if rejects:
+            return Judgement(effects, (), rejects)
+        holds, rejects = self.pipeline.main(attempt)
+        return Judgement(effects, holds, rejects)
+
+    def hold(self, order: Order, client: str) -> tuple[Hold, ...]:
+        """What the main stage would hold for an order, whether or not it would take it. Changes nothing."""
+        return self.pipeline.main(self._attempt(order, client))[0]
+
+    def worth(self, order: Order, client: str) -> tuple[str, Decimal | None]:
+        """An order's settlement asset, and its notional where that can be told."""
+        attempt = self._attempt(order, client)
+        try:
+            return attempt.listed.settlement, attempt.notional() if attempt.listed.settlement else None
+        except Unvalued:
+            return attempt.listed.settlement, None
+
+    def _attempt(self, order: Order, client: str) -> Attempt:
         listed = self.instruments.find(order.instrument)
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
-        return Attempt(order, listed, session.client, self.accounts.group_of(order.account), self._now_ns)
+        return Attempt(order, listed, client, self.accounts.group_of(order.account), self._now_ns)
 
     def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
+        effects, rejects = self._judge_start(attempt, known)
+        for effect in effects:
+            self._emit(effect)
+        return rejects
+
+    def _judge_start(
+        self, attempt: Attempt, known: OrderRecord | None
+    ) -> tuple[Sequence[e.Effect], tuple[Reject, ...]]:
         ahead: list[Reject] = []
         is_listed = attempt.listed.settlement != ""
         if not is_listed:
@@ -343,11 +383,9 @@ class Engine:
             ahead.append(self._duplicate(known))
         blocks = self.accounts.blocks_on(attempt.order.account)
         effects, rejects = self.pipeline.start(attempt, is_listed)
-        for effect in effects:
-            self._emit(effect)
         if blocks:
             rejects = self.pipeline.in_order([*(map(reject_of, blocks)), *rejects])
-        return (*ahead, *rejects) if ahead else rejects
+        return effects, (*ahead, *rejects) if ahead else rejects
 
     def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
         order = attempt.order
@@ -712,23 +750,31 @@ class Engine:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        policy = self.pipeline.owner_of(command.limit)
+        wanted = self.rearm_effects(command.limit, command.scope, command.room)
+        if isinstance(wanted, Failed):
+            return wanted
+        for effect in wanted:
+            self._emit(effect)
+        return e.Done(1)
+
+    def rearm_effects(self, limit: str, scope: str, room: Decimal) -> list[e.Effect] | Failed:
+        """What rearming a limit would do, or why it can't be. Changes nothing."""
+        policy = self.pipeline.owner_of(limit)
         if policy is None:
-            return Failed(Failure.UNKNOWN_ID, f"no limit is named {command.limit}")
+            return Failed(Failure.UNKNOWN_ID, f"no limit is named {limit}")
         try:
-            verdict = policy.rearm(command.limit, command.scope, command.room)
+            verdict = policy.rearm(limit, scope, room)
         except NotRepresentable:
-            return Failed(Failure.INVALID_INPUT, f"rearm {command.limit}: a sum would be too large to be exact")
+            return Failed(Failure.INVALID_INPUT, f"rearm {limit}: a sum would be too large to be exact")
         except Exception as trouble:
-            why = f"rearm {command.limit}: {policy.id} failed ({type(trouble).__name__}); nothing changed"
+            why = f"rearm {limit}: {policy.id} failed ({type(trouble).__name__}); nothing changed"
             return Failed(Failure.SYSTEM_UNAVAILABLE, why)
         if verdict.rejects:
             return Failed(Failure.INVALID_INPUT, verdict.rejects[0].reason)
-        for effect in self.pipeline.as_effects(policy, verdict.effects):
-            self._emit(effect)
-        if self.accounts.block(command.scope, command.limit) is not None:
-            self._emit(e.Unblocked(command.scope, command.limit))
-        return e.Done(1)
+        effects = self.pipeline.as_effects(policy, verdict.effects)
+        if self.accounts.block(scope, limit) is not None:
+            effects.append(e.Unblocked(scope, limit))
+        return effects
 
     def _settle_order(self, command: e.SettleOrder, session: Session) -> e.Reply:
         event = Event.SETTLE_WORKING if command.working else Event.SETTLE_NOT_SENT

@@ -1,0 +1,378 @@
+"""Decides a journal again: is every answer the same? And which orders would other limits have answered otherwise?"""
+
+from __future__ import annotations
+
+import decimal
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pit.types import Order, Reject, RejectCode
+
+from . import bootstrap, history
+from .config import Config
+from .core import entry as e
+from .core import reading, snapshot
+from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, exact_context
+from .core.policy import Reported
+from .core.reading import Reader
+from .errors import JournalFailed
+from .recovery import carry_on, newest_state
+
+_OF_PERSONS = (OPERATOR, POISONED)
+_NOT_OF_LIMITS = (RejectCode.DUPLICATE_CLIENT_ORDER_ID, RejectCode.SYSTEM_UNAVAILABLE)
+
+Progress = Callable[[int], None]
+"""Told the sequence number now and then."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One row that is decided otherwise today."""
+
+    seq: int
+    what: str
+    was: str
+    now: str
+
+
+class Again(msgspec.Struct):
+    """What deciding a journal again came to."""
+
+    first_seq: int
+    last_seq: int = 0
+    decided: int = 0
+    differences: list[Difference] = []
+    different: int = 0
+    """How many there are; only so many are kept."""
+
+
+def decide_again(
+    directory: Path,
+    *,
+    first_seq: int = 1,
+    last_seq: int | None = None,
+    keep: int = 100,
+    progress: Progress = lambda _: None,
+) -> Again:
+    """Decides each row of a journal again, from the state that its history left, and compares effects and reply.
+
+    Begins at the newest snapshot before `first_seq`, or at the beginning. Raises JournalDamaged.
+    """
+    with decimal.localcontext(exact_context()):
+        found, recorded = _state_before(directory, first_seq)
+        again = Again(first_seq=recorded.seq + 1)
+        deciding = _twin(recorded)
+        reader = Reader(recorded.policies)
+        for row in _rows(found, recorded, last_seq, reader):
+            recorded.carry_out(row)
+            decided = _decided(deciding, row)
+            again.decided += 1
+            if reading.encode(decided) != reading.encode(row):
+                again.different += 1
+                if len(again.differences) < keep:
+                    again.differences.append(_difference(row, decided))
+                deciding = _twin(recorded)
+            again.last_seq = row.entry.seq
+            if not row.entry.seq % 4096:
+                progress(row.entry.seq)
+    return again
+
+
+class Change(msgspec.Struct):
+    """Orders that one limit would have answered otherwise."""
+
+    would_be: str
+    """"refused" or "let through"."""
+    limit: str
+    code: RejectCode
+    orders: int = 0
+    notional: dict[str, Decimal] = {}
+    """By settlement asset, where an order has a price."""
+    first_order: str = ""
+    first_seq: int = 0
+    reason: str = ""
+    order_ids: list[str] = []
+
+
+class WhatIf(msgspec.Struct):
+    """What other limits would have said to each order of a history that went on as it did."""
+
+    first_seq: int
+    last_seq: int = 0
+    orders: int = 0
+    accepted_as_before: int = 0
+    refused_as_before: int = 0
+    would_be_refused: int = 0
+    would_be_let_through: int = 0
+    changes: list[Change] = []
+
+
+def what_if(
+    directory: Path,
+    config: Config,
+    *,
+    first_seq: int = 1,
+    last_seq: int | None = None,
+    keep: int = 1_000,
+    progress: Progress = lambda _: None,
+) -> WhatIf:
+    """Judges each past order under other limits, against the state that really was.
+
+    What happened stays: an order that other limits would have refused is still open and filled as it was, and one
+    that they would have let through is not. So each answer is about that order alone. Raises JournalDamaged.
+    """
+    with decimal.localcontext(exact_context()):
+        found = _segments(directory)
+        start = history.beginning(found)
+        other = _Other(config)
+        recorded, _ = newest_state(directory, found, bootstrap.blank_engine, upto=start.seq)
+        if start.seq:
+            other.take_up(recorded)
+        result = WhatIf(first_seq=max(first_seq, start.seq + 1))
+        changes: dict[tuple[str, str, RejectCode], Change] = {}
+        reader = Reader(recorded.policies)
+        for row in _rows(found, recorded, last_seq, reader):
+            recorded.carry_out(row)
+            judged = other.follow(row)
+            if judged is not None and row.entry.seq >= first_seq:
+                _count(result, changes, judged, keep)
+            result.last_seq = row.entry.seq
+            if not row.entry.seq % 4096:
+                progress(row.entry.seq)
+        result.changes = sorted(changes.values(), key=lambda change: (change.would_be, -change.orders, change.limit))
+    return result
+
+
+class _Judged(NamedTuple):
+    seq: int
+    order: Order
+    was: tuple[Reject, ...]
+    now: tuple[Reject, ...]
+    settlement: str
+    notional: Decimal | None
+
+
+class _Other:
+    """An engine under other limits that follows what really happened, and says what it would have answered."""
+
+    def __init__(self, config: Config) -> None:
+        self._engine = bootstrap.build_engine(config)
+        self._settings = bootstrap.configured(config, "replay", "what if")
+
+    def take_up(self, recorded: Engine) -> None:
+        """Begins with the state of a history whose first part has been pruned: its orders count by these limits."""
+        image = snapshot.decode(snapshot.encode(snapshot.take(recorded)))
+        bare = [msgspec.structs.replace(record, holds=()) for record in image.open]
+        blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
+        policies = {id: state for id, state in image.policies.items() if id in ("rate_limit", "pnl_kill_switch")}
+        snapshot.load(
+            self._engine,
+            msgspec.structs.replace(image, settings=self._settings.settings, open=bare, blocks=blocks, policies={}),
+        )
+        for id, state in policies.items():
+            self._engine.policies[id].load(state.saved)
+        for record in self._engine.orders.open.values():
+            if record.order is not None:
+                record.holds = self._engine.judge(record.order, record.client).holds
+                for hold in record.holds:
+                    self._engine.policies[hold.policy].apply(hold.effect)
+                if record.listed is not None and record.filled_quantity:
+                    self._reshape(record.reservation_id, record.open_quantity)
+
+    def follow(self, row: e.Row) -> _Judged | None:
+        """Carries out what a row did, with what these limits would have held for it. A judgement, if it is an order."""
+        engine, body = self._engine, row.entry.body
+        engine.stand_at(row.entry.seq - 1, row.entry.now_ns)
+        judged = None
+        effects: list[e.Effect] = []
+        holds: tuple[e.Hold, ...] = ()
+        if type(body) is e.Commanded:
+            order = self._order_of(body.command)
+            if order is not None and not _is_again(row.reply):
+                session = engine.sessions.get(body.session)
+                client = session.client if session is not None else ""
+                judgement = engine.judge(order, client)
+                if not isinstance(body.command, e.ExecuteRequest):
+                    effects.extend(judgement.effects)
+                was = row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else ()
+                if not any(reject.code in _NOT_OF_LIMITS for reject in was):
+                    judged = self._judged(row.entry.seq, order, client, was, judgement.rejects)
+                holds = engine.hold(order, client)
+            elif isinstance(body.command, e.ApplyReport) and isinstance(row.reply, e.Applied):
+                effects.extend(self._reported(body.command, row))
+            elif isinstance(body.command, e.Rearm) and isinstance(row.reply, e.Done):
+                wanted = engine.rearm_effects(body.command.limit, body.command.scope, body.command.room)
+                effects.extend(() if isinstance(wanted, e.Failed) else wanted)
+        for effect in row.effects:
+            translated = self._translated(effect, holds)
+            if translated is not None:
+                effects.append(translated)
+        engine.carry_out(e.Row(row.entry, tuple(effects), row.reply))
+        return judged
+
+    def _order_of(self, command: e.Command) -> Order | None:
+        match command:
+            case e.CheckOrder() | e.StartOrder():
+                return command.order
+            case e.ExecuteRequest():
+                request = self._engine.requests.get(command.request_id)
+                return None if request is None else request.order
+            case _:
+                return None
+
+    def _judged(self, seq: int, order: Order, client: str, was: tuple[Reject, ...], now: tuple[Reject, ...]) -> _Judged:
+        settlement, notional = self._engine.worth(order, client)
+        return _Judged(seq, order, was, now, settlement, notional)
+
+    def _reported(self, command: e.ApplyReport, row: e.Row) -> list[e.Effect]:
+        """What these limits' policies do about a report that was applied."""
+        assert isinstance(row.reply, e.Applied)
+        if row.reply.result.already_applied:
+            return []
+        report = command.report
+        record = self._engine.orders.named(report.account, report.order_id, report.venue_order_id)
+        listed = record.listed if record is not None else None
+        if listed is None and report.instrument is not None:
+            listed = self._engine.instruments.find(report.instrument)
+        if listed is None:
+            return []
+        group = self._engine.accounts.group_of(report.account)
+        return list(self._engine.pipeline.report(Reported(report, group, listed.settlement, row.entry.now_ns)) or ())
+
+    def _translated(self, effect: e.Effect, holds: tuple[e.Hold, ...]) -> e.Effect | None:
+        """A recorded effect as it would have been: the same, but for what the limits themselves did."""
+        match effect:
+            case e.PolicyChanged() | e.Reconfigured():
+                return None
+            case e.Blocked():
+                return effect if effect.block.limit in _OF_PERSONS else None
+            case e.Unblocked():
+                return effect if effect.limit in _OF_PERSONS else None
+            case e.OrderOpened():
+                return msgspec.structs.replace(effect, holds=holds)
+            case e.OrderFilled():
+                if self._engine.orders.find(effect.reservation_id) is None:
+                    return msgspec.structs.replace(effect, holds=())  # a stranger that this very row brings
+                return msgspec.structs.replace(effect, holds=self._shrunk(effect.reservation_id, effect.open_quantity))
+            case _:
+                return effect
+
+    def _shrunk(self, reservation_id: int, left: Decimal) -> tuple[e.Hold, ...]:
+        record = self._engine.orders.find(reservation_id)
+        assert record is not None
+        if not left or record.order is None or record.listed is None:
+            return record.holds
+        shrunk = self._engine.pipeline.shrink(record.holds, record.order, record.listed, left)
+        return record.holds if shrunk is None else shrunk
+
+    def _reshape(self, reservation_id: int, left: Decimal) -> None:
+        record = self._engine.orders.open[reservation_id]
+        shrunk = self._shrunk(reservation_id, left)
+        for hold in reversed(record.holds):
+            self._engine.policies[hold.policy].undo(hold.effect)
+        for hold in shrunk:
+            self._engine.policies[hold.policy].apply(hold.effect)
+        record.holds = shrunk
+
+
+def _count(result: WhatIf, changes: dict[tuple[str, str, RejectCode], Change], judged: _Judged, keep: int) -> None:
+    result.orders += 1
+    if bool(judged.was) == bool(judged.now):
+        if judged.was:
+            result.refused_as_before += 1
+        else:
+            result.accepted_as_before += 1
+        return
+    if judged.now:
+        result.would_be_refused += 1
+    else:
+        result.would_be_let_through += 1
+    would_be = "refused" if judged.now else "let through"
+    for reject in judged.now or judged.was:
+        key = (would_be, reject.limit, reject.code)
+        change = changes.get(key)
+        if change is None:
+            change = changes[key] = Change(
+                would_be,
+                reject.limit,
+                reject.code,
+                first_order=judged.order.id,
+                first_seq=judged.seq,
+                reason=reject.reason,
+                notional={},
+                order_ids=[],
+            )
+        change.orders += 1
+        if judged.notional is not None:
+            change.notional[judged.settlement] = change.notional.get(judged.settlement, Decimal(0)) + judged.notional
+        if len(change.order_ids) < keep:
+            change.order_ids.append(judged.order.id)
+
+
+def _state_before(directory: Path, first_seq: int) -> tuple[list[history.Segment], Engine]:
+    found = _segments(directory)
+    upto = max(first_seq - 1, history.beginning(found).seq)
+    engine, head = newest_state(directory, found, bootstrap.blank_engine, upto=upto)
+    carry_on(engine, found, head, upto=upto)
+    return found, engine
+
+
+def _segments(directory: Path) -> list[history.Segment]:
+    found = history.read_segments(directory)
+    if not found:
+        raise JournalFailed(f"{directory}: there is no journal")
+    return found
+
+
+def _rows(found: list[history.Segment], engine: Engine, last_seq: int | None, reader: Reader) -> Iterator[e.Row]:
+    """The rows after the engine's last one."""
+    head = history.head_at(found, engine.seq) or history.beginning(found)
+    for line in history.lines(found, head):
+        if last_seq is not None and line.seq > last_seq:
+            return
+        yield reader.row(line.row)
+
+
+def _twin(engine: Engine) -> Engine:
+    """Another engine in the same state."""
+    image = snapshot.decode(snapshot.encode(snapshot.take(engine)))
+    twin = bootstrap.blank_engine()
+    snapshot.load(twin, image)
+    return twin
+
+
+def _decided(engine: Engine, row: e.Row) -> e.Row:
+    """The row as it is decided now. A poisoned one is taken over: nobody decided it."""
+    if isinstance(row.entry.body, e.Poisoned):
+        engine.carry_out(row)
+        return row
+    try:
+        result = engine.apply(row.entry)
+    except CarryOutFailed as trouble:
+        return e.Row(row.entry, (), e.Failed(e.Failure.SYSTEM_UNAVAILABLE, str(trouble)))
+    except AssertionError:
+        return e.Row(row.entry, (), e.Failed(e.Failure.SYSTEM_UNAVAILABLE, "it cannot follow what is recorded before"))
+    return e.Row(row.entry, result.effects, result.reply)
+
+
+def _difference(was: e.Row, now: e.Row) -> Difference:
+    body = was.entry.body
+    what = type(body.command if isinstance(body, e.Commanded) else body).__name__
+    if was.reply != now.reply:
+        return Difference(was.entry.seq, what, _shown(was.reply), _shown(now.reply))
+    for one, other in zip(was.effects, now.effects, strict=False):
+        if one != other:
+            return Difference(was.entry.seq, what, str(one), str(other))
+    return Difference(was.entry.seq, what, f"{len(was.effects)} effects", f"{len(now.effects)} effects")
+
+
+def _shown(reply: e.Reply) -> str:
+    return str(reply.rejected) if isinstance(reply, e.Refused) else str(reply)
+
+
+def _is_again(reply: e.Reply) -> bool:
+    """Whether an order was answered as one known from before, or could not be taken at all."""
+    return isinstance(reply, e.Failed) or (isinstance(reply, e.Accepted) and reply.replayed)

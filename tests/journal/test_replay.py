@@ -1,0 +1,280 @@
+"""`pitd replay`: a journal decided again answers the same, and other limits are judged against what really was."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from builders import fill, order, report
+
+import pit
+from pitd import bootstrap, cli, config, recovery, replay
+from pitd.clock import ManualClock
+from pitd.core import entry as e
+from pitd.core.engine import exact_context
+from pitd.errors import JournalDamaged
+from pitd.journal import SegmentJournal, segments
+from pitd.sequencer import Sequencer
+
+LIMITS = """
+[limits]
+size = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = "10" }
+rate = { control = "rate_limit", each = "account", max_orders = 5, window = "1s" }
+loss = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "100" }
+open = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "3000" }
+"""
+
+
+class Desk:
+    """A sequencer with a journal, one client, and a clock that goes a second with each command unless told."""
+
+    def __init__(self, directory: Path, limits: str, **settings: Any) -> None:
+        self.config = config.parse(f'journal.directory = "{directory}"\n{limits}', "test.toml")
+        kept = msgspec.structs.replace(self.config.journal, **settings)
+        self.clock = ManualClock(1)
+        found = recovery.recover(directory, bootstrap.blank_engine)
+        self.journal = SegmentJournal(kept, b"j" * 16, found.head, snapshot_seq=found.snapshot_seq)
+        self.clock.set_ns(max(1, found.engine.now_ns))
+        self.sequencer = Sequencer(found.engine, self.clock, self.journal)
+        self.sequencer.configure(bootstrap.configured(self.config, "test", "test"))
+        session = found.engine.sessions.get(self.sequencer.open_session("mm1", b"t" * 16))
+        assert session is not None
+        self.session = session
+
+    def say(self, command: e.Command, *, after_s: float = 1) -> Any:
+        self.clock.advance(after_s)
+        number = self.session.next_number
+        known = self.sequencer.command(self.session, number, number - 1, b"", command)
+        self.sequencer.release()
+        return known.reply
+
+    def check(self, wanted: pit.Order, *, after_s: float = 1) -> Any:
+        return self.say(e.CheckOrder(wanted, True, None), after_s=after_s)
+
+    def working(self, wanted: pit.Order) -> pit.Order:
+        self.say(e.Commit(self.check(wanted).reservation_id, None, False))
+        return wanted
+
+
+@contextmanager
+def desk(directory: Path, limits: str = LIMITS, **settings: Any) -> Iterator[Desk]:
+    directory.mkdir(exist_ok=True)
+    with decimal.localcontext(exact_context()):
+        made = Desk(directory, limits, **settings)
+        yield made
+        made.sequencer.release()
+        made.journal.close(made.sequencer.engine)
+
+
+def trade_at_random(desk: Desk, seed: int, count: int) -> None:
+    chance = random.Random(seed)
+    alive: list[tuple[pit.Order, int]] = []
+    for n in range(count):
+        after_s = chance.choice([0, 0.05, 0.5, 6])
+        wanted = order(account=chance.choice("ab"), id=f"o{seed}-{n}", quantity=chance.randint(1, 12))
+        if not alive or chance.random() < 0.5:
+            answer = desk.check(wanted, after_s=after_s)
+            if isinstance(answer, e.Accepted):
+                alive.append((wanted, answer.reservation_id))
+            continue
+        known, id = chance.choice(alive)
+        about: dict[str, Any] = {"account": known.account, "order_id": known.id}
+        about |= {"report_id": f"{seed}-{n}", "pnl": chance.randint(-9, 6)}
+        said = chance.choice(
+            [
+                e.Commit(id, f"v{id}", chance.random() < 0.3),
+                e.Rollback(id, "no"),
+                e.ApplyReport(fill(quantity=chance.randint(1, 5), **about)),
+                e.ApplyReport(report("cancelled", **about)),
+                e.Renew(id, None),
+            ]
+        )
+        desk.say(said, after_s=after_s)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_journal_decided_again_gives_the_same_answers(tmp_path: Path, seed: int) -> None:
+    with desk(tmp_path, segment_rows=100) as made:
+        trade_at_random(made, seed, 400)
+    again = replay.decide_again(tmp_path)
+    assert (again.first_seq, again.last_seq) == (1, made.sequencer.seq)
+    assert again.decided == made.sequencer.seq > 400
+    assert again.differences == []
+
+
+def test_a_part_is_decided_from_the_state_before_it(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        trade_at_random(made, 7, 300)
+    again = replay.decide_again(tmp_path, first_seq=150, last_seq=200)
+    assert (again.first_seq, again.last_seq, again.decided, again.different) == (150, 200, 51, 0)
+
+
+def test_limits_that_changed_on_the_way_are_those_that_were_in_force(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        assert isinstance(made.check(order(quantity=11)), e.Refused)
+    with desk(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "20"')) as made:
+        assert isinstance(made.check(order(quantity=11)), e.Accepted)
+    assert replay.decide_again(tmp_path).different == 0
+
+
+def test_every_answer_that_comes_out_otherwise_is_shown_and_the_rest_is_judged_by_what_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with desk(tmp_path) as made:
+        made.check(order(id="small", quantity=9))
+        made.check(order(id="big", quantity=11))
+        made.check(order(id="next", quantity=9))
+    kept = bootstrap.build_policies
+
+    def laxer(settings: config.Config) -> Any:
+        limits = [
+            msgspec.structs.replace(limit, max_quantity=decimal.Decimal(11)) if limit.name == "size" else limit
+            for limit in settings.limits
+        ]
+        return kept(msgspec.structs.replace(settings, limits=tuple(limits)))
+
+    monkeypatch.setattr(bootstrap, "build_policies", laxer)
+    again = replay.decide_again(tmp_path)
+    assert again.different == 1
+    found = again.differences[0]
+    assert found.what == "CheckOrder" and "size (OrderQtyExceedsLimit)" in found.was and "Accepted" in found.now
+
+
+def test_a_poisoned_entry_is_taken_over_as_it_stands(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        sequencer = made.sequencer
+        body = e.Poisoned("CheckOrder", "account alpha", "it broke")
+        block = pit.Block(
+            scope="account alpha",
+            code=pit.RejectCode.SYSTEM_UNAVAILABLE,
+            limit="poisoned",
+            reason="it broke",
+            author="pitd",
+        )
+        row = e.Row(e.Entry(sequencer.seq + 1, sequencer.now_ns, 0, body), (e.Blocked(block),), e.Done())
+        sequencer.release()
+        made.journal.append([row])
+        sequencer.engine.carry_out(row)
+        assert isinstance(made.check(order()), e.Refused)
+    assert replay.decide_again(tmp_path).different == 0
+
+
+# ---------------------------------------------------------------------------------------------- what if
+
+
+def judged(directory: Path, limits: str) -> replay.WhatIf:
+    return replay.what_if(directory, config.parse(limits, "other.toml"))
+
+
+def test_the_same_limits_change_nothing(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        trade_at_random(made, 3, 400)
+    found = judged(tmp_path, LIMITS)
+    assert found.orders > 150 and found.refused_as_before > 20 and found.accepted_as_before > 20
+    assert (found.would_be_refused, found.would_be_let_through, found.changes) == (0, 0, [])
+
+
+def test_a_tighter_size_names_limit_code_orders_and_notional(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        for n, quantity in enumerate([5, 8, 9]):
+            made.check(order(id=f"o{n}", quantity=quantity))
+    found = judged(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "7"'))
+    assert (found.orders, found.accepted_as_before, found.would_be_refused) == (3, 1, 2)
+    change = found.changes[0]
+    assert (change.would_be, change.limit, change.code, change.orders) == ("refused", "size", "OrderQtyExceedsLimit", 2)
+    assert change.notional == {"USD": 1700} and change.order_ids == ["o1", "o2"] and change.first_order == "o1"
+
+
+def test_a_laxer_rate_says_what_it_would_have_let_through(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        for n in range(8):
+            made.check(order(id=f"o{n}", quantity=1), after_s=0.01)
+    found = judged(tmp_path, LIMITS.replace("max_orders = 5", "max_orders = 7"))
+    assert (found.accepted_as_before, found.would_be_let_through, found.refused_as_before) == (5, 2, 1)
+    assert [(c.would_be, c.limit, c.order_ids) for c in found.changes] == [("let through", "rate", ["o5", "o6"])]
+
+
+def test_what_is_open_counts_as_it_really_was(tmp_path: Path) -> None:
+    """An order that tighter limits would have refused was open all the same, and takes its room."""
+    with desk(tmp_path) as made:
+        first = made.working(order(id="first", quantity=9))
+        made.check(order(id="second", quantity=9))
+        made.say(e.ApplyReport(fill(first.id, 9)))
+        made.check(order(id="third", quantity=9))
+    found = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "1000"'))
+    assert [change.order_ids for change in found.changes] == [["second", "third"]]
+    assert "1800" not in found.changes[0].reason and "on top of 900 open" in found.changes[0].reason
+
+
+def test_another_loss_limit_trips_at_its_own_place(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        for n in range(4):
+            lost = made.working(order(id=f"o{n}", quantity=1))
+            made.say(e.ApplyReport(fill(lost.id, 1, pnl=-20)))
+    found = judged(tmp_path, LIMITS.replace('max_loss = "100"', 'max_loss = "40"'))
+    assert [(c.limit, c.code, c.order_ids) for c in found.changes] == [("loss", "PnlKillSwitchTriggered", ["o2", "o3"])]
+
+
+def test_both_stages_of_a_two_stage_order_are_judged(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        request = made.say(e.StartOrder(order(id="staged", quantity=9)))
+        made.say(e.ExecuteRequest(request.request_id, False, None))
+    found = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "100"'))
+    assert found.would_be_refused >= 1 and found.changes[0].limit == "open"
+
+
+def test_a_pruned_journal_is_judged_from_its_first_snapshot(tmp_path: Path) -> None:
+    with desk(tmp_path, segment_rows=100) as made:
+        made.working(order(id="old", quantity=9))
+        for n in range(300):
+            made.say(e.ApplyReport(report("accepted", order_id="old", report_id=f"r{n}")))
+            made.journal.maintain(made.sequencer.engine)
+        made.check(order(id="new", quantity=9))
+    found = segments(tmp_path)
+    assert len(found) > 2
+    snapshot_of_second = tmp_path / f"{int(found[1].stem) - 1:016d}.snapshot"
+    if not snapshot_of_second.exists():
+        pytest.skip("the child that writes it was still at work on the one before")
+    found[0].unlink()
+    assert replay.decide_again(tmp_path).different == 0
+    other = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "1000"'))
+    assert [(change.order_ids, change.limit) for change in other.changes] == [(["new"], "open")]
+
+
+# ---------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_says_that_all_is_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with desk(tmp_path) as made:
+        made.check(order())
+    assert cli.main(["replay", str(tmp_path)]) == 0
+    assert "every answer is the same" in capsys.readouterr().out
+
+
+def test_the_command_shows_a_table_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with desk(tmp_path) as made:
+        made.check(order(id="o1", quantity=9))
+    other = tmp_path / "other.toml"
+    other.write_text(LIMITS.replace('max_quantity = "10"', 'max_quantity = "7"'))
+    assert cli.main(["replay", str(tmp_path), "--config", str(other)]) == 0
+    shown = capsys.readouterr().out
+    assert "would be refused" in shown and "OrderQtyExceedsLimit" in shown and "900 USD" in shown
+    assert cli.main(["replay", str(tmp_path), "--config", str(other), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["changes"][0]["order_ids"] == ["o1"]
+
+
+def test_a_directory_without_a_journal_and_a_damaged_one_are_told(tmp_path: Path) -> None:
+    assert cli.main(["replay", str(tmp_path / "nowhere")]) in (65, 74)
+    with desk(tmp_path) as made:
+        made.check(order())
+    segments(tmp_path)[0].write_bytes(b"no database" * 1000)
+    assert cli.main(["replay", str(tmp_path)]) == 65
+    with pytest.raises(JournalDamaged, match="segment"):
+        replay.decide_again(tmp_path)
