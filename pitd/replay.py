@@ -12,8 +12,7 @@ import msgspec
 
 from pit.types import Order, Reject, RejectCode
 
-from . import bootstrap, history
-from .config import Config
+from . import history
 from .core import entry as e
 from .core import reading, snapshot
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, exact_context
@@ -24,6 +23,9 @@ from .recovery import carry_on, newest_state
 
 _OF_PERSONS = (OPERATOR, POISONED)
 _NOT_OF_LIMITS = (RejectCode.DUPLICATE_CLIENT_ORDER_ID, RejectCode.SYSTEM_UNAVAILABLE)
+
+Blank = Callable[[], Engine]
+"""Gives an engine without settings: a journal's entries bring them."""
 
 Progress = Callable[[int], None]
 """Told the sequence number now and then."""
@@ -51,6 +53,7 @@ class Again(msgspec.Struct):
 
 def decide_again(
     directory: Path,
+    blank: Blank,
     *,
     first_seq: int = 1,
     last_seq: int | None = None,
@@ -62,9 +65,9 @@ def decide_again(
     Begins at the newest snapshot before `first_seq`, or at the beginning. Raises JournalDamaged.
     """
     with decimal.localcontext(exact_context()):
-        found, recorded = _state_before(directory, first_seq)
+        found, recorded = _state_before(directory, blank, first_seq)
         again = Again(first_seq=recorded.seq + 1)
-        deciding = _twin(recorded)
+        deciding = _twin(recorded, blank)
         reader = Reader(recorded.policies)
         for row in _rows(found, recorded, last_seq, reader):
             recorded.carry_out(row)
@@ -74,7 +77,7 @@ def decide_again(
                 again.different += 1
                 if len(again.differences) < keep:
                     again.differences.append(_difference(row, decided))
-                deciding = _twin(recorded)
+                deciding = _twin(recorded, blank)
             again.last_seq = row.entry.seq
             if not row.entry.seq % 4096:
                 progress(row.entry.seq)
@@ -112,14 +115,15 @@ class WhatIf(msgspec.Struct):
 
 def what_if(
     directory: Path,
-    config: Config,
+    blank: Blank,
+    other: Engine,
     *,
     first_seq: int = 1,
     last_seq: int | None = None,
     keep: int = 1_000,
     progress: Progress = lambda _: None,
 ) -> WhatIf:
-    """Judges each past order under other limits, against the state that really was.
+    """Judges each past order under the limits of `other` (a fresh engine), against the state that really was.
 
     What happened stays: an order that other limits would have refused is still open and filled as it was, and one
     that they would have let through is not. So each answer is about that order alone. Raises JournalDamaged.
@@ -127,16 +131,16 @@ def what_if(
     with decimal.localcontext(exact_context()):
         found = _segments(directory)
         start = history.beginning(found)
-        other = _Other(config)
-        recorded, _ = newest_state(directory, found, bootstrap.blank_engine, upto=start.seq)
+        following = _Other(other)
+        recorded, _ = newest_state(directory, found, blank, upto=start.seq)
         if start.seq:
-            other.take_up(recorded)
+            following.take_up(recorded)
         result = WhatIf(first_seq=max(first_seq, start.seq + 1))
         changes: dict[tuple[str, str, RejectCode], Change] = {}
         reader = Reader(recorded.policies)
         for row in _rows(found, recorded, last_seq, reader):
             recorded.carry_out(row)
-            judged = other.follow(row)
+            judged = following.follow(row)
             if judged is not None and row.entry.seq >= first_seq:
                 _count(result, changes, judged, keep)
             result.last_seq = row.entry.seq
@@ -158,9 +162,8 @@ class _Judged(NamedTuple):
 class _Other:
     """An engine under other limits that follows what really happened, and says what it would have answered."""
 
-    def __init__(self, config: Config) -> None:
-        self._engine = bootstrap.build_engine(config)
-        self._settings = bootstrap.configured(config, "replay", "what if")
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     def take_up(self, recorded: Engine) -> None:
         """Begins with the state of a history whose first part has been pruned: its orders count by these limits."""
@@ -168,15 +171,17 @@ class _Other:
         bare = [msgspec.structs.replace(record, holds=()) for record in image.open]
         blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
         policies = {id: state for id, state in image.policies.items() if id in ("rate_limit", "pnl_kill_switch")}
-        snapshot.load(
-            self._engine,
-            msgspec.structs.replace(image, settings=self._settings.settings, open=bare, blocks=blocks, policies={}),
-        )
+        own = {
+            "settings": self._engine.settings,
+            "instruments": self._engine.instruments.declared(),
+            "groups": self._engine.accounts.groups(),
+        }
+        snapshot.load(self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, policies={}))
         for id, state in policies.items():
             self._engine.policies[id].load(state.saved)
         for record in self._engine.orders.open.values():
             if record.order is not None:
-                record.holds = self._engine.judge(record.order, record.client).holds
+                record.holds = self._engine.hold(record.order, record.client)
                 for hold in record.holds:
                     self._engine.policies[hold.policy].apply(hold.effect)
                 if record.listed is not None and record.filled_quantity:
@@ -312,10 +317,10 @@ def _count(result: WhatIf, changes: dict[tuple[str, str, RejectCode], Change], j
             change.order_ids.append(judged.order.id)
 
 
-def _state_before(directory: Path, first_seq: int) -> tuple[list[history.Segment], Engine]:
+def _state_before(directory: Path, blank: Blank, first_seq: int) -> tuple[list[history.Segment], Engine]:
     found = _segments(directory)
     upto = max(first_seq - 1, history.beginning(found).seq)
-    engine, head = newest_state(directory, found, bootstrap.blank_engine, upto=upto)
+    engine, head = newest_state(directory, found, blank, upto=upto)
     carry_on(engine, found, head, upto=upto)
     return found, engine
 
@@ -336,10 +341,10 @@ def _rows(found: list[history.Segment], engine: Engine, last_seq: int | None, re
         yield reader.row(line.row)
 
 
-def _twin(engine: Engine) -> Engine:
+def _twin(engine: Engine, blank: Blank) -> Engine:
     """Another engine in the same state."""
     image = snapshot.decode(snapshot.encode(snapshot.take(engine)))
-    twin = bootstrap.blank_engine()
+    twin = blank()
     snapshot.load(twin, image)
     return twin
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from . import config, history, replay
+from . import bootstrap, config, history, replay
 from .core.numbers import text
 from .errors import EXIT_DIFFERENT
 
@@ -37,15 +37,19 @@ def run(options: argparse.Namespace) -> int:
     directory = Path(options.directory or config.default_journal())
     progress = _Progress(directory, options)
     if options.config is None:
-        again = replay.decide_again(directory, first_seq=options.first, last_seq=options.last, progress=progress)
+        again = replay.decide_again(
+            directory, bootstrap.blank_engine, first_seq=options.first, last_seq=options.last, progress=progress
+        )
         progress.end()
         if options.json:
             print(msgspec.json.encode(again).decode())
         else:
             _show_again(again)
         return EXIT_DIFFERENT if again.different else 0
-    other = config.load(options.config)
-    found = replay.what_if(directory, other, first_seq=options.first, last_seq=options.last, progress=progress)
+    other = bootstrap.build_engine(config.load(options.config))
+    found = replay.what_if(
+        directory, bootstrap.blank_engine, other, first_seq=options.first, last_seq=options.last, progress=progress
+    )
     progress.end()
     if options.json:
         print(msgspec.json.encode(found).decode())

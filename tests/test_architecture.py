@@ -37,7 +37,7 @@ CORE_STDLIB = {
 }
 """What computes and nothing else: no clock, files, sockets, chance, threads or log lines."""
 
-ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator"}
+ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator", "pitd.replay_cli"}
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
 ZEROMQ = {"pitd.server", "pitd.demo.processes", "pitd.demo.venue", "pitd.demo.venue_client"}

@@ -103,7 +103,7 @@ def trade_at_random(desk: Desk, seed: int, count: int) -> None:
 def test_a_journal_decided_again_gives_the_same_answers(tmp_path: Path, seed: int) -> None:
     with desk(tmp_path, segment_rows=100) as made:
         trade_at_random(made, seed, 400)
-    again = replay.decide_again(tmp_path)
+    again = replay.decide_again(tmp_path, bootstrap.blank_engine)
     assert (again.first_seq, again.last_seq) == (1, made.sequencer.seq)
     assert again.decided == made.sequencer.seq > 400
     assert again.differences == []
@@ -112,7 +112,7 @@ def test_a_journal_decided_again_gives_the_same_answers(tmp_path: Path, seed: in
 def test_a_part_is_decided_from_the_state_before_it(tmp_path: Path) -> None:
     with desk(tmp_path) as made:
         trade_at_random(made, 7, 300)
-    again = replay.decide_again(tmp_path, first_seq=150, last_seq=200)
+    again = replay.decide_again(tmp_path, bootstrap.blank_engine, first_seq=150, last_seq=200)
     assert (again.first_seq, again.last_seq, again.decided, again.different) == (150, 200, 51, 0)
 
 
@@ -121,7 +121,7 @@ def test_limits_that_changed_on_the_way_are_those_that_were_in_force(tmp_path: P
         assert isinstance(made.check(order(quantity=11)), e.Refused)
     with desk(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "20"')) as made:
         assert isinstance(made.check(order(quantity=11)), e.Accepted)
-    assert replay.decide_again(tmp_path).different == 0
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
 
 
 def test_every_answer_that_comes_out_otherwise_is_shown_and_the_rest_is_judged_by_what_was(
@@ -141,7 +141,7 @@ def test_every_answer_that_comes_out_otherwise_is_shown_and_the_rest_is_judged_b
         return kept(msgspec.structs.replace(settings, limits=tuple(limits)))
 
     monkeypatch.setattr(bootstrap, "build_policies", laxer)
-    again = replay.decide_again(tmp_path)
+    again = replay.decide_again(tmp_path, bootstrap.blank_engine)
     assert again.different == 1
     found = again.differences[0]
     assert found.what == "CheckOrder" and "size (OrderQtyExceedsLimit)" in found.was and "Accepted" in found.now
@@ -163,14 +163,14 @@ def test_a_poisoned_entry_is_taken_over_as_it_stands(tmp_path: Path) -> None:
         made.journal.append([row])
         sequencer.engine.carry_out(row)
         assert isinstance(made.check(order()), e.Refused)
-    assert replay.decide_again(tmp_path).different == 0
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
 
 
 # ---------------------------------------------------------------------------------------------- what if
 
 
 def judged(directory: Path, limits: str) -> replay.WhatIf:
-    return replay.what_if(directory, config.parse(limits, "other.toml"))
+    return replay.what_if(directory, bootstrap.blank_engine, bootstrap.build_engine(config.parse(limits, "other.toml")))
 
 
 def test_the_same_limits_change_nothing(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_pruned_journal_is_judged_from_its_first_snapshot(tmp_path: Path) -> N
     if not snapshot_of_second.exists():
         pytest.skip("the child that writes it was still at work on the one before")
     found[0].unlink()
-    assert replay.decide_again(tmp_path).different == 0
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
     other = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "1000"'))
     assert [(change.order_ids, change.limit) for change in other.changes] == [(["new"], "open")]
 
@@ -277,4 +277,4 @@ def test_a_directory_without_a_journal_and_a_damaged_one_are_told(tmp_path: Path
     segments(tmp_path)[0].write_bytes(b"no database" * 1000)
     assert cli.main(["replay", str(tmp_path)]) == 65
     with pytest.raises(JournalDamaged, match="segment"):
-        replay.decide_again(tmp_path)
+        replay.decide_again(tmp_path, bootstrap.blank_engine)
