@@ -18,6 +18,7 @@ from .core.engine import CarryOutFailed
 from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
+from .journal_tools import commands as journal_commands
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -189,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=check_config)
 
     replay_cli.add_parser(commands)
+
+    journal_commands.add_parser(commands, lambda: bootstrap.build_policies(config.from_tables({})), _DEFAULT_CONFIG)
 
     one = commands.add_parser(
         "demo",

@@ -448,8 +448,8 @@ def read_snapshot(path: Path) -> tuple[SnapshotHead, bytes]:
     return SnapshotHead(rest[:16], rest[16:32]), rest[32:]
 
 
-def prune(directory: Path, oldest_ns: int) -> list[Path]:
-    """Deletes segments that ended before that moment and that no recovery needs, and snapshots that are too many."""
+def prunable(directory: Path, oldest_ns: int) -> list[Path]:
+    """The segments that ended before that moment and that no recovery needs, and the snapshots that are too many."""
     gone: list[Path] = []
     kept = segments(directory)
     taken = snapshots(directory)
@@ -460,6 +460,12 @@ def prune(directory: Path, oldest_ns: int) -> list[Path]:
     for path in taken[:-_SNAPSHOTS_KEPT]:
         if int(path.stem) not in begins:
             gone.append(path)
+    return gone
+
+
+def prune(directory: Path, oldest_ns: int) -> list[Path]:
+    """Deletes what is prunable, and says what that was."""
+    gone = prunable(directory, oldest_ns)
     for path in gone:
         for suffix in ("", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)

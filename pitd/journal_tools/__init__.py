@@ -1,1 +1,1 @@
-"""What people and the daemon ask a journal's files, without changing them: `pitd journal`, and the fate of old orders."""
+"""What is asked of a journal's files, without changing them: `pitd journal`, and where old orders stand."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import msgspec
 
@@ -20,6 +19,9 @@ from ..journal import read_snapshot
 from .pages import Pages
 
 _pack = msgspec.msgpack.encode
+
+_PATTERNS_MOST = 200
+"""SQLite looks for so many at once. Of an id that was used more often, every row is looked at."""
 
 _BY_ID = tuple(
     _pack(kind.__name__)
@@ -254,7 +256,7 @@ def _lines_of(pages: Pages, tale: Tale, after_seq: int, told: Callable[[int], ob
     upto_seq = pages.last_seq()
     while True:
         known = len(tale.patterns)
-        for page in pages.pages(after_seq, upto_seq, tuple(tale.patterns)):
+        for page in pages.pages(after_seq, upto_seq, tale.patterns if len(tale.patterns) <= _PATTERNS_MOST else ()):
             for line in page:
                 if tale.may_concern(line.row):
                     yield line.row
@@ -263,7 +265,7 @@ def _lines_of(pages: Pages, tale: Tale, after_seq: int, told: Callable[[int], ob
                     break  # from here on there is more to look for: this page was read without it
             if len(tale.patterns) > known:
                 break
-            told(after_seq)
+            told(page[-1].seq if page else after_seq)
         else:
             return
 

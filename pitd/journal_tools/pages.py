@@ -20,7 +20,7 @@ PAGE = 4_000
 
 
 class Pages:
-    """The rows of a directory. Raises JournalFailed where there is no journal, JournalDamaged where it can't be read."""
+    """The rows of a directory. Raises JournalFailed where no journal is, JournalDamaged where it can't be read."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -40,10 +40,8 @@ class Pages:
 
     def last_seq(self) -> int:
         """The newest row."""
-        for path in reversed(self._segments):
-            if not history.is_unborn(path):
-                return max(history.last_seq(path), segment_start(path) - 1)
-        return 0
+        last = self._segments[-1]
+        return max(history.last_seq(last), segment_start(last) - 1)
 
     def rows(self, after_seq: int, upto_seq: int | None = None) -> Iterator[history.Line]:
         """The rows after that one, in order; up to the end that the journal has when it gets there."""
@@ -77,7 +75,8 @@ class Pages:
             found = self._page(path, seq - 1, seq, ())
             if found:
                 return found[0]
-        raise NotFound(f"{self.directory}: row {seq} is not here; its rows go from {self.first_seq} to {self.last_seq()}")
+        kept = f"its rows go from {self.first_seq} to {self.last_seq()}"
+        raise NotFound(f"{self.directory}: row {seq} is not here; {kept}")
 
     def _segment_of(self, seq: int) -> tuple[Path, int]:
         """The segment that holds a row, and the last row that it may hold."""
@@ -89,8 +88,8 @@ class Pages:
         try:
             return history.page(path, after, upto, containing)
         except PitdError:
-            if not path.exists() or history.is_unborn(path):
-                return []  # pruned meanwhile; or only being begun
+            if not path.exists():
+                return []  # pruned meanwhile
             raise
 
 

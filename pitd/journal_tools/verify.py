@@ -18,11 +18,9 @@ from .pages import PAGE
 DAMAGES_TOLD = 100
 """So many damages are named; further ones are only counted."""
 
-_TAIL_TRIES = 3
-
 
 class Verdict(msgspec.Struct, kw_only=True):
-    """What was found. `damages` is empty for a good journal; `unreadable` says where the system would not let us look."""
+    """What was found. A good journal has no `damages`; `unreadable` says where the system would not let us look."""
 
     directory: str
     rows: int = 0
@@ -91,8 +89,8 @@ class _Check:
         if not found:
             self._damage(f"{self._directory}: there are snapshots and no segments")
         self._wanted = {int(path.stem): None for path in taken}
-        for at, path in enumerate(found):
-            self._segment(path, is_last=at + 1 == len(found))
+        for path in found:
+            self._segment(path)
         for path in taken:
             self._snapshot(path)
         self.verdict.last_seq = self._seq
@@ -100,24 +98,27 @@ class _Check:
 
     # ------------------------------------------------------------------------------------------ segments
 
-    def _segment(self, path: Path, *, is_last: bool) -> None:
-        if is_last and history.is_unborn(path):
-            self.verdict.notes.append(f"{path}: was only being begun; the next start takes it away")
-            return
-        self.verdict.segments += 1
+    def _segment(self, path: Path) -> None:
+        heading = None
         try:
             heading = history.read_segment(path)
+        except FileNotFoundError:
+            self._is_gone(path)
+            return
         except PitdError as trouble:
             if self._is_gone(path):
                 return
             self._trouble(trouble)
-            heading = None
+        self.verdict.segments += 1
         start = journal.segment_start(path)
         if heading is not None:
             self._heading(heading)
         elif start > self._seq + 1:
             self._seq, self._chains = start - 1, []
-        self._tail(path)
+        try:
+            history.check_tail(path)
+        except PitdError as trouble:
+            self._trouble(trouble)
         self._rows(path, start)
 
     def _heading(self, heading: history.Segment) -> None:
@@ -135,23 +136,13 @@ class _Check:
         if heading.journal != self._journal_id:
             self._damage(f"{path}: belongs to another journal than the segments before it")
         if start > self._seq + 1:
-            self._damage(f"{path}: {_rows(self._seq + 1, start - 1)} before it {_are(self._seq + 1, start - 1)} missing")
+            first, last = self._seq + 1, start - 1
+            self._damage(f"{path}: {_rows(first, last)} before it {_are(first, last)} missing")
         elif start <= self._seq:
             self._damage(f"{path}: begins with row {start}, and the segment before it goes to row {self._seq}")
         elif self._chains and heading.chain not in self._chains:
             self._damage(f"{path}: its heading does not go on from row {self._seq}")
         self._seq, self._chains = start - 1, [heading.chain]
-
-    def _tail(self, path: Path) -> None:
-        """On a live journal a frame may be looked at while it is written: damage is what stays."""
-        for again in reversed(range(_TAIL_TRIES)):
-            try:
-                history.check_tail(path)
-                return
-            except PitdError as trouble:
-                if not again:
-                    self._trouble(trouble)
-                time.sleep(0.05)
 
     def _rows(self, path: Path, start: int) -> None:
         try:
@@ -199,7 +190,7 @@ class _Check:
                 self._damage(f"{path}: {_rows(first, last)} {_are(first, last)} missing")
             self._chains = []
         self._seq = line.seq
-        if not isinstance(line.row, bytes) or not isinstance(line.chain, bytes):
+        if not all(isinstance(each, bytes) for each in line[1:]):
             self._damage(f"{path}: row {line.seq} is not what was written: it is no bytes")
             self._chains = []
             return

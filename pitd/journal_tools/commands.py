@@ -1,0 +1,422 @@
+"""The command `pitd journal`: checks a journal, explains it, follows it, hands it on, and deletes what is old."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from pit.types import OrderState
+
+from .. import config, journal
+from ..core.numbers import text
+from ..core.orders import ENDED
+from ..core.policy import Policy
+from ..core.reading import Reader
+from ..errors import EXIT_DAMAGED, EXIT_IO, EXIT_NOT_FOUND, EXIT_USAGE, ConfigError, JournalDamaged, JournalFailed
+from . import fate, objects, verify, words
+from .pages import Clients, Pages, read
+
+_FOLLOW_S = 0.25
+
+MakePolicies = Callable[[], Sequence[Policy]]
+
+
+def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) -> None:
+    """Adds `journal` to pitd's commands. `make_policies` gives those whose effects are shown by name."""
+    parser = commands.add_parser(
+        "journal",
+        help="check, explain, export and prune the journal of a running or stopped daemon",
+        description="Looks into a journal's files, of a running daemon or a stopped one. Only `prune` changes anything.",
+        epilog="exit codes: 0 good, 1 not found, 64 usage, 65 damaged, 74 cannot be read",
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace, Path, Reader], int], help: str, *first: str) -> Any:
+        one = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
+        for each in first:
+            one.add_argument(each.lower(), metavar=each, type=int if each == "SEQ" else str)
+        one.add_argument(
+            "directory", nargs="?", metavar="DIR", help="the journal's directory (default: the configured one)"
+        )
+        one.add_argument(
+            "--config", metavar="FILE", help=f"the TOML file that names the directory (default: {default_config})"
+        )
+
+        def start(options: argparse.Namespace) -> int:
+            policies = {policy.id: policy for policy in make_policies()}
+            try:
+                return run(options, _directory(options, default_config), Reader(policies, is_lenient=True))
+            except KeyboardInterrupt:
+                return 130
+
+        one.set_defaults(run=start)
+        return one
+
+    one = add("verify", _verify, "read everything: headings, the chain of every row, snapshots, the WAL's tail")
+    _add_json(one)
+    _add_progress(one)
+    one.add_argument(
+        "--quiet", action="store_true", help="at low priority and without a word when it is good (with --json: as JSON)"
+    )
+
+    one = add("tail", _tail, "show the last rows, one a line")
+    one.add_argument("-n", type=int, default=20, metavar="N", dest="count", help="how many rows (default: 20)")
+    one.add_argument("-f", "--follow", action="store_true", help="go on with what comes in, until Ctrl-C")
+    _add_json(one)
+
+    one = add("show", _show, "show everything about one row", "SEQ")
+    _add_json(one)
+
+    one = add(
+        "outcome", _outcome, "tell what became of an order: every row that concerns it, and where it stands", "ORDER"
+    )
+    one.add_argument("--account", metavar="A", help="in this account only (default: in every one)")
+    _add_json(one)
+    _add_progress(one)
+
+    one = add("export", _export, "write rows for other programs")
+    one.add_argument("--format", choices=("jsonl", "csv"), required=True, help="one object a row, or flat records")
+    one.add_argument("--output", metavar="FILE", help="a file that is not there yet (default: standard output)")
+    one.add_argument("--first", type=int, default=1, metavar="SEQ", help="begin with this row")
+    one.add_argument("--last", type=int, metavar="SEQ", help="end with this row")
+    _add_progress(one)
+
+    one = add("prune", _prune, "delete closed segments that are old and that no recovery needs")
+    one.add_argument("--older-than", metavar="AGE", help='such as "7d" (default: [journal] keep of the configuration)')
+    one.add_argument("--yes", action="store_true", help="don't ask")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="as JSON; decimals and nanoseconds are text")
+
+
+def _add_progress(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--progress", action="store_true", help="tell how far it is, also where no terminal is")
+
+
+def _directory(options: argparse.Namespace, default_config: str) -> Path:
+    if options.directory is not None:
+        return Path(options.directory)
+    return Path(_settings(options, default_config).directory)
+
+
+def _settings(options: argparse.Namespace, default_config: str) -> config.Journal:
+    source = options.config or (default_config if Path(default_config).exists() else None)
+    options.journal = config.load(source).journal if source else config.from_tables({}).journal
+    found: config.Journal = options.journal
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- verify
+
+
+def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    if options.quiet:
+        os.nice(19)
+    with _Progress("verify", options, lambda: verify.row_count(directory)) as progress:
+        found = verify.verify(directory, reader, progress.at)
+    if options.json:
+        print(msgspec.json.encode(found).decode())
+    elif not (options.quiet and found.is_good):
+        for trouble in (*found.damages, *found.unreadable):
+            print(f"{'damaged' if trouble in found.damages else 'unreadable'}: {words.printable(trouble)}")
+        if found.damage_count > len(found.damages):
+            print(f"damaged: and {found.damage_count - len(found.damages)} more")
+        for note in found.notes:
+            print(f"note: {note}")
+        print(_summary(found))
+    if found.damage_count:
+        return EXIT_DAMAGED
+    return EXIT_IO if found.unreadable else 0
+
+
+def _summary(found: verify.Verdict) -> str:
+    how = "good" if found.is_good else f"{found.damage_count} damaged" if found.damage_count else "not all readable"
+    rows = "no rows"
+    if found.rows:
+        since, until = words.moment(found.first_wall_ns), words.moment(found.last_wall_ns)
+        rows = f"{found.rows:,} rows, {found.first_seq} to {found.last_seq}, from {since} to {until}"
+    files = f"{_counted(found.segments, 'segment')}, {_counted(found.snapshots, 'good snapshot')}"
+    pruned = f"; rows before {found.pruned_before} were pruned" if found.pruned_before else ""
+    return f"{found.directory}: {how}: {rows}; {files}{pruned}; {found.took_s:.1f} s"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+# ---------------------------------------------------------------------------------------------- tail and show
+
+
+def _tail(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    if options.count < 0:
+        return _usage(f"tail -n: 0 or more is wanted, not {options.count}")
+    pages = Pages(directory)
+    clients = Clients(pages)
+    seq = pages.last_seq()
+    after = max(pages.first_seq - 1, seq - options.count)
+    while True:
+        for line in pages.rows(after, seq):
+            after = line.seq
+            row = read(reader, line)
+            if row is None:
+                print(f"{line.seq:>8}  cannot be understood; `pitd journal verify` shows more")
+            elif options.json:
+                client = clients.name_of(row.entry)
+                print(msgspec.json.encode(objects.row_object(row, client, line.chain)).decode())
+            else:
+                print(words.line(row, clients.name_of(row.entry)))
+        after = max(after, seq)
+        if not options.follow:
+            return 0
+        sys.stdout.flush()
+        while (seq := pages.last_seq()) <= after:
+            time.sleep(_FOLLOW_S)
+            pages.look_again()
+
+
+def _show(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    pages = Pages(directory)
+    line = pages.line(options.seq)
+    row = read(reader, line)
+    if row is None:
+        raise JournalDamaged(f"{directory}: row {line.seq} cannot be understood; `pitd journal verify` shows more")
+    client = Clients(pages).name_of(row.entry)
+    if options.json:
+        print(msgspec.json.encode(objects.row_object(row, client, line.chain)).decode())
+    else:
+        print("\n".join(words.whole(row, client, line.chain)))
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- outcome
+
+
+def _outcome(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    pages = Pages(directory)
+    clients = Clients(pages)
+    tale = fate.Tale(options.order, options.account)
+    remembered = fate.find_pruned(pages, options.order, options.account)
+    for record in remembered:
+        tale.remember(record)
+    with _Progress("outcome", options, pages.last_seq) as progress:
+        rows = list(fate.rows_of(pages, tale, told=progress.at))
+    fates = [tale.fates[account] for account in sorted(tale.fates)]
+    if options.json:
+        told = [
+            {
+                "account": each.account,
+                "order_id": each.order_id,
+                "client": each.client or None,
+                "outcome": objects.plain(each.outcome()),
+                "refused": None if each.refusal is None else objects.plain(each.refusal.rejected),
+            }
+            for each in fates
+        ]
+        shown = [objects.row_object(row, clients.name_of(row.entry), pages.line(row.entry.seq).chain) for row in rows]
+        print(msgspec.json.encode({"orders": told, "rows": shown}).decode())
+        return 0 if fates else EXIT_NOT_FOUND
+    if not fates:
+        where = f" of account {options.account}" if options.account else ""
+        back = f"; rows before {pages.first_seq} were pruned" if pages.first_seq > 1 else ""
+        print(f"order {options.order}{where}: no row of {directory} names it{back}")
+        return EXIT_NOT_FOUND
+    if remembered:
+        print(f"rows before {pages.first_seq} were pruned; a snapshot remembers how it stood by then")
+    for row in rows:
+        print(words.line(row, clients.name_of(row.entry)))
+    for each in fates:
+        print()
+        print("\n".join(map(words.printable, _told(each, clients))))
+    return 0
+
+
+def _told(found: fate.Fate, clients: Clients) -> Iterator[str]:
+    """Where an order stands and why, in sentences."""
+    who = f"order {found.order_id} of account {found.account}"
+    outcome = found.outcome()
+    if outcome is not None:
+        by = f", ended by {outcome.ended_by}" if outcome.ended_by else ""
+        why = f" ({outcome.reason})" if outcome.reason else ""
+        yield f"{who}: {outcome.state}{by}{why}"
+        left = "" if outcome.state in ENDED else f", open {text(outcome.open_quantity)}"
+        yield f"  filled {text(outcome.filled_quantity)}{left}"
+        yield f"  reservation {found.reservation_id}, client {found.client or 'none: only the venue spoke of it'}"
+        if outcome.venue_order_id:
+            yield f"  at the venue: {outcome.venue_order_id}"
+        if outcome.flags:
+            yield f"  flags: {', '.join(outcome.flags)}"
+        if outcome.state is OrderState.QUARANTINED:
+            yield "  it stays counted until a report or a person settles it"
+    elif found.refusal is not None:
+        refusal = found.refusal
+        when, client = words.moment(refusal.wall_ns), clients.of(refusal.session) or "unknown"
+        yield f"{who}: refused, and never counted (row {refusal.seq}, {when}, client {client})"
+        for reject in refusal.rejected.rejects:
+            yield f"  {reject}"
+    elif found.request is not None:
+        ended = f"ended by {found.request_ended_by}" if found.request_ended_by else "still waits"
+        yield f"{who}: passed the start stage and was not executed; its request {found.request.request_id} {ended}"
+    else:
+        yield f"{who}: named by a report or a person, and never accepted here"
+
+
+# ---------------------------------------------------------------------------------------------- export
+
+
+def _export(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    pages = Pages(directory)
+    clients = Clients(pages)
+    last = pages.last_seq() if options.last is None else min(options.last, pages.last_seq())
+    skipped = 0
+    with _written(options.output) as file, _Progress("export", options, lambda: last) as progress:
+        put = _csv(file) if options.format == "csv" else _jsonl(file)
+        for page in pages.pages(options.first - 1, last):
+            for line in page:
+                row = read(reader, line)
+                if row is None:
+                    skipped += 1
+                else:
+                    put(row, clients.name_of(row.entry), line.chain)
+            progress.at(page[-1].seq if page else 0)
+    if skipped:
+        print(
+            f"pitd: {skipped} rows cannot be understood and are not in it; see `pitd journal verify`", file=sys.stderr
+        )
+        return EXIT_DAMAGED
+    return 0
+
+
+Put = Callable[[Any, str | None, bytes], object]
+
+
+def _jsonl(file: IO[str]) -> Put:
+    encode = msgspec.json.encode
+    return lambda row, client, chain: file.write(encode(objects.row_object(row, client, chain)).decode() + "\n")
+
+
+def _csv(file: IO[str]) -> Put:
+    writer = csv.DictWriter(file, objects.COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    flat = objects.Flat()
+    return lambda row, client, chain: writer.writerow(flat.record(row, client))
+
+
+@contextlib.contextmanager
+def _written(output: str | None) -> Iterator[IO[str]]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with Path(output).open("x", encoding="utf-8", newline="") as file:
+            yield file
+    except FileExistsError:
+        raise ConfigError(f"{output}: is there already and stays as it is; name another file") from None
+    except OSError as trouble:
+        raise JournalFailed(f"{output}: cannot be written: {trouble.strerror}") from trouble
+
+
+# ---------------------------------------------------------------------------------------------- prune
+
+
+def _prune(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
+    if not journal.segments(directory):
+        raise JournalFailed(f"{directory}: holds no journal")
+    age = options.older_than
+    if age is not None:
+        try:
+            keep_ns = config.from_tables({"journal": {"keep": age}}).journal.keep_ns
+        except ConfigError:
+            return _usage(f'prune --older-than: a duration with its unit is wanted, such as "12h" or "7d", not {age!r}')
+    else:
+        keep_ns = getattr(options, "journal", None) or config.from_tables({}).journal
+        keep_ns = keep_ns.keep_ns
+    oldest_ns = time.time_ns() - keep_ns
+    for path in journal.snapshots(directory)[-2:]:
+        journal.read_snapshot(path)  # deleting rows would make recovery rely on it: a damaged one is told of instead
+    going = journal.prunable(directory, oldest_ns)
+    if not going:
+        kept = _counted(len(journal.segments(directory)), "segment")
+        print(f"nothing to delete: {kept}, all younger than {words.moment(oldest_ns)} or needed for recovery")
+        return 0
+    sizes = {path: _size(path) for path in going}
+    for path in going:
+        print(f"{path.name}  {sizes[path] / 1e6:.1f} MB")
+    if not options.yes and not _agreed(f"delete these {len(going)} files of {directory}? [y/N] "):
+        print("nothing was deleted")
+        return 0
+    gone = journal.prune(directory, oldest_ns)
+    freed = sum(sizes.get(path, 0) for path in gone)
+    print(
+        f"deleted {_counted(len(gone), 'file')}, {freed / 1e6:.1f} MB; the journal begins with row {_begin(directory)}"
+    )
+    return 0
+
+
+def _begin(directory: Path) -> int:
+    return journal.segment_start(journal.segments(directory)[0])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _agreed(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
+
+
+# ---------------------------------------------------------------------------------------------- progress
+
+
+def _usage(problem: str) -> int:
+    print(f"pitd journal {problem}", file=sys.stderr)
+    return EXIT_USAGE
+
+
+class _Progress:
+    """Says on standard error how far long work is: on a terminal, or where it is asked for."""
+
+    def __init__(self, what: str, options: argparse.Namespace, total: Callable[[], int]) -> None:
+        self._what = what
+        self._is_terminal = sys.stderr.isatty()
+        self._is_shown = options.progress or (self._is_terminal and not getattr(options, "quiet", False))
+        self._total = total() if self._is_shown else 0
+        self._began = time.monotonic()
+        self._next = self._began + 0.5
+        self._width = 0
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def at(self, done: int) -> None:
+        now = time.monotonic()
+        if not self._is_shown or now < self._next:
+            return
+        self._next = now + (0.2 if self._is_terminal else 1.0)
+        share = f"{min(100, 100 * done // self._total)} %, " if self._total else ""
+        told = f"{self._what}: {share}{done:,} rows, {done / (now - self._began):,.0f} rows/s"
+        if self._is_terminal:
+            print(f"\r{told:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(told)
+        else:
+            print(told, file=sys.stderr, flush=True)
+
+    def __exit__(self, *trouble: object) -> None:
+        if self._width:
+            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)

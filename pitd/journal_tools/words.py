@@ -1,0 +1,313 @@
+"""Rows in words: what came in, what it did, what was answered; in short for a line, or whole for one row."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import msgspec
+
+from pit.types import ExecutionReport, Order, Reject
+
+from ..core import entry as e
+from ..core.numbers import text
+
+
+def moment(wall_ns: int) -> str:
+    """A wall time as people read it, in UTC."""
+    seconds, ns = divmod(wall_ns, 1_000_000_000)
+    at = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{at:%Y-%m-%d %H:%M:%S}.{ns // 1_000_000:03d}Z"
+
+
+def exact_moment(wall_ns: int) -> str:
+    """The same to the nanosecond, as ISO 8601 has it."""
+    seconds, ns = divmod(wall_ns, 1_000_000_000)
+    return f"{datetime.datetime.fromtimestamp(seconds, datetime.UTC):%Y-%m-%dT%H:%M:%S}.{ns:09d}Z"
+
+
+# ---------------------------------------------------------------------------------------------- what came in
+
+
+def came_in(body: e.Body) -> str:
+    """An entry in short."""
+    match body:
+        case e.Commanded():
+            return command(body.command)
+        case e.Configured():
+            return f"configuration: {body.reason}"
+        case e.SessionOpened():
+            return "session opened"
+        case e.SessionEnded():
+            return f"session {body.session} ended: {body.reason}"
+        case e.LeasesDue():
+            return "leases due"
+        case e.Resumed():
+            return f"resumed after {body.away_ns / 1e9:.3f} s away" if body.away_ns else "resumed after a start"
+        case e.NumberVoided():
+            return f"number {body.number} given up"
+        case e.HistoryDisputed():
+            return f"has seen row {body.seen_seq}, which is not here"
+        case e.Poisoned():
+            return f"poisoned: {body.what}: {body.why}"
+
+
+def command(command: e.Command) -> str:
+    match command:
+        case e.StartOrder():
+            return f"start {order(command.order)}"
+        case e.ExecuteRequest():
+            return f"execute request {command.request_id}{', sent' if command.sent else ''}"
+        case e.CheckOrder():
+            return f"check {order(command.order)}{', sent' if command.sent else ''}"
+        case e.MarkSent():
+            return f"mark_sent {command.reservation_id}"
+        case e.Commit():
+            named = f" as {command.venue_order_id}" if command.venue_order_id else ""
+            return f"commit {command.reservation_id}{named}{', late' if command.late else ''}"
+        case e.Rollback():
+            return f"rollback {command.reservation_id}{_because(command.reason)}"
+        case e.Quarantine():
+            return f"quarantine {command.reservation_id}{_because(command.reason)}"
+        case e.Renew():
+            return f"renew {command.reservation_id}"
+        case e.Drop():
+            return f"drop {_ids(command.reservation_ids + command.request_ids)}"
+        case e.ApplyReport():
+            return report(command.report)
+        case e.EndOwnSession():
+            return "goodbye"
+        case e.BlockScope():
+            return f"block {command.scope}{_because(command.reason)}"
+        case e.UnblockScope():
+            return f"unblock {command.scope}{_because(command.reason)}"
+        case e.Rearm():
+            return f"rearm {command.limit} {command.scope} by {text(command.room)}{_because(command.reason)}"
+        case e.SettleOrder():
+            stands = "working" if command.working else "not sent"
+            return f"settle {command.account} {command.order_id} as {stands}{_because(command.reason)}"
+        case e.CloseOrder():
+            return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
+        case e.AcceptHistory():
+            return f"accept-history{_because(command.reason)}"
+
+
+def order(order: Order) -> str:
+    amount = f"volume {text(order.volume)}" if order.volume is not None else text(order.quantity or Decimal(0))
+    price = "at market" if order.price is None else f"@ {text(order.price)}"
+    return f"{order.id} {order.account} {order.side} {amount} {order.instrument} {price}"
+
+
+def report(report: ExecutionReport) -> str:
+    words = [f"report {report.report_id}: {report.kind} of {report.account}", report.order_id or ""]
+    words.append(f"({report.venue_order_id})" if report.venue_order_id else "")
+    if report.quantity is not None:
+        words.append(text(report.quantity) + ("" if report.price is None else f" @ {text(report.price)}"))
+    words += [f"{name} {text(amount)}" for name, amount in (("pnl", report.pnl), ("fee", report.fee)) if amount]
+    return " ".join(filter(None, words))
+
+
+# ---------------------------------------------------------------------------------------------- what it did
+
+
+def did(effects: tuple[e.Effect, ...], most: int = 4) -> str:
+    """Effects in short: at most so many, and how many more there are. What only keeps the books is left out."""
+    shown = [words for words in map(effect, effects) if words]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return "; ".join(shown[:most]) + more
+
+
+def effect(effect: e.Effect) -> str:
+    """One effect in short; nothing for what only keeps the books."""
+    match effect:
+        case e.RequestOpened():
+            return f"request {effect.request_id} opened"
+        case e.RequestEnded():
+            return f"request {effect.request_id} ended by {effect.ended_by}"
+        case e.OrderOpened():
+            return f"reservation {effect.reservation_id} {effect.state}"
+        case e.OrderMoved():
+            by = f" by {effect.ended_by}" if effect.ended_by else ""
+            return f"{effect.reservation_id} {effect.state}{by}{_because(effect.reason)}"
+        case e.OrderFilled():
+            return f"{effect.reservation_id} filled {text(effect.quantity)}, open {text(effect.open_quantity)}"
+        case e.OrderNamed():
+            return f"{effect.reservation_id} is {effect.venue_order_id} at the venue"
+        case e.OrderFlagged():
+            return f"{effect.reservation_id} flagged {effect.flag}"
+        case e.StrangerNoted():
+            return f"unknown order {effect.account} {effect.order_id} noted as {effect.reservation_id}"
+        case e.LeaseSet():
+            return f"{effect.reservation_id} lease {effect.lease_ns / 1e9:g} s"
+        case e.LeasesRestarted():
+            return "every lease restarted"
+        case e.Blocked():
+            return f"{effect.block.scope} blocked by {effect.block.author} ({effect.block.limit})"
+        case e.Unblocked():
+            return f"{effect.scope} unblocked ({effect.limit})"
+        case e.SessionStarted():
+            return f"session {effect.session} started"
+        case e.SessionFinished():
+            return f"session {effect.session} ended by {effect.ended_by}"
+        case e.VoidedUpTo():
+            return f"numbers up to {effect.number} void"
+        case e.Disputed():
+            return "history disputed: no new orders"
+        case e.HistoryAccepted():
+            return "history accepted"
+        case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured():
+            return ""
+
+
+# ---------------------------------------------------------------------------------------------- what was answered
+
+
+def answered(reply: e.Reply) -> str:
+    match reply:
+        case e.Failed():
+            return f"{reply.failure}: {reply.message}"
+        case e.Deferred():
+            return f"request {reply.request_id}"
+        case e.Accepted():
+            return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
+        case e.Refused():
+            return str(reply.rejected)
+        case e.Stands():
+            return str(reply.state)
+        case e.Applied():
+            result = reply.result
+            words = ["already applied" if result.already_applied else "applied"]
+            words += [str(result.state)] if result.state is not None else []
+            words += [f"open {text(result.open_quantity)}"] if result.open_quantity is not None else []
+            return ", ".join([*words, *result.flags, *map(str, result.blocks)])
+        case e.Done():
+            return f"done ({reply.count})" if reply.count else "done"
+        case e.Opened():
+            return f"session {reply.session}"
+        case e.Void():
+            return "void"
+
+
+def line(row: e.Row, client: str | None) -> str:
+    """A row in one line: number, when, who, what came in → what it did → what was answered."""
+    entry = row.entry
+    parts = [came_in(entry.body), did(row.effects), answered(row.reply)]
+    told = " → ".join(part for part in parts if part)
+    return f"{entry.seq:>8}  {moment(entry.wall_ns)}  {client or '?':<12}  {printable(told)}"
+
+
+def printable(told: str) -> str:
+    """On one line, with nothing in it that a terminal would take for an order to itself."""
+    return "".join(each if each.isprintable() else " " for each in told)
+
+
+# ---------------------------------------------------------------------------------------------- one row, whole
+
+
+def whole(row: e.Row, client: str | None, chain: bytes) -> Iterator[str]:
+    """Everything about one row, explained."""
+    entry = row.entry
+    yield f"row {entry.seq}"
+    yield f"  when      {exact_moment(entry.wall_ns)}, engine time {entry.now_ns / 1e9:.9f} s"
+    body = entry.body
+    if isinstance(body, e.Commanded):
+        yield f"  from      client {client or 'unknown'}, session {body.session}, number {body.number}"
+        yield f"            answers up to {body.acked} had been received"
+    else:
+        yield f"  from      {client or 'unknown'}"
+    yield f"  chain     {chain.hex()}"
+    yield ""
+    yield f"came in: {printable(came_in(body))}"
+    yield from _fields(body.command if isinstance(body, e.Commanded) else body)
+    yield ""
+    yield "it did:" if row.effects else "it did: nothing"
+    for each in row.effects:
+        yield f"  {type(each).__name__}: {printable(effect(each) or _about(each))}"
+        yield from _fields(each, "    ")
+    yield ""
+    yield f"answered: {printable(answered(row.reply))}"
+    if isinstance(row.reply, e.Refused):
+        for reject in row.reply.rejected.rejects:
+            yield from map(printable, _reject(reject))
+    else:
+        yield from _fields(row.reply)
+
+
+def _reject(reject: Reject) -> Iterator[str]:
+    yield f"  {reject.limit} ({reject.code}) of {reject.policy}, for {reject.scope}"
+    yield f"    {reject.reason}"
+    numbers = (("limit", reject.bound), ("used", reject.used), ("requested", reject.requested))
+    told = ", ".join(f"{name} {text(number)}" for name, number in numbers if number is not None)
+    if told:
+        yield f"    {told}"
+    if reject.retry_after_s is not None:
+        yield f"    trying again can succeed after {reject.retry_after_s:g} s"
+
+
+def _about(effect: e.Effect) -> str:
+    """What an effect that only keeps the books is about."""
+    match effect:
+        case e.PolicyChanged():
+            return f"{effect.policy} counts"
+        case e.ReportNoted():
+            return f"report {effect.report_id} of {effect.reservation_id} is remembered"
+        case e.Reconfigured():
+            return "instruments and groups as configured"
+        case _:
+            return ""
+
+
+def _fields(value: object, indent: str = "  ") -> Iterator[str]:
+    """A struct's fields, one a line; those within it further in."""
+    if isinstance(value, msgspec.Struct):
+        named: dict[str, Any] = {name: getattr(value, name) for name in value.__struct_fields__}
+    elif isinstance(value, dict):
+        named = {str(name): each for name, each in value.items()}
+    else:
+        yield f"{indent}{_value(value)}"
+        return
+    for name, each in named.items():
+        if isinstance(each, msgspec.Struct) and not _is_short(each):
+            yield f"{indent}{name}"
+            yield from _fields(each, indent + "  ")
+        elif isinstance(each, (tuple, list)) and any(isinstance(one, msgspec.Struct) for one in each):
+            for one in each:
+                yield f"{indent}{name} {type(one).__name__}"
+                yield from _fields(one, indent + "  ")
+        elif name.endswith("_ns") and isinstance(each, int):
+            yield f"{indent}{name.removesuffix('_ns')} {each / 1e9:.9f} s"
+        else:
+            yield f"{indent}{name} {_value(each)}"
+
+
+def _is_short(value: msgspec.Struct) -> bool:
+    """Whether a struct has a text of its own that says it all."""
+    return type(value).__str__ is not object.__str__ and not isinstance(value, Order | ExecutionReport)
+
+
+def _value(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case Decimal():
+            return text(value)
+        case bytes():
+            return value.hex() or "-"
+        case Enum():
+            return str(value.value)
+        case tuple() | list():
+            return printable(", ".join(map(_value, value))) or "-"
+        case _:
+            return printable(str(value)) or "-"
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
+
+
+def _ids(ids: tuple[int, ...]) -> str:
+    shown = ", ".join(map(str, ids[:5]))
+    return shown + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
