@@ -1,0 +1,543 @@
+"""Those who speak to the daemon: strategies, a drop copy, an operator, each over a real session of `pit`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pit
+from pit import _calls, wire
+from pit._session import Frames, Session
+from pit.errors import CapacityExceeded, OutcomeUnknown, PitError, Unavailable
+
+from . import settings
+from .network import MS
+
+if TYPE_CHECKING:
+    from .world import World
+
+AGAIN_NS = 250 * MS
+"""As in `pit._zmq`: after so long without an answer everything is said again."""
+
+
+class NothingSent:
+    """No answer came, and nothing had left: `pit.Unavailable`."""
+
+
+class Unknown:
+    """No answer came in time: `pit.OutcomeUnknown`."""
+
+
+NOTHING_SENT, UNKNOWN = NothingSent(), Unknown()
+
+Flow = Generator[Any, Any, None]
+"""What a client does in steps: it yields seconds to wait, or a command or query, and gets the reply."""
+
+
+class Line:
+    """A session's end of its connection: what `pit._zmq` does, with events in place of waiting."""
+
+    def __init__(self, world: World, name: str, token: bytes) -> None:
+        self.session = Session(name, token)
+        self.identity = b""
+        self.is_closed = False
+        self._world = world
+        self._then: dict[int, Callable[[Any], None]] = {}
+        self._is_connected = False
+        self._connections = 0
+        self.paused_until_ns = 0
+        self._connect()
+        self.session.greet()
+        self._flush()
+        self._again()
+
+    def ask(self, said: Any, timeout_s: float, then: Callable[[Any], None]) -> None:
+        """Sends a command or query; `then` gets its reply, NOTHING_SENT, UNKNOWN, or the error that ended it all."""
+        try:
+            put = self.session.ask if isinstance(said, wire.Query) else self.session.submit
+            ticket = put(said)  # type: ignore[operator]
+        except CapacityExceeded:
+            self._world.after(0, lambda: then(NOTHING_SENT))
+            return
+        except PitError as over:
+            self._world.after(0, lambda over=over: then(over))  # type: ignore[misc]
+            return
+        self._then[ticket] = then
+        self._flush()
+        self._world.after(int(timeout_s * 1e9), lambda: self._too_late(ticket))
+
+    def deliver(self, identity: bytes, header: bytes, body: bytes) -> None:
+        """A message from the daemon has come in."""
+        if self.is_closed or identity != self.identity:
+            return
+        if self._world.now_ns < self.paused_until_ns:
+            self._world.at(self.paused_until_ns, lambda: self.deliver(identity, header, body))
+            return
+        self._world.model.heard(self.session.client, self.session._session, header, body)
+        answer = self.session.received(header, body)
+        self._flush()
+        if answer is not None:
+            then = self._then.pop(answer.ticket, None)
+            if then is not None:
+                then(answer.reply)
+        self._look_over()
+
+    def hung_up(self) -> None:
+        """The connection is lost. libzmq makes another one by itself."""
+        if self._is_connected:
+            self._is_connected = False
+            self._world.after(int(self._world.draw.uniform(0.02, 0.3) * 1e9), self._connect)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._is_connected = False
+        if self._world.daemon is not None:
+            self._world.daemon.disconnected(self.identity)
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _connect(self) -> None:
+        if self.is_closed or self._is_connected:
+            return
+        daemon = self._world.daemon
+        if daemon is None:
+            self._world.after(100 * MS, self._connect)
+            return
+        self._connections += 1
+        self.identity = f"{self.session.client}-{self.session._token.hex()[:6]}-{self._connections}".encode()
+        self._is_connected = True
+        daemon.connected(self)
+        self._flush()
+
+    def _flush(self) -> None:
+        session = self.session
+        while session.outbox and self._is_connected and not self.is_closed:
+            frames = session.outbox[0]
+            self._send(frames)
+            session.sent(frames)
+            del session.outbox[0]
+
+    def _send(self, frames: Frames) -> None:
+        world, identity = self._world, self.identity
+
+        def arrive() -> None:
+            if world.daemon is not None:
+                world.daemon.deliver(identity, *frames)
+
+        world.network.carry(arrive)
+
+    def _again(self) -> None:
+        if self.is_closed:
+            return
+        self._world.after(AGAIN_NS, self._again)
+        if self._world.now_ns < self.paused_until_ns:
+            return
+        if self.session.over is None and (self._then or self.session.in_flight or not self.session.is_open):
+            self.session.again()
+            self._flush()
+
+    def _too_late(self, ticket: int) -> None:
+        if self.is_closed:
+            return
+        if self._world.now_ns < self.paused_until_ns:
+            self._world.at(self.paused_until_ns + 1, lambda: self._too_late(ticket))
+            return
+        then = self._then.pop(ticket, None)
+        if then is None:
+            return
+        was_sent = self.session.give_up(ticket)
+        self._flush()
+        then(UNKNOWN if was_sent else NOTHING_SENT)
+
+    def _look_over(self) -> None:
+        if self.session.over is None or self.is_closed:
+            return
+        over, then = self.session.over, list(self._then.values())
+        self._then.clear()
+        self.close()
+        for each in then:
+            each(over)
+        self._world.session_over(self, over)
+
+
+class Client:
+    """A process that comes back under its own name when it has died. What `done` and its like keep, it has on disk."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.draw = world.random(f"client {name}")
+        self.line: Line | None = None
+        self.flows: set[Flow] = set()
+        self._lives = 0
+        self._paused_until_ns = 0
+
+    @property
+    def is_alive(self) -> bool:
+        return self.line is not None
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.flows
+
+    def start(self) -> None:
+        self._lives += 1
+        self.line = Line(self.world, self.name, self.draw.randbytes(16))
+        self.world.trace(f"{self.name}: starts")
+        self.spawn(self.live())
+
+    def die(self, why: str) -> None:
+        """Ends where it stands. The daemon may hear of it, or not."""
+        line = self.line
+        if line is None:
+            return
+        self.world.trace(f"{self.name}: dies ({why})")
+        session_id, was_over = line.session._session, line.session.over
+        line.close()
+        self.line = None
+        flows, self.flows = self.flows, set()
+        for flow in flows:
+            if not flow.gi_running:
+                flow.close()
+        if session_id and was_over is None and self.draw.random() < 0.7:
+            self.world.after(
+                self.draw.choice((1, 100, 3_000)) * MS, lambda: self.world.tell_daemon_gone(session_id)
+            )
+        self.world.after(int(self.draw.uniform(0.01, 3.0) * 1e9), self._come_back)
+
+    def pause(self, seconds: float) -> None:
+        """Stopped, as by SIGSTOP: it neither reads nor acts until then."""
+        self._paused_until_ns = self.world.now_ns + int(seconds * 1e9)
+        if self.line is not None:
+            self.line.paused_until_ns = self._paused_until_ns
+        self.world.trace(f"{self.name}: stands still for {seconds:.2f} s")
+
+    def wake(self) -> None:
+        self._paused_until_ns = 0
+        if self.line is not None:
+            self.line.paused_until_ns = 0
+
+    def live(self) -> Flow:
+        """What it does first, and goes on doing."""
+        return
+        yield
+
+    def tell(self, report: pit.ExecutionReport) -> None:
+        """The venue has said something to this client."""
+
+    def spawn(self, flow: Flow) -> None:
+        self.flows.add(flow)
+        self._step(flow, None)
+
+    def _step(self, flow: Flow, value: Any) -> None:
+        if flow not in self.flows or self.line is None:
+            return
+        if self.world.now_ns < self._paused_until_ns:
+            self.world.at(self._paused_until_ns + 2, lambda: self._step(flow, value))
+            return
+        if isinstance(value, PitError):
+            self.flows.discard(flow)
+            flow.close()
+            return
+        try:
+            wanted = flow.send(value)
+        except StopIteration:
+            self.flows.discard(flow)
+            return
+        if isinstance(wanted, (int, float)):
+            self.world.after(int(wanted * 1e9), lambda: self._step(flow, None))
+        else:
+            timeout_s = self.draw.choice((0.3, 1.0, 1.0, 3.0))
+            self.world.trace(f"{self.name}: says {wanted}")
+            self.line.ask(wanted, timeout_s, lambda reply: self._hear(flow, wanted, reply))
+
+    def _hear(self, flow: Flow, said: Any, reply: Any) -> None:
+        self.world.trace(f"{self.name}: {type(said).__name__} → {reply}")
+        self._step(flow, reply)
+
+    def _come_back(self) -> None:
+        if self.line is None:
+            self.start()
+
+    def persistently(self, command: Any, tries: int = 5) -> Flow:
+        """Says it until it is answered."""
+        reply = None
+        for _ in range(tries):
+            reply = yield command
+            if not isinstance(reply, (Unknown, NothingSent)):
+                return reply  # type: ignore[return-value]
+        return reply  # type: ignore[return-value]
+
+
+class Strategy(Client):
+    """Starts orders, sends some of them to the venue, commits or rolls back: in time, late, or never."""
+
+    def live(self) -> Flow:
+        yield from self.settle_what_was_left()
+        while not self.world.is_calm:
+            yield self.draw.expovariate(1000 / self.world.weather.pace_ms)
+            if self.world.may_start_another():
+                self.spawn(self.trade(self.world.new_order(self.draw)))
+
+    def tell(self, report: pit.ExecutionReport) -> None:
+        if self.draw.random() < 0.7:
+            self.spawn(self._report(report))
+
+    def _report(self, report: pit.ExecutionReport) -> Flow:
+        yield wire.Report(report)
+
+    def settle_what_was_left(self) -> Flow:
+        """What an earlier process of this name left open: the venue knows what is true of it."""
+        page = yield from self.persistently(wire.ListOpenOrders())
+        if not isinstance(page, wire.OpenOrders):
+            return
+        for left in page.orders:
+            placed = self.world.venue.orders.get((left.order.account, left.order.id))
+            if left.state is pit.OrderState.WORKING:
+                continue
+            if placed is not None:
+                yield wire.Commit(left.reservation_id, placed.venue_id)
+            elif left.state is not pit.OrderState.QUARANTINED:
+                yield wire.Rollback(left.reservation_id, "found after a restart")
+
+    def trade(self, order: pit.Order) -> Flow:
+        """One order, from the first question to its end at the venue."""
+        world, draw = self.world, self.draw
+        if draw.random() < world.weather.rogue:
+            world.venue.place(order, self.name, is_promised=False)  # without asking
+            return
+        is_sent = draw.random() < 0.6
+        lease_ns = draw.choice((None, None, 200 * MS, 3_000 * MS))
+        asked_ns = world.now_ns
+        if draw.random() < 0.3:
+            deferred = yield wire.Start(order)
+            if not isinstance(deferred, wire.Deferred):
+                return
+            if draw.random() < 0.3:
+                yield draw.uniform(0, 1.5)
+            if draw.random() < 0.1:
+                yield wire.Drop((), (deferred.request_id,))
+                return
+            asked_ns = world.now_ns
+            held = yield wire.Execute(deferred.request_id, is_sent, lease_ns)
+        else:
+            held = yield wire.Check(order, is_sent, lease_ns)
+        if isinstance(held, Unknown) and draw.random() < 0.7:
+            asked_ns = world.now_ns
+            held = yield wire.Check(order, is_sent, lease_ns)  # the same order again: the same answer, if it is open
+        if not isinstance(held, wire.Accepted) or held.state not in (pit.OrderState.HELD, pit.OrderState.SENT):
+            return
+        world.model.told_accepted(order, held)
+        yield from self._settle(order, held, asked_ns + held.lease_ns)
+
+    def _settle(self, order: pit.Order, held: wire.Accepted, ends_ns: int) -> Flow:
+        world, draw, id = self.world, self.draw, held.reservation_id
+        is_sent = held.state is pit.OrderState.SENT
+        if draw.random() < 0.2:
+            yield draw.choice((0.05, 0.5, 2.0))
+        if draw.random() < 0.15:
+            asked_ns = world.now_ns
+            renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
+            if isinstance(renewed, wire.Settled):
+                ends_ns = asked_ns + renewed.lease_ns
+        match draw.choice(("go", "go", "go", "go", "go", "rollback", "drop", "quarantine", "forget")):
+            case "rollback":
+                yield wire.Rollback(id, "changed its mind")
+                return
+            case "drop":
+                yield wire.Drop((id,))
+                return
+            case "quarantine":
+                yield wire.Quarantine(id, "not sure")
+                return
+            case "forget":
+                return
+        is_reckless = not is_sent and draw.random() < 0.15
+        if not is_sent and not is_reckless:
+            asked_ns = world.now_ns
+            marked = yield wire.MarkSent(id)
+            if not isinstance(marked, wire.Settled) or marked.state is not pit.OrderState.SENT:
+                return
+            ends_ns = asked_ns + marked.lease_ns
+        if world.now_ns >= ends_ns and not is_reckless:
+            yield wire.Rollback(id, "too late")
+            return
+        placed = world.venue.place(order, self.name, is_promised=not is_reckless)
+        if placed is None:
+            yield from self.persistently(wire.Rollback(id, "the venue refused"), 3)
+            return
+        if draw.random() < 0.2:
+            yield draw.choice((0.1, 1.0, 4.0))  # its answer took that long
+        if draw.random() < 0.1:
+            return  # and the commit was forgotten
+        reply = yield from self.persistently(wire.Commit(id, placed.venue_id), 3)
+        if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.LEASE_EXPIRED:
+            yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
+
+
+class DropCopy(Client):
+    """Tells the daemon everything that the venue reports, until it has been answered; sometimes twice, never in order."""
+
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.due: dict[tuple[str, str, str], pit.ExecutionReport] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.due
+
+    def live(self) -> Flow:
+        yield 0.0
+        for key in list(self.due):
+            self.spawn(self._tell(key))
+
+    def tell(self, report: pit.ExecutionReport) -> None:
+        assert report.order_id is not None
+        key = (report.account, report.order_id, report.report_id)
+        self.due[key] = report
+        self.spawn(self._tell(key))
+
+    def _tell(self, key: tuple[str, str, str]) -> Flow:
+        if not self.world.is_calm:
+            yield self.draw.choice((0.0, 0.0, 0.01, 0.3, 2.0))
+        report = self.due.get(key)
+        if report is None:
+            return
+        for _ in range(2 if self.draw.random() < 0.2 else 1):
+            reply = yield from self.persistently(wire.Report(report), 10_000)
+            assert isinstance(reply, wire.Applied), f"{report} was answered {reply}"
+        self.due.pop(key, None)
+
+
+class Operator(Client):
+    """Lifts blocks, settles what is in quarantine by what the venue says, and meddles a little."""
+
+    def live(self) -> Flow:
+        seen: dict[int, int] = {}
+        while True:
+            yield 0.5
+            if not self.world.is_calm and self.draw.random() < self.world.weather.meddle:
+                yield wire.BlockScope(self.draw.choice(("account alpha", "account beta", "firm")), "to be sure")
+                yield self.draw.uniform(0.1, 1.0)
+            yield from self._lift_blocks()
+            yield from self._settle_quarantined(seen)
+
+    def _lift_blocks(self) -> Flow:
+        blocks = yield wire.ListBlocks()
+        if not isinstance(blocks, wire.Blocks):
+            return
+        for block in blocks.blocks:
+            if block.limit == "day_loss":
+                yield wire.Rearm("day_loss", block.scope, Decimal(self.draw.choice((50, 200))), "go on")
+            else:
+                yield wire.UnblockScope(block.scope, "it is fine")
+
+    def _settle_quarantined(self, seen: dict[int, int]) -> Flow:
+        """Only what has been in quarantine for longer than any lease can last: by then nobody sends it any more."""
+        world = self.world
+        if world.daemon is None:
+            return
+        found = [
+            (id, record.account, record.order_id)
+            for id, record in world.daemon.engine.orders.open.items()
+            if record.state is pit.OrderState.QUARANTINED
+        ]
+        for id, account, order_id in found:
+            since_ns = seen.setdefault(id, world.now_ns)
+            if world.now_ns - since_ns <= settings.LEASE_MOST_NS + 1_000 * MS:
+                continue
+            placed = world.venue.orders.get((account, order_id))
+            if placed is None:
+                if self.draw.random() < 0.5:
+                    yield wire.SettleOrder(account, order_id, False, "the venue never had it")
+                else:
+                    yield wire.CloseOrder(account, order_id, "the venue never had it")
+            elif not placed.is_over:
+                yield wire.SettleOrder(account, order_id, True, "the venue has it")
+
+
+class SimulatedTransport:
+    """`pit.Transport` whose waiting lets the world go on. One caller at a time."""
+
+    def __init__(self, world: World, line: Line) -> None:
+        self._world = world
+        self._line = line
+
+    def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        reply = self._wait(command, timeout_s)
+        if isinstance(reply, Unknown):
+            raise OutcomeUnknown("no answer in time", _calls.order_id_of(command))
+        return reply
+
+    def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
+        return self._wait(query, timeout_s)
+
+    def monotonic_ns(self) -> int:
+        return self._world.now_ns
+
+    def close(self) -> None:
+        pass
+
+    def _wait(self, said: Any, timeout_s: float) -> Any:
+        line, box = self._line, deque[Any]()
+        if line.is_closed:
+            raise Unavailable("this process is dead")
+        self._world.trace(f"{line.session.client}: says {said}")
+        line.ask(said, timeout_s, box.append)
+        while not box and not line.is_closed:
+            self._world.step()
+        reply = box[0] if box else NOTHING_SENT
+        self._world.trace(f"{line.session.client}: {type(said).__name__} → {reply}")
+        if isinstance(reply, PitError):
+            raise reply
+        if isinstance(reply, NothingSent):
+            raise Unavailable("nothing was sent")
+        return reply
+
+
+class BlockingStrategy(Client):
+    """A strategy written as the README writes one, with `pit.Engine` and its reservations."""
+
+    def live(self) -> Flow:
+        assert self.line is not None
+        line = self.line
+        engine = pit.Engine(SimulatedTransport(self.world, line), self.name)
+        yield 0.0
+        while not self.world.is_calm:
+            yield self.draw.expovariate(1000 / self.world.weather.pace_ms)
+            if self.world.may_start_another() and not self.world.is_waiting:
+                self.world.is_waiting = True  # one at a time: each waits inside the other's waiting otherwise
+                try:
+                    self._trade(engine, line, self.world.new_order(self.draw))
+                except PitError as trouble:
+                    self.world.trace(f"{self.name}: {trouble!r}")
+                finally:
+                    self.world.is_waiting = False
+
+    def _trade(self, engine: pit.Engine, line: Line, order: pit.Order) -> None:
+        world, draw = self.world, self.draw
+        if draw.random() < 0.4:
+            request = engine.start_pre_trade(order)
+            held = request.execute(lease_s=draw.choice((None, 0.4))) if isinstance(request, pit.DeferredRequest) else request
+        else:
+            held = engine.execute_pre_trade(order, sent=draw.random() < 0.5)
+        if not isinstance(held, pit.Reservation) or held.replayed:
+            return
+        with held:
+            if draw.random() < 0.2:
+                return  # left unsettled: dropped
+            if held.state is pit.OrderState.HELD:
+                marked = held.mark_sent()
+                if not marked:
+                    return
+            if not held.lease_left_s or line.is_closed:
+                return
+            placed = world.venue.place(order, self.name, is_promised=True)
+            if placed is None:
+                held.rollback(reason="the venue refused")
+            elif draw.random() < 0.1:
+                held.quarantine()
+            else:
+                held.commit(venue_order_id=placed.venue_id)

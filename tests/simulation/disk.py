@@ -1,0 +1,217 @@
+"""A disk that fails and fills, real journal files on it, and what a crash leaves of them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import shutil
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pitd import config, journal
+from pitd.core import entry as e
+from pitd.core.engine import Engine
+
+from .network import MS
+
+if TYPE_CHECKING:
+    from .world import World
+
+RESERVED_WRITES = 300
+"""How many transactions fit into what the reserve gives back."""
+
+
+class Killed(Exception):
+    """The daemon's process dies here: nothing after this line has happened."""
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[Path]:
+    """A directory in memory where there is one, taken away afterwards."""
+    home = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="pitd-simulation-", dir=home if home.is_dir() else None) as directory:
+        yield Path(directory)
+
+
+class Disk:
+    """The daemon's directory. A crash leaves a copy of it as it stood at that moment, and the daemon goes on there."""
+
+    def __init__(self, world: World, home: Path) -> None:
+        self.world = world
+        self.random = world.random("disk")
+        self.home = home
+        self.directory = home / "0"
+        self.directory.mkdir()
+        self.kill_at = ""
+        """Where the process dies in this round of its loop; empty for nowhere."""
+        self.is_full = False
+        self._writes_left = 0
+        self._image: Path | None = None
+        self._generation = 0
+        self._connections: list[sqlite3.Connection] = []
+
+    def free_bytes(self, directory: Path) -> int:
+        """In place of `pitd.journal.free_bytes`."""
+        return 0 if self.is_full else 1 << 40
+
+    def fill(self) -> None:
+        self.is_full = True
+        self._writes_left = 0
+
+    def take_room(self, has_reserve: bool) -> None:
+        """One transaction's room. Raises what SQLite raises when there is none."""
+        if not self.is_full:
+            return
+        if has_reserve:
+            raise _error("database or disk is full", sqlite3.SQLITE_FULL)
+        if not self._writes_left:
+            self._writes_left = RESERVED_WRITES
+        self._writes_left -= 1
+        if not self._writes_left:
+            raise _error("database or disk is full", sqlite3.SQLITE_FULL)
+
+    def kill(self, where: str) -> None:
+        """Dies if this is where it should, and keeps the files as they are now."""
+        if self.kill_at == where:
+            self.take_image()
+            raise Killed(where)
+
+    def take_image(self) -> Path:
+        self._generation += 1
+        self._image = self.home / str(self._generation)
+        shutil.copytree(self.directory, self._image)
+        return self._image
+
+    def opened(self, connection: sqlite3.Connection) -> None:
+        self._connections.append(connection)
+
+    def die(self) -> None:
+        """The process is gone: what it left is what its image has."""
+        image = self._image or self.take_image()
+        self.abandon()
+        shutil.rmtree(self.directory)
+        self.directory, self._image = image, None
+
+    def abandon(self) -> None:
+        for connection in self._connections:
+            connection.close()
+        self._connections.clear()
+
+
+class Errands(journal._Behind):
+    """What the journal has done behind the loop, without a thread: each at some later moment, or never."""
+
+    def __init__(self, directory: Path, settings: config.Journal, disk: Disk) -> None:
+        self._directory = directory
+        self._settings = settings
+        self._has_checkpoint = threading.Event()
+        self._disk = disk
+        self._waiting: list[Callable[[], object]] = []
+        self._tasks: Any = self
+        self._is_dead = False
+
+    def put(self, task: Callable[[], object]) -> None:
+        self._waiting.append(task)
+        self._disk.world.after(self._disk.random.randrange(1, 200) * MS, self._run_one)
+
+    def stop(self) -> None:
+        while self._waiting:
+            self._run_one()
+
+    def die(self) -> None:
+        self._waiting.clear()
+
+    def _run_one(self) -> None:
+        if self._waiting:
+            self._waiting.pop(0)()
+
+
+class SimulatedJournal(journal.SegmentJournal):
+    """The real journal on that disk: its transactions fail or are torn where the weather says so."""
+
+    def __init__(self, disk: Disk, settings: config.Journal, id: bytes, head: journal.Head, *, snapshot_seq: int) -> None:
+        self._disk = disk
+        self.draw: random.Random = disk.random
+        super().__init__(settings, id, head, snapshot_seq=snapshot_seq)
+        self._behind.stop()
+        self._behind = Errands(self._directory, settings, disk)
+        disk.opened(self._connection)
+
+    def append(self, rows: Sequence[e.Row]) -> None:
+        disk = self._disk
+        disk.kill("before the rows")
+        super().append(rows)
+        disk.world.tape.extend(rows)
+        if self.draw.random() < 0.01:
+            self._rows_since_checkpoint = 1_000_000
+        disk.kill("after the rows")
+
+    def maintain(self, engine: Engine) -> None:
+        self._space_at = 0.0
+        super().maintain(engine)
+
+    def take_snapshot(self, engine: Engine) -> None:
+        """A snapshot of now, which appears a little later: its child lives on when the daemon dies."""
+        disk = self._disk
+        disk.kill("a new segment begun")
+        if engine.seq != self.head.seq:
+            return
+        self._snapshot_seq = self.head.seq
+        aside = disk.home / "aside"
+        aside.mkdir(exist_ok=True)
+        journal.write_snapshot(aside, engine, self.id, self.head)
+        name = f"{self.head.seq:016d}.snapshot"
+        disk.world.after(self.draw.randrange(1, 300) * MS, lambda: self._appear(aside / name))
+        disk.kill("a snapshot begun")
+
+    def die(self) -> None:
+        assert isinstance(self._behind, Errands)
+        self._behind.die()
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _appear(self, written: Path) -> None:
+        if not written.exists():
+            return
+        written.rename(self._disk.directory / written.name)
+        self._behind.prune()
+
+    def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
+        disk, weather, world = self._disk, self._disk.world.weather, self._disk.world
+        disk.take_room(self._reserve.exists())
+        drawn = 1.0 if world.is_calm else self.draw.random()
+        if drawn < weather.io_error / 2:
+            raise _error("disk I/O error", sqlite3.SQLITE_IOERR)
+        wal = self._segment.with_name(self._segment.name + "-wal")
+        before = wal.stat().st_size if wal.exists() else 0
+        super()._write(values)
+        if disk.kill_at == "inside the rows":
+            self._tear(wal, before)
+        if drawn < weather.io_error:
+            raise _error("disk I/O error, after all", sqlite3.SQLITE_IOERR)
+
+    def _tear(self, wal: Path, before: int) -> None:
+        """The process dies between two writes of one transaction: a part of it is in the file."""
+        image, after = self._disk.take_image(), wal.stat().st_size
+        if after > before:
+            with (image / wal.name).open("r+b") as file:
+                file.truncate(self.draw.randrange(before, after))
+        raise Killed("inside the rows")
+
+    def _begin_segment(self, first_seq: int) -> None:
+        if self._disk.kill_at == "a segment unborn":
+            (self._directory / f"{first_seq:016d}.segment").touch()
+            self._disk.take_image()
+            raise Killed("a segment unborn")
+        super()._begin_segment(first_seq)
+        self._disk.opened(self._connection)
+
+
+def _error(message: str, code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(message)
+    error.sqlite_errorcode = code
+    return error

@@ -1,0 +1,73 @@
+"""What goes wrong in a run: how much happens, and which faults come how often."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+
+KINDS = ("network", "crashes", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts", "settings")
+"""The kinds of fault that can be left out one by one."""
+
+
+class Weather(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's weather. Rates are chances: a message's, a loop's, a client's each second."""
+
+    intents: int
+    """How many orders the strategies start before the calm."""
+    strategies: int
+    blocking: int
+    """How many more strategies use `pit.Engine`, whose calls block."""
+    pace_ms: int
+    """The mean time between two orders of one strategy."""
+    delay_ms: float
+    lose: float
+    double: float
+    cut: float
+    """How often a connection is cut, each second."""
+    crash: float
+    io_error: float
+    full: float
+    power: bool
+    pause: float
+    death: float
+    poison: float
+    meddle: float
+    rogue: float
+    restart: float
+    settings: float
+    without: tuple[str, ...] = ()
+
+
+def draw(seed: int, *, without: tuple[str, ...] = (), intents: int | None = None, strategies: int | None = None) -> Weather:
+    """The weather of a seed, less what is left out. Leaving a kind out changes no other kind's numbers."""
+    random_ = random.Random(f"{seed}/weather")
+
+    def rate(kind: str, *choices: float) -> float:
+        drawn = random_.choice(choices)
+        return 0 if kind in without else drawn
+
+    drawn = Weather(
+        intents=random_.choice((20, 30, 40, 60)),
+        strategies=random_.choice((1, 2, 2, 3)),
+        blocking=random_.choice((0, 1, 1)),
+        pace_ms=random_.choice((5, 30, 100, 200)),
+        delay_ms=rate("network", 0.1, 1, 5, 40) or 0.1,
+        lose=rate("network", 0, 0, 0.01, 0.05, 0.2),
+        double=rate("network", 0, 0.02, 0.1),
+        cut=rate("network", 0, 0, 0.1, 0.5),
+        crash=rate("crashes", 0, 0.01, 0.03, 0.08),
+        io_error=rate("disk", 0, 0, 0.01, 0.03),
+        full=rate("disk", 0, 0, 0, 0.01, 0.03),
+        power=random_.random() < 0.1,
+        pause=rate("pauses", 0, 0, 0.05, 0.2),
+        death=rate("deaths", 0, 0.05, 0.2),
+        poison=rate("poison", 0, 0, 0, 0.02),
+        meddle=rate("operator", 0, 0.1, 0.5),
+        rogue=rate("rogues", 0, 0, 0.05),
+        restart=rate("restarts", 0, 0, 0.1, 0.3),
+        settings=rate("settings", 0, 0, 0.3),
+        without=without,
+    )
+    changes = {"intents": intents, "strategies": strategies}
+    return msgspec.structs.replace(drawn, **{name: value for name, value in changes.items() if value is not None})

@@ -1,0 +1,355 @@
+"""One run: a virtual clock, everybody in it, faults and then calm, and the checks after every step."""
+
+from __future__ import annotations
+
+import decimal
+import hashlib
+import heapq
+import itertools
+import logging
+import random
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import pit
+from pitd import history, journal
+from pitd.core import entry as e
+from pitd.core import reading
+from pitd.core.engine import exact_context
+from pitd.errors import JournalFailed
+from pitd.recovery import Recovered
+
+from . import settings
+from .clients import BlockingStrategy, Client, DropCopy, Line, Operator, Strategy
+from .daemon import Daemon, state_of
+from .disk import Disk, scratch
+from .model import Broken, Model
+from .network import MS, Network
+from .venue import Venue
+from .weather import Weather
+
+STORM_MOST_NS = 60_000 * MS
+CALM_MOST_NS = 90_000 * MS
+NESTED_MOST = 20
+
+
+class Told(NamedTuple):
+    """What a run came to: a digest of every row and answer, and how much happened."""
+
+    digest: str
+    rows: int
+    starts: int
+    trouble: str = ""
+
+
+class Tape:
+    """Every row that was ever kept, decided again by a second engine as it comes and taken in by the model."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.encoded: list[bytes] = []
+        self.head = journal.START
+        self.shadow = settings.build_engine(settings.variant("wide"))
+        self.hash = hashlib.blake2b(digest_size=16)
+
+    def extend(self, rows: Iterable[e.Row]) -> None:
+        for row in rows:
+            encoded = reading.encode(row)
+            self.encoded.append(encoded)
+            self.hash.update(encoded)
+            self.head = journal.Head(row.entry.seq, journal.chained(self.head.chain, encoded))
+            self._decide_again(row, encoded)
+            self._world.model.row(row)
+
+    def _decide_again(self, row: e.Row, encoded: bytes) -> None:
+        if isinstance(row.entry.body, e.Poisoned):
+            self.shadow.carry_out(row)
+            return
+        result = self.shadow.apply(row.entry)
+        if reading.encode(e.Row(row.entry, result.effects, result.reply)) != encoded:
+            raise Broken(f"row {row.entry.seq} decided again comes to {result}, and was {row}")
+
+
+class World:
+    """The virtual clock, and everybody who lives by it."""
+
+    def __init__(self, seed: int, weather: Weather, home: Path, *, out: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.weather = weather
+        self.is_calm = False
+        self.now_ns = 1_000 * MS
+        self.starts = 0
+        self.is_waiting = False
+        self.limits_now = "wide"
+        self.draw = self.random("world")
+        self.journal_id = self.draw.randbytes(16)
+        self._out = out
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._count = itertools.count()
+        self._orders_started = 0
+        self._told = hashlib.blake2b(digest_size=16)
+        self.model = Model()
+        self.tape = Tape(self)
+        self.network = Network(self)
+        self.disk = Disk(self, home)
+        self.venue = Venue(self)
+        self.daemon: Daemon | None = None
+        self.drops = DropCopy(self, "drops")
+        self.operator = Operator(self, "ops")
+        self.strategies: list[Client] = [Strategy(self, f"mm{n}") for n in range(1, weather.strategies + 1)]
+        self.strategies += [BlockingStrategy(self, f"bs{n}") for n in range(1, weather.blocking + 1)]
+        self.clients = {client.name: client for client in (self.drops, self.operator, *self.strategies)}
+
+    # ------------------------------------------------------------------------------------------ the clock
+
+    def random(self, name: str) -> random.Random:
+        """Chance of its own for each concern, so that leaving one out changes no other's."""
+        return random.Random(f"{self.seed}/{name}")
+
+    def at(self, when_ns: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (max(when_ns, self.now_ns), next(self._count), act))
+
+    def after(self, delay_ns: int, act: Callable[[], None]) -> None:
+        self.at(self.now_ns + delay_ns, act)
+
+    def step(self) -> None:
+        """The next thing happens."""
+        self.now_ns, _, act = heapq.heappop(self._events)
+        act()
+
+    def trace(self, what: str) -> None:
+        if self._out is not None:
+            self._out(f"{self.now_ns / 1e9:9.4f} {what}")
+
+    # ------------------------------------------------------------------------------------------ a run
+
+    def run(self) -> Told:
+        """Faults, then calm. Raises Broken."""
+        self._start_daemon()
+        for client in self.clients.values():
+            client.start()
+        self._weather()
+        while self._orders_started < self.weather.intents and self.now_ns < STORM_MOST_NS:
+            self.step()
+        for _ in range(200):
+            self.step()
+        self._calm_down()
+        end_ns = self.now_ns + CALM_MOST_NS
+        look_ns = self.now_ns
+        while True:
+            self.step()
+            if self.now_ns >= look_ns:
+                unsettled = self._unsettled()
+                if not unsettled:
+                    break
+                if self.now_ns > end_ns:
+                    raise Broken(f"not settled after {CALM_MOST_NS // 10**9} s of calm: {unsettled}")
+                look_ns = self.now_ns + 250 * MS
+        self._check_the_end()
+        told = self._told.hexdigest() + self.tape.hash.hexdigest()
+        return Told(told, len(self.tape.encoded), self.starts)
+
+    def _calm_down(self) -> None:
+        self.trace("--- calm")
+        self.is_calm = True
+        self.disk.is_full = False
+        if self.daemon is not None:
+            self.daemon.stopped_until_ns = 0
+        for client in self.clients.values():
+            client.wake()
+        self.venue.finish()
+
+    def _unsettled(self) -> str:
+        """What is not at rest yet, or nothing."""
+        if self.daemon is None:
+            return "the daemon is down"
+        engine = self.daemon.engine
+        for client in self.clients.values():
+            if not client.is_alive:
+                return f"client {client.name} is dead"
+        for client in (self.drops, *self.strategies):
+            if not client.is_idle:
+                return f"client {client.name} is busy"
+        if engine.orders.open:
+            return f"open orders: {list(engine.orders.open.values())}"
+        if engine.requests or engine.sessions.ending:
+            return f"requests {engine.requests}, sessions ending {engine.sessions.ending}"
+        if engine.accounts.blocks():
+            return f"blocks {engine.accounts.blocks()}"
+        return ""
+
+    def _check_the_end(self) -> None:
+        assert self.daemon is not None
+        engine = self.daemon.engine
+        self.model.compare(engine, whole=True)
+        self.model.compare_with_venue(self.venue, is_over=True)
+        left = engine.policies["open_order_notional"].save()
+        _must(not left, f"nothing is open, and {left} is counted")
+        first_ns = engine.first_lease_end_ns()
+        live = engine.live_leases()
+        _must(not live, f"no order is held, and leases run: {live}, first {first_ns}")
+        sessions = [session.unsettled for session in engine.sessions.going() if session.unsettled]
+        _must(not sessions, f"sessions have something to settle: {sessions}")
+        self._from_the_beginning()
+        for leave in (self.daemon.kill, self.daemon.leave):
+            if self.daemon is None:
+                self._start_daemon()
+            leave()
+            self._start_daemon()
+        self.daemon.leave()
+
+    def _from_the_beginning(self) -> None:
+        """Every row carried out by an engine of its own comes to the same state."""
+        engine = settings.build_engine(settings.variant("wide"))
+        reader = reading.Reader(engine.policies)
+        for encoded in self.tape.encoded:
+            engine.carry_out(reader.row(encoded))
+        self._same(state_of(engine), "carried out from the beginning")
+
+    # ------------------------------------------------------------------------------------------ weather
+
+    def _weather(self) -> None:
+        """Ten times a second something may go wrong."""
+        if self.is_calm:
+            return
+        self.after(100 * MS, self._weather)
+        weather, draw = self.weather, self.draw
+        for client in self.clients.values():
+            rate = draw.random() * 10
+            if not client.is_alive:
+                continue
+            assert client.line is not None
+            if rate < weather.death:
+                client.die("by chance")
+            elif rate < weather.death + weather.pause:
+                client.pause(draw.choice((0.2, 0.6, 2.0, 6.0)))
+            elif rate < weather.death + weather.pause + weather.cut:
+                if self.daemon is not None:
+                    self.daemon.disconnected(client.line.identity)
+                client.line.hung_up()
+        if self.daemon is None:
+            return
+        rate = draw.random() * 10
+        if rate < weather.restart:
+            if draw.random() < weather.settings:
+                self.limits_now = "tight" if self.limits_now == "wide" else "wide"
+            self.trace("daemon: stops tidily")
+            self.daemon.leave()
+        elif rate < weather.restart + weather.pause:
+            self.daemon.stopped_until_ns = self.now_ns + draw.choice((50, 150, 800, 3_000)) * MS
+            self.trace("daemon: stands still")
+        elif draw.random() < weather.full * 10 and not self.disk.is_full:
+            self.disk.fill()
+            self.trace("disk: full")
+            self.after(draw.choice((100, 1_000, 3_000)) * MS, self._room_again)
+
+    def _room_again(self) -> None:
+        self.disk.is_full = False
+        self.trace("disk: room again")
+
+    # ------------------------------------------------------------------------------------------ the daemon's life
+
+    def _start_daemon(self) -> None:
+        if self.daemon is not None:
+            return
+        self.starts += 1
+        try:
+            self.daemon = Daemon(self, self.disk)
+        except JournalFailed as trouble:
+            self.trace(f"daemon: does not start: {trouble}")
+            self.disk.abandon()
+            self.after(500 * MS, self._start_daemon)
+            return
+        self.trace(f"daemon: up at {self.daemon.sequencer.seq}")
+
+    def daemon_died(self) -> None:
+        self.daemon = None
+        self.after(int(self.draw.uniform(0.01, 1.5) * 1e9), self._start_daemon)
+
+    def recovered(self, found: Recovered, directory: Path) -> None:
+        """A daemon has come back: everything that was kept is there, and its state is that of the rows."""
+        tape = self.tape
+        _must(found.head.seq >= tape.head.seq, f"row {tape.head.seq} was kept, and {found.head.seq} are left")
+        if found.head.seq > tape.head.seq:  # kept, and the process died before it knew
+            segments = history.read_segments(directory)
+            reader = reading.Reader(tape.shadow.policies)
+            tape.extend([reader.row(line.row) for line in history.lines(segments, tape.head)])
+        _must(found.head == tape.head, f"the journal ends with {found.head}, and {tape.head} was written")
+        if found.head.seq:
+            self._same(state_of(found.engine), f"recovered from snapshot {found.snapshot_seq}")
+            self.model.compare(found.engine, whole=True)
+
+    def _same(self, state: bytes, what: str) -> None:
+        wanted = state_of(self.tape.shadow)
+        if state != wanted:
+            raise Broken(f"at row {self.tape.head.seq}: {what} it is another state:\n{state!r}\nand not\n{wanted!r}")
+
+    def batch_done(self) -> None:
+        assert self.daemon is not None
+        self.model.compare(self.daemon.engine)
+        self.model.compare_with_venue(self.venue)
+
+    # ------------------------------------------------------------------------------------------ what clients need
+
+    def may_start_another(self) -> bool:
+        return not self.is_calm and self._orders_started < self.weather.intents
+
+    def new_order(self, draw: random.Random) -> pit.Order:
+        self._orders_started += 1
+        is_unlucky = draw.random() < self.weather.poison
+        return pit.Order(
+            account=draw.choice(settings.ACCOUNTS),
+            instrument=pit.Instrument("AAPL", "USD"),
+            side=draw.choice((pit.Side.BUY, pit.Side.SELL)),
+            quantity=settings.UNLUCKY if is_unlucky else Decimal(draw.choice((1, 3, 5, 8, 12, 25))),
+            price=Decimal(draw.choice(("99.75", "100", "101.5"))),
+            id=f"o{self._orders_started}",
+        )
+
+    def reported(self, owner: str, report: pit.ExecutionReport) -> None:
+        """The venue has said something: to the drop copy surely, to its owner if that lives."""
+        self.drops.tell(report)
+        client = self.clients.get(owner)
+        if client is not None and client.is_alive:
+            client.tell(report)
+
+    def session_over(self, line: Line, over: pit.PitError) -> None:
+        client = self.clients[line.session.client]
+        self._told.update(f"{client.name} {over}".encode())
+        if client.line is line:
+            client.die(str(over))
+
+    def tell_daemon_gone(self, session_id: int) -> None:
+        if self.daemon is not None:
+            self.daemon.client_gone(session_id)
+
+    def heard(self, what: str) -> None:
+        self._told.update(what.encode())
+
+
+def run(seed: int, weather: Weather, *, out: Callable[[str], None] | None = None) -> Told:
+    """One run. What was broken is told, not raised: `trouble` says what, in its first line."""
+    log = logging.getLogger("pitd")
+    was_disabled, log.disabled = log.disabled, True
+    try:
+        with scratch() as home, decimal.localcontext(exact_context()):
+            world = World(seed, weather, home, out=out)
+            with mock.patch.object(journal, "free_bytes", world.disk.free_bytes):
+                try:
+                    return world.run()
+                except Exception as trouble:
+                    if out is not None:
+                        raise
+                    return Told("", world.tape.head.seq, world.starts, f"{type(trouble).__name__}: {trouble}")
+                finally:
+                    world.disk.abandon()
+    finally:
+        log.disabled = was_disabled
+
+
+def _must(is_true: bool, why: str) -> None:
+    if not is_true:
+        raise Broken(why)
