@@ -35,7 +35,7 @@ def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) 
     parser = commands.add_parser(
         "journal",
         help="check, explain, export and prune the journal of a running or stopped daemon",
-        description="Looks into a journal's files, of a running daemon or a stopped one. Only `prune` changes anything.",
+        description="Looks into a journal's files, of a running daemon or a stopped one. Only prune changes anything.",
         epilog="exit codes: 0 good, 1 not found, 64 usage, 65 damaged, 74 cannot be read",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -54,11 +54,11 @@ def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) 
         def start(options: argparse.Namespace) -> int:
             policies = {policy.id: policy for policy in make_policies()}
             try:
-                return run(options, _directory(options, default_config), Reader(policies, is_lenient=True))
+                return run(options, _directory(options), Reader(policies, is_lenient=True))
             except KeyboardInterrupt:
                 return 130
 
-        one.set_defaults(run=start)
+        one.set_defaults(run=start, default_config=default_config)
         return one
 
     one = add("verify", _verify, "read everything: headings, the chain of every row, snapshots, the WAL's tail")
@@ -76,9 +76,8 @@ def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) 
     one = add("show", _show, "show everything about one row", "SEQ")
     _add_json(one)
 
-    one = add(
-        "outcome", _outcome, "tell what became of an order: every row that concerns it, and where it stands", "ORDER"
-    )
+    told = "tell what became of an order: every row that concerns it, and where it stands"
+    one = add("outcome", _outcome, told, "ORDER")
     one.add_argument("--account", metavar="A", help="in this account only (default: in every one)")
     _add_json(one)
     _add_progress(one)
@@ -103,17 +102,13 @@ def _add_progress(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", action="store_true", help="tell how far it is, also where no terminal is")
 
 
-def _directory(options: argparse.Namespace, default_config: str) -> Path:
-    if options.directory is not None:
-        return Path(options.directory)
-    return Path(_settings(options, default_config).directory)
+def _directory(options: argparse.Namespace) -> Path:
+    return Path(_settings(options).directory if options.directory is None else options.directory)
 
 
-def _settings(options: argparse.Namespace, default_config: str) -> config.Journal:
-    source = options.config or (default_config if Path(default_config).exists() else None)
-    options.journal = config.load(source).journal if source else config.from_tables({}).journal
-    found: config.Journal = options.journal
-    return found
+def _settings(options: argparse.Namespace) -> config.Journal:
+    source = options.config or (options.default_config if Path(options.default_config).exists() else None)
+    return config.load(source).journal if source else config.from_tables({}).journal
 
 
 # ---------------------------------------------------------------------------------------------- verify
@@ -289,9 +284,8 @@ def _export(options: argparse.Namespace, directory: Path, reader: Reader) -> int
                     put(row, clients.name_of(row.entry), line.chain)
             progress.at(page[-1].seq if page else 0)
     if skipped:
-        print(
-            f"pitd: {skipped} rows cannot be understood and are not in it; see `pitd journal verify`", file=sys.stderr
-        )
+        why = f"{_counted(skipped, 'row')} cannot be understood and left out; `pitd journal verify` shows more"
+        print(f"pitd: {why}", file=sys.stderr)
         return EXIT_DAMAGED
     return 0
 
@@ -338,8 +332,7 @@ def _prune(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
         except ConfigError:
             return _usage(f'prune --older-than: a duration with its unit is wanted, such as "12h" or "7d", not {age!r}')
     else:
-        keep_ns = getattr(options, "journal", None) or config.from_tables({}).journal
-        keep_ns = keep_ns.keep_ns
+        keep_ns = _settings(options).keep_ns
     oldest_ns = time.time_ns() - keep_ns
     for path in journal.snapshots(directory)[-2:]:
         journal.read_snapshot(path)  # deleting rows would make recovery rely on it: a damaged one is told of instead
@@ -351,19 +344,14 @@ def _prune(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
     sizes = {path: _size(path) for path in going}
     for path in going:
         print(f"{path.name}  {sizes[path] / 1e6:.1f} MB")
-    if not options.yes and not _agreed(f"delete these {len(going)} files of {directory}? [y/N] "):
+    if not options.yes and not _agreed(f"delete {_counted(len(going), 'file')} of {directory}? [y/N] "):
         print("nothing was deleted")
         return 0
     gone = journal.prune(directory, oldest_ns)
     freed = sum(sizes.get(path, 0) for path in gone)
-    print(
-        f"deleted {_counted(len(gone), 'file')}, {freed / 1e6:.1f} MB; the journal begins with row {_begin(directory)}"
-    )
+    first = journal.segment_start(journal.segments(directory)[0])
+    print(f"deleted {_counted(len(gone), 'file')}, {freed / 1e6:.1f} MB; the journal begins with row {first}")
     return 0
-
-
-def _begin(directory: Path) -> int:
-    return journal.segment_start(journal.segments(directory)[0])
 
 
 def _size(path: Path) -> int:
