@@ -81,15 +81,7 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
             raise JournalDamaged(f"{segment.path}: does not go on from row {seq}. {show_more(segment.path.parent)}")
         check_tail(segment.path)
         with _open(segment.path) as connection:
-            rows = connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,))
-            while True:
-                try:
-                    line = rows.fetchone()
-                except sqlite3.Error as trouble:
-                    raise _failed(segment.path, trouble, f"what follows row {seq}") from trouble
-                if line is None:
-                    break
-                line = Line(*line)
+            for line in _fetched(connection, segment.path, seq):
                 if line.seq != seq + 1:
                     raise JournalDamaged(
                         f"{segment.path}: row {seq + 1} is missing; {line.seq} follows {seq}. "
@@ -107,6 +99,16 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
                 f"{segment.path}: ends with row {seq}, and {found[at + 1].path.name} begins later. "
                 + show_more(segment.path.parent)
             )
+
+
+def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[Line]:
+    try:
+        for values in connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,)):
+            line = Line(*values)
+            yield line
+            seq = line.seq
+    except sqlite3.Error as trouble:
+        raise _failed(path, trouble, f"what follows row {seq}") from trouble
 
 
 def page(path: Path, after_seq: int, upto_seq: int, containing: Sequence[bytes] = ()) -> list[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import random
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -247,11 +248,18 @@ class Kept:
     def die(self, at: Path) -> Path:
         """The files as they are now, where nobody has tidied them up: what a killed daemon would leave."""
         self.finish_snapshot()
+        self.finish_behind()
         return copied(self.directory, at)
 
     def finish_snapshot(self) -> None:
         if self.journal._snapshot_pid:
             self.journal._reap(wait=True)
+
+    def finish_behind(self) -> None:
+        """Waits for what the journal's own thread has been asked to do."""
+        is_done = threading.Event()
+        self.journal._behind._tasks.put(is_done.set)
+        assert is_done.wait(60)
 
 
 @contextmanager
