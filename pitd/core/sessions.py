@@ -61,9 +61,10 @@ class Sessions:
         if session.ended_by is not None:
             return Known(over(session), True)
         if number == session.next_number:
-            if not session.acked <= acked < number:
+            if acked >= number:
                 why = f"answers up to {acked} cannot have been received before command {number}"
                 return Known(Failed(Failure.INVALID_INPUT, why), True)
+            acked = max(acked, session.acked)  # a late copy was first said when less had been received
             if number - acked > self.window:
                 why = f"{number - acked} commands without an acknowledged answer; the window is {self.window}"
                 return Known(Failed(Failure.CAPACITY_EXCEEDED, why), True)

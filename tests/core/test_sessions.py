@@ -93,12 +93,22 @@ def test_what_was_not_answered_cannot_have_been_received(acked):
     assert failure_of(refused) == "InvalidInput"
 
 
-def test_receipts_do_not_go_back():
+def test_a_late_copy_may_say_less_of_what_was_received_and_takes_nothing_back():
     core = Core()
     session = core.session()
     core.send(CHECK, session=session, number=1)
     core.send(CHECK, session=session, number=2, acked=1)
-    assert failure_of(core.send(CHECK, session=session, number=3, acked=0)) == "InvalidInput"
+    late = core.send(CHECK, session=session, number=3, acked=0)  # first said before the answer to 1 was there
+    assert isinstance(late.reply, e.Accepted)
+    assert (session.acked, sorted(session.answers)) == (1, [2, 3])
+
+
+def test_a_late_copy_is_not_outside_a_window_that_has_moved_on():
+    core = Core(window=2)
+    session = core.session()
+    core.send(CHECK, session=session, number=1)
+    core.send(CHECK, session=session, number=2, acked=1)
+    assert isinstance(core.send(CHECK, session=session, number=3, acked=0).reply, e.Accepted)
 
 
 def test_a_full_window_is_refused_and_the_number_stays_free():
