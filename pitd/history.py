@@ -82,17 +82,18 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
         check_tail(segment.path)
         with _open(segment.path) as connection:
             for line in _fetched(connection, segment.path, seq):
-                if line.seq != seq + 1:
+                own_seq, row, own_chain = line
+                if own_seq != seq + 1:
                     raise JournalDamaged(
-                        f"{segment.path}: row {seq + 1} is missing; {line.seq} follows {seq}. "
+                        f"{segment.path}: row {seq + 1} is missing; {own_seq} follows {seq}. "
                         + show_more(segment.path.parent)
                     )
-                if not isinstance(line.row, bytes) or chained(chain, line.row) != line.chain:
+                if type(row) is not bytes or chained(chain, row) != own_chain:
                     raise JournalDamaged(
-                        f"{segment.path}: row {line.seq} is not what was written: the chain breaks there. "
+                        f"{segment.path}: row {own_seq} is not what was written: the chain breaks there. "
                         + show_more(segment.path.parent)
                     )
-                seq, chain = line.seq, line.chain
+                seq, chain = own_seq, own_chain
                 yield line
         if at + 1 < len(found) and found[at + 1].first_seq != seq + 1:
             raise JournalDamaged(
@@ -103,10 +104,10 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
 
 def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[Line]:
     try:
-        for values in connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,)):
-            line = Line(*values)
-            yield line
-            seq = line.seq
+        rows = connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,))
+        while some := rows.fetchmany(256):
+            yield from map(Line._make, some)
+            seq = some[-1][0]
     except sqlite3.Error as trouble:
         raise _failed(path, trouble, f"what follows row {seq}") from trouble
 

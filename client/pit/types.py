@@ -394,6 +394,9 @@ def exact(value: Number, name: str) -> Decimal:
             value = Decimal(repr(value) if isinstance(value, float) else value)
         except (InvalidOperation, ValueError):
             raise InvalidInput(f"{name}: not a number: {str(value)[:80]!r}") from None
+    text = str(value)
+    if len(text) <= MAX_SCALE + 1 and "E" not in text and value.is_finite():
+        return value  # few enough digits, wherever the point stands: by far the usual case
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         raise InvalidInput(f"{name}: a finite number is wanted, not {value}")

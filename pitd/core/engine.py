@@ -223,8 +223,13 @@ class Engine:
     def carry_out(self, row: e.Row) -> None:
         """Takes up what an entry did, from its recorded effects and reply, without deciding it again."""
         self._begin(row.entry)
-        for effect in row.effects:
-            self._carry_out(effect)
+        effect: e.Effect | None = None
+        try:
+            for effect in row.effects:
+                self._on_effect[type(effect)](effect)
+        except Exception as trouble:
+            assert effect is not None
+            raise self._failed(effect, trouble) from trouble
         body = row.entry.body
         if type(body) is e.Commanded or (type(body) is e.Poisoned and body.session):
             session = self.sessions.get(body.session)
@@ -819,7 +824,10 @@ class Engine:
         try:
             self._on_effect[type(effect)](effect)
         except Exception as trouble:
-            raise CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}", self._account_of(effect)) from trouble
+            raise self._failed(effect, trouble) from trouble
+
+    def _failed(self, effect: e.Effect, trouble: Exception) -> CarryOutFailed:
+        return CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}", self._account_of(effect))
 
     def _account_of(self, effect: e.Effect) -> str | None:
         order = getattr(effect, "order", None)

@@ -173,10 +173,13 @@ class Orders:
         self._by_venue_id: dict[tuple[str, str], OrderRecord] = {}
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
+        self._forget_at_ns = 0
+        """Before that nothing has closed too long ago."""
 
     def keep_closed(self, most: int, for_ns: int) -> None:
         """How many closed orders are remembered, and how long."""
         self._closed_kept, self._closed_kept_ns = most, for_ns
+        self._forget_at_ns = 0
 
     def find(self, reservation_id: int) -> OrderRecord | None:
         return self.open.get(reservation_id) or self.closed.get(reservation_id)
@@ -227,11 +230,15 @@ class Orders:
 
     def forget(self, now_ns: int) -> None:
         """Lets go of what closed too long ago, or is one too many; at most two at a time, so that no step is long."""
+        if now_ns < self._forget_at_ns and len(self.closed) <= self._closed_kept:
+            return
         for _ in range(2):
             if not self.closed:
+                self._forget_at_ns = now_ns + self._closed_kept_ns
                 return
             record = next(iter(self.closed.values()))
-            if len(self.closed) <= self._closed_kept and now_ns - record.ended_ns < self._closed_kept_ns:
+            self._forget_at_ns = record.ended_ns + self._closed_kept_ns
+            if len(self.closed) <= self._closed_kept and now_ns < self._forget_at_ns:
                 return
             del self.closed[record.reservation_id]
             del self.by_key[record.account, record.order_id]

@@ -1,20 +1,100 @@
-"""Gives what was decoded from a journal its types back: a policy's effects are known to that policy alone."""
+"""Rows as bytes and back. A policy's effects are known to that policy alone, and an order is not written twice."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Union
 
 import msgspec
 
-from .entry import Effect, Hold, OrderFilled, OrderOpened, PolicyChanged, Row
+from pit.types import Order, OrderState
+
+from .entry import (
+    CheckOrder,
+    Commanded,
+    Effect,
+    Entry,
+    Hold,
+    OrderFilled,
+    OrderOpened,
+    PolicyChanged,
+    Record,
+    Reply,
+    Row,
+)
 from .policy import Policy
 
-decode = msgspec.msgpack.Decoder(Row).decode
-"""A row from its bytes, with policies' effects as plain values: what needs no policy to be understood."""
 
-encode = msgspec.msgpack.Encoder().encode
-"""The bytes of a row."""
+class OpenedHere(Record, frozen=True):
+    """How `OrderOpened` is written where the order stands in the entry itself."""
+
+    reservation_id: int
+    client: str
+    session: int
+    state: OrderState
+    lease_ns: int
+    lease_end_ns: int
+    holds: tuple[Hold, ...]
+
+
+class _Written(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    entry: Entry
+    effects: tuple[Effect | OpenedHere, ...]
+    reply: Reply
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Written).decode
+
+
+def encode(row: Row) -> bytes:
+    """The bytes of a row."""
+    entry, effects = row.entry, row.effects
+    if effects:
+        last = effects[-1]
+        if type(last) is OrderOpened and last.order is _checked(entry):
+            here = OpenedHere(
+                last.reservation_id,
+                last.client,
+                last.session,
+                last.state,
+                last.lease_ns,
+                last.lease_end_ns,
+                last.holds,
+            )
+            return _encode((entry, (*effects[:-1], here), row.reply))
+    return _encode(row)
+
+
+def decode(encoded: bytes) -> Row:
+    """A row from its bytes, with policies' effects as plain values: what needs no policy to be understood."""
+    written = _decode(encoded)
+    entry = written.entry
+    return Row(
+        entry,
+        tuple(
+            _opened(effect, entry, effect.holds) if isinstance(effect, OpenedHere) else effect
+            for effect in written.effects
+        ),
+        written.reply,
+    )
+
+
+def _checked(entry: Entry) -> Order | None:
+    """The order that the entry's own command brings."""
+    body = entry.body
+    if type(body) is Commanded and type(body.command) is CheckOrder:
+        return body.command.order
+    return None
+
+
+def _opened(here: OpenedHere, entry: Entry, holds: tuple[Hold, ...]) -> OrderOpened:
+    order = _checked(entry)
+    if order is None:
+        raise msgspec.ValidationError("it opens an order that its entry does not bring")
+    return OrderOpened(
+        here.reservation_id, order, here.client, here.session, here.state, here.lease_ns, here.lease_end_ns, holds
+    )
 
 
 class Reader:
@@ -28,38 +108,27 @@ class Reader:
         self._policies = policies
         self._is_lenient = is_lenient
         self._types: dict[str, Any] = {}
-        self._typed: dict[type, Callable[[Any], Effect]] = {
-            PolicyChanged: self._policy_changed,
-            OrderOpened: self._order_opened,
-            OrderFilled: self._order_filled,
-        }
 
     def row(self, encoded: bytes) -> Row:
-        row = decode(encoded)
-        for effect in row.effects:
-            if type(effect) in self._typed:
-                return Row(row.entry, tuple(map(self._effect, row.effects)), row.reply)
-        return row
+        written = _decode(encoded)
+        entry = written.entry
+        effects: list[Effect] = []
+        for effect in written.effects:
+            if type(effect) is PolicyChanged:
+                effects.append(PolicyChanged(effect.policy, self._convert(effect.policy, effect.effect)))
+            elif type(effect) is OpenedHere:
+                effects.append(_opened(effect, entry, self._holds(effect.holds)))
+            elif type(effect) is OrderOpened or type(effect) is OrderFilled:
+                effects.append(msgspec.structs.replace(effect, holds=self._holds(effect.holds)))
+            else:
+                effects.append(effect)  # type: ignore[arg-type]  # nothing of the written form is left here
+        return Row(entry, tuple(effects), written.reply)
 
     def hold(self, plain: Hold) -> Hold:
         return Hold(plain.policy, self._convert(plain.policy, plain.effect))
 
-    def _effect(self, effect: Effect) -> Effect:
-        typed = self._typed.get(type(effect))
-        return effect if typed is None else typed(effect)
-
-    def _policy_changed(self, effect: PolicyChanged) -> Effect:
-        return PolicyChanged(effect.policy, self._convert(effect.policy, effect.effect))
-
-    def _order_opened(self, effect: OrderOpened) -> Effect:
-        if not effect.holds:
-            return effect
-        return msgspec.structs.replace(effect, holds=tuple(map(self.hold, effect.holds)))
-
-    def _order_filled(self, effect: OrderFilled) -> Effect:
-        if not effect.holds:
-            return effect
-        return msgspec.structs.replace(effect, holds=tuple(map(self.hold, effect.holds)))
+    def _holds(self, plain: tuple[Hold, ...]) -> tuple[Hold, ...]:
+        return tuple([Hold(hold.policy, self._convert(hold.policy, hold.effect)) for hold in plain])
 
     def _convert(self, policy: str, plain: Any) -> Any:
         wanted = self._types.get(policy)
