@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import decimal
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -52,9 +52,9 @@ def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
     return Setup([*build_policies(config), *policies], [limit.name for limit in config.limits], config.gate.bounds)
 
 
-def blank_engine() -> Engine:
+def blank_engine(policies: Sequence[Policy] = ()) -> Engine:
     """An engine that has no settings yet: a journal's own entries bring them."""
-    return Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings)))
+    return Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings), policies))
 
 
 def build_sequencer(
@@ -71,19 +71,22 @@ def build_sequencer(
     return sequencer
 
 
-def build_daemon(config: Config) -> tuple[Sequencer, SegmentJournal | None]:
+def build_daemon(
+    config: Config, policies: Sequence[Policy] = (), *, clock_from: Callable[[int], Clock] = SystemClock
+) -> tuple[Sequencer, SegmentJournal | None]:
     """The sequencer of a daemon as its journal left it, and the journal it goes on with (None where none is kept).
 
-    The journal's directory must be locked. Raises JournalDamaged, JournalFailed.
+    `clock_from` makes a clock that goes on from a moment of engine time. The journal's directory must be locked.
+    Raises JournalDamaged, JournalFailed.
     """
     if not config.journal.is_kept:
-        return build_sequencer(config, SystemClock(), away_ns=AWAY_NS), None
+        return build_sequencer(config, clock_from(0), policies=policies, away_ns=AWAY_NS), None
     with decimal.localcontext(exact_context()):
-        found = recover(Path(config.journal.directory), blank_engine)
+        found = recover(Path(config.journal.directory), lambda: blank_engine(policies))
         journal = SegmentJournal(
             config.journal, found.journal or os.urandom(16), found.head, snapshot_seq=found.snapshot_seq
         )
-        clock = SystemClock(base_ns=found.engine.now_ns)
+        clock = clock_from(found.engine.now_ns)
         sequencer = Sequencer(found.engine, clock, journal, away_ns=AWAY_NS)
         if found.head.seq:
             sequencer.start_again()

@@ -10,6 +10,7 @@ from pit import wire
 from pit.errors import ProtocolError
 
 from . import log, peers, queries, translate
+from .archive import Archive, Question
 from .config import Config
 from .core.sessions import Session, over
 from .sequencer import Sequencer
@@ -24,13 +25,17 @@ class Conversations:
     A connection is whatever `identity` names; a hello binds it to a session, and the last hello wins.
     """
 
-    def __init__(self, sequencer: Sequencer, config: Config) -> None:
+    def __init__(self, sequencer: Sequencer, config: Config, archive: Archive | None = None) -> None:
+        """`archive` knows what the engine has forgotten; None where no journal is kept."""
         self.out: list[Frames] = []
         self.malformed = 0
         self._sequencer = sequencer
         self._config = config
+        self._archive = archive
         self._session_of: dict[bytes, Session] = {}
         self._identity_of: dict[int, bytes] = {}
+        self._came_back: set[int] = set()
+        """The sessions of the history it began with that have been welcomed since."""
 
     def session_of(self, identity: bytes) -> Session | None:
         """The session that speaks over a connection, once it has been welcomed."""
@@ -51,6 +56,13 @@ class Conversations:
     def refuse_malformed(self, identity: bytes, why: str, number: int = 0) -> None:
         self.malformed += 1
         self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}")
+
+    def found(self) -> None:
+        """Answers what has been found in the archive, to those who are still there."""
+        for question, reply in self._archive.answers() if self._archive is not None else ():
+            session = self._session_of.get(question.identity)
+            if session is not None and session.client == question.client:
+                self._reply(question.identity, wire.Message.QUERY, question.number, reply)
 
     def lost(self, identity: bytes) -> None:
         """Nothing can be sent over that connection any more. Its session goes on, and may come back by a hello."""
@@ -80,11 +92,7 @@ class Conversations:
             case wire.Message.COMMAND:
                 self._command(identity, session, header, body)
             case wire.Message.QUERY:
-                query = wire.decode_query(body)
-                sees_all = "operate" in self._config.roles_of(session.client)
-                now_ns = self._sequencer.read_clock_ns()
-                reply = queries.answer(self._sequencer.engine, session.client, query, now_ns, sees_all=sees_all)
-                self._reply(identity, wire.Message.QUERY, header.number, reply)
+                self._query(identity, session, header.number, wire.decode_query(body))
             case wire.Message.SETTLE:
                 known = self._sequencer.settle(session, header.number)
                 reply = translate.reply_of(known.reply, self._sequencer.now_ns)
@@ -106,6 +114,22 @@ class Conversations:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)
 
+    def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
+        engine = self._sequencer.engine
+        sees_all = "operate" in self._config.roles_of(session.client)
+        reply: wire.Reply
+        if self._archive is None or type(query) is not wire.AskOutcome or queries.is_remembered(engine, query):
+            now_ns = self._sequencer.read_clock_ns()
+            reply = queries.answer(engine, session.client, query, now_ns, sees_all=sees_all)
+        else:
+            why_not = self._archive.ask(
+                Question(identity, number, session.client, sees_all, query.account, query.order_id)
+            )
+            if not why_not:
+                return  # it is answered once it is found
+            reply = wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, why_not)
+        self._reply(identity, wire.Message.QUERY, number, reply)
+
     def _hello(self, identity: bytes, hello: wire.Hello) -> None:
         problem = self._welcome_problem(identity, hello)
         if problem is not None:
@@ -125,6 +149,8 @@ class Conversations:
             self._session_of.pop(before, None)
         self._session_of[identity] = session
         self._identity_of[session.id] = identity
+        if session.id <= self._sequencer.began_seq:
+            self._came_back.add(session.id)
         welcome = wire.Welcome(
             hello.protocol, session.id, session.next_number, engine.bounds.window, engine.bounds.lease_ns
         )
@@ -143,7 +169,7 @@ class Conversations:
         bound = self._session_of.get(identity)
         if bound is not None and bound.client != hello.client:
             return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
-        if hello.seen_seq > max(self._sequencer.seq, self._sequencer.engine.accepted_seq):
+        if hello.seen_seq > max(self._could_see(hello), self._sequencer.engine.accepted_seq):
             return failed(wire.FailureCode.JOURNAL_BEHIND, self._behind(hello))
         live = self._sequencer.engine.sessions.live(hello.client)
         if hello.session and (live is None or live.token != hello.token):
@@ -163,6 +189,19 @@ class Conversations:
             return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         return None
 
+    def _could_see(self, hello: wire.Hello) -> int:
+        """The highest entry that a client can know of, if this history is the one it was told.
+
+        What this process has added is known only to who was welcomed by it: else a few new entries, such as those of
+        a restart itself, would hide that old ones are missing.
+        """
+        sequencer = self._sequencer
+        session = sequencer.engine.sessions.get(hello.session)
+        if session is None or session.token != hello.token:
+            return sequencer.began_seq
+        was_welcomed = session.id > sequencer.began_seq or session.id in self._came_back
+        return sequencer.seq if was_welcomed else sequencer.began_seq
+
     def _behind(self, hello: wire.Hello) -> str:
         why = f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
         if not self._config.journal.is_kept:
@@ -179,5 +218,6 @@ class Conversations:
         self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why))
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply) -> None:
-        header = wire.pack_header(kind, 0, number, self._sequencer.seq)
+        seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
+        header = wire.pack_header(kind, 0, number, seq)
         self.out.append((identity, header, wire.encode(reply)))

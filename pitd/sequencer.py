@@ -48,6 +48,8 @@ class Sequencer:
     ) -> None:
         """`away_ns`: a loop that comes back so much later than it meant to was stopped. None for who has no loop."""
         self.engine = engine
+        self.began_seq = engine.seq
+        """Where the history ended that this process began with: nobody can have seen more of it."""
         self._clock = clock
         self._journal = journal
         self._away_ns = away_ns
