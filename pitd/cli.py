@@ -19,6 +19,7 @@ from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
 from .journal_tools import commands as journal_commands
+from .journal_tools.background import Verification
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -63,6 +64,9 @@ def _serve(settings: config.Config) -> int:
     log.info(
         "daemon.ready", version=__version__, endpoint=server.endpoint, limits=limits, journal=where, pid=os.getpid()
     )
+    checked = None
+    if kept is not None and kept.began_with_seq:
+        checked = Verification(Path(settings.journal.directory))
     gc.collect()
     gc.freeze()  # what is here now stays: no collection needs to look at it again
     try:
@@ -71,6 +75,8 @@ def _serve(settings: config.Config) -> int:
         log.error("daemon.invariant_broken", why=trouble)
         return EXIT_INVARIANT
     finally:
+        if checked is not None:
+            checked.end()
         server.close()
         if kept is not None:
             kept.close(sequencer.engine)

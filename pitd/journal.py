@@ -71,6 +71,8 @@ class SegmentJournal:
         self.why_low = ""
         self.id = id
         self.head = head
+        self.began_with_seq = snapshot_seq
+        """What the snapshot knew that recovery began with: the rows up to there have not been gone through."""
         self._settings = settings
         self._directory = Path(settings.directory)
         self._rows_since_checkpoint = 0

@@ -14,6 +14,11 @@ from .core.orders import ENDED, LEASED, OrderRecord
 PAGE = 1_000
 
 
+def is_remembered(engine: Engine, query: wire.AskOutcome) -> bool:
+    """Whether the engine itself can say what became of that order."""
+    return (query.account, query.order_id) in engine.orders.by_key
+
+
 def answer(engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_all: bool) -> wire.Reply:
     """The answer to a client's question; `sees_all` for operators, others see what is their own."""
     match query:

@@ -20,6 +20,7 @@ from .conversations import Conversations
 from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
 from .journal import SegmentJournal
+from .journal_tools.archive import JournalArchive
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
@@ -35,14 +36,16 @@ class Server:
         self._sequencer = sequencer
         self._journal = journal
         self._config = config
-        self._conversations = Conversations(sequencer, config)
+        self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._archive = None if journal is None else JournalArchive(Path(config.journal.directory), self._wake)
+        self._conversations = Conversations(sequencer, config, self._archive)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_out.setblocking(False)
         self._is_stopping = False
         self.unsendable = 0
         self.endpoint = config.daemon.endpoint
@@ -67,8 +70,7 @@ class Server:
     def stop(self) -> None:
         """Asks the loop to finish the batch in hand and end. May be called from a signal handler or a thread."""
         self._is_stopping = True
-        with contextlib.suppress(OSError):
-            self._wake_out.send(b"x")
+        self._wake()
 
     def run(self) -> None:
         """Serves until stopped. Raises CarryOutFailed when the engine's state can no longer be trusted."""
@@ -86,6 +88,7 @@ class Server:
             sequencer.woke(back_by_ns)
             if ready and (len(ready) > 1 or ready[0][0] is not self._socket):
                 self._hear_of_ends()
+                self._hear_of_finds()
             self._one_batch()
 
     def close(self) -> None:
@@ -95,6 +98,8 @@ class Server:
         self._socket.close(linger=200)
         self._context.term()
         self._living.close()
+        if self._archive is not None:
+            self._archive.close()
         self._wake_in.close()
         self._wake_out.close()
 
@@ -156,6 +161,18 @@ class Server:
         """Takes in which processes have died and which connections have ended."""
         self._hear_of_disconnects()
         self._living.hear_of_deaths()
+
+    def _hear_of_finds(self) -> None:
+        """Takes in what the archive has found meanwhile."""
+        with contextlib.suppress(BlockingIOError):
+            while self._wake_in.recv(4_096):
+                pass
+        self._conversations.found()
+
+    def _wake(self) -> None:
+        """Has the loop look around. From any thread; where its socket is full, it will look anyway."""
+        with contextlib.suppress(OSError):
+            self._wake_out.send(b"x")
 
     def _hear_of_disconnects(self) -> None:
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]

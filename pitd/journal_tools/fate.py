@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import msgspec
 
-from pit.types import OrderState, Outcome, Rejected
+from pit.types import OrderState, Outcome, RejectCode, Rejected
 
 from ..core import entry as e
 from ..core import reading
@@ -149,7 +149,7 @@ class Tale:
         if account is None or self._account not in (None, account):
             return
         fate = self._fate(account)
-        if isinstance(row.reply, e.Refused):
+        if isinstance(row.reply, e.Refused) and isinstance(command, e.StartOrder | e.CheckOrder | e.ExecuteRequest):
             fate.refusal = Refusal(row.entry.seq, row.entry.wall_ns, body.session, row.reply.rejected)
         yield fate
 
@@ -270,10 +270,11 @@ def _lines_of(pages: Pages, tale: Tale, after_seq: int, told: Callable[[int], ob
             return
 
 
-def newest(pages: Pages, account: str, order_id: str) -> Fate | None:
+def newest(pages: Pages, account: str, order_id: str, told: Callable[[int], object] = lambda seq: None) -> Fate | None:
     """What became of the last order of that id, or None where the journal does not name it.
 
-    Looks from the end backwards for where that order began, since what is asked for is mostly not long ago.
+    Looks from the end backwards for where that order began, since what is asked for is mostly not long ago. `told`
+    hears of every page, and may raise to end it.
     """
     tale = Tale(order_id, account)
     named = False
@@ -281,6 +282,7 @@ def newest(pages: Pages, account: str, order_id: str) -> Fate | None:
     for page in pages.pages_back(pages.last_seq(), tuple(tale.patterns)):
         starts = [line.seq for line in page if _begins(line.row, account, order_id)]
         named = named or bool(page)
+        told(begin)
         if starts:
             begin = starts[-1] - 1
             break
@@ -290,12 +292,13 @@ def newest(pages: Pages, account: str, order_id: str) -> Fate | None:
             return None
         for record in remembered:
             tale.remember(record)
-    for _ in rows_of(pages, tale, begin):
+    for _ in rows_of(pages, tale, begin, told):
         pass
     return tale.fates.get(account)
 
 
 def _begins(encoded: bytes, account: str, order_id: str) -> bool:
+    """Whether a row says all there was before of that id does not matter: it was accepted, or refused as unknown."""
     try:
         row = reading.decode(encoded)
     except (msgspec.MsgspecError, ValueError, TypeError):
@@ -305,6 +308,11 @@ def _begins(encoded: bytes, account: str, order_id: str) -> bool:
             return True
         if isinstance(effect, e.StrangerNoted) and (effect.account, effect.order_id) == (account, order_id):
             return True
+    body, reply = row.entry.body, row.reply
+    if isinstance(body, e.Commanded) and isinstance(body.command, e.StartOrder | e.CheckOrder):
+        order = body.command.order
+        if isinstance(reply, e.Refused) and (order.account, order.id) == (account, order_id):
+            return RejectCode.DUPLICATE_CLIENT_ORDER_ID not in reply.rejected.codes
     return False
 
 

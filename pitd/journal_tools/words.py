@@ -126,12 +126,12 @@ def effect(effect: e.Effect) -> str:
         case e.RequestOpened():
             return f"request {effect.request_id} opened"
         case e.RequestEnded():
-            return f"request {effect.request_id} ended by {effect.ended_by}"
+            return f"request {effect.request_id} ended ({effect.ended_by})"
         case e.OrderOpened():
             return f"reservation {effect.reservation_id} {effect.state}"
         case e.OrderMoved():
-            by = f" by {effect.ended_by}" if effect.ended_by else ""
-            return f"{effect.reservation_id} {effect.state}{by}{_because(effect.reason)}"
+            why = ": ".join(filter(None, (effect.ended_by, effect.reason)))
+            return f"{effect.reservation_id} {effect.state}{_because(why)}"
         case e.OrderFilled():
             return f"{effect.reservation_id} filled {text(effect.quantity)}, open {text(effect.open_quantity)}"
         case e.OrderNamed():
@@ -151,7 +151,7 @@ def effect(effect: e.Effect) -> str:
         case e.SessionStarted():
             return f"session {effect.session} started"
         case e.SessionFinished():
-            return f"session {effect.session} ended by {effect.ended_by}"
+            return f"session {effect.session} ended ({effect.ended_by})"
         case e.VoidedUpTo():
             return f"numbers up to {effect.number} void"
         case e.Disputed():

@@ -1,0 +1,149 @@
+"""Looks up old orders in the journal's files, in a thread of its own, one at a time, so that the loop never waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pit import wire
+
+from .. import log
+from ..archive import Answered, Question
+from ..core.accounts import account_scope
+from ..errors import PitdError
+from . import fate, words
+from .pages import Clients, Pages
+
+WAITING_MOST = 256
+"""So many questions may wait; further ones are told to come again."""
+
+_KEPT = 256
+_KEPT_S = 30.0
+"""What was found stays at hand for a while: who asked may have given up on the first answer, and asks again."""
+
+Key = tuple[str, str]
+
+
+class _Found(NamedTuple):
+    """What there is to say about an order id: the same for everybody, until it is said to one."""
+
+    fate: fate.Fate | None
+    refused_client: str | None
+    goes_back: str
+    trouble: str
+    until_s: float
+
+
+class _Ending(Exception):
+    pass
+
+
+class JournalArchive:
+    """The archive of one journal. `wake` is called from its thread whenever there is an answer to fetch."""
+
+    def __init__(self, directory: Path, wake: Callable[[], object]) -> None:
+        self._directory = directory
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._waiting: dict[Key, list[Question]] = {}
+        self._done: list[Answered] = []
+        self._found: dict[Key, _Found] = {}
+        self._is_ending = False
+        self._thread: threading.Thread | None = None
+
+    def ask(self, question: Question) -> str:
+        key = (question.account, question.order_id)
+        with self._changed:
+            found = self._found.get(key)
+            if found is not None and found.until_s > time.monotonic():
+                self._done.append(Answered(question, _reply(found, question)))
+                self._wake()
+                return ""
+            asked = self._waiting.get(key, ())
+            if any((each.identity, each.number) == (question.identity, question.number) for each in asked):
+                return ""  # said again by a client that still waits
+            if sum(map(len, self._waiting.values())) >= WAITING_MOST:
+                return f"{WAITING_MOST} questions about old orders wait to be looked up in the journal; ask again later"
+            self._waiting.setdefault(key, []).append(question)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="archive", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        return ""
+
+    def answers(self) -> list[Answered]:
+        with self._changed:
+            done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        """Lets the search in hand end at its next page, and answers nothing any more."""
+        with self._changed:
+            self._is_ending = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    # ------------------------------------------------------------------------------------------ in the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting and not self._is_ending:
+                    self._changed.wait()
+                if self._is_ending:
+                    return
+                key = next(iter(self._waiting))
+            try:
+                found = self._look_up(*key)
+            except _Ending:
+                return
+            with self._changed:
+                self._done += [Answered(each, _reply(found, each)) for each in self._waiting.pop(key)]
+                self._found.pop(key, None)
+                self._found[key] = found
+                if len(self._found) > _KEPT:
+                    del self._found[next(iter(self._found))]
+            self._wake()
+
+    def _look_up(self, account: str, order_id: str) -> _Found:
+        began = time.monotonic()
+        try:
+            pages = Pages(self._directory)
+            found = fate.newest(pages, account, order_id, self._check_going)
+            refusal = None if found is None else found.refusal
+            client = None if refusal is None else Clients(pages).of(refusal.session)
+            back = f"which goes back to row {pages.first_seq}"
+            log.debug("archive.searched", order=order_id, ms=int((time.monotonic() - began) * 1e3))
+            return _Found(found, client, back, "", time.monotonic() + _KEPT_S)
+        except _Ending:
+            raise
+        except Exception as trouble:  # whatever a damaged file brings about: who asked is told, others are served on
+            if not isinstance(trouble, PitdError | OSError):
+                log.error("archive.failed", order=order_id, why=repr(trouble))
+            return _Found(None, None, "", str(trouble) or repr(trouble), 0.0)
+
+    def _check_going(self, _: int) -> None:
+        if self._is_ending:
+            raise _Ending
+
+
+def _reply(found: _Found, question: Question) -> wire.Reply:
+    """What this client may hear of it."""
+    who = f"order {question.order_id} of {account_scope(question.account)}"
+    if found.trouble:
+        return wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, f"{who}: the journal cannot be read: {found.trouble}")
+    known = found.fate
+    if known is not None:
+        outcome = known.outcome()
+        if outcome is not None and (question.sees_all or known.client in (question.client, "")):
+            return wire.OutcomeIs(outcome)
+        if known.refusal is not None and (question.sees_all or found.refused_client == question.client):
+            when = words.moment(known.refusal.wall_ns)
+            why = f"{who} was {known.refusal.rejected} (row {known.refusal.seq}, {when}); nothing of it is counted"
+            return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
+    why = f"no {who} is known for client {question.client}: the journal, {found.goes_back}, tells of none: never received, or long ago"
+    return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
