@@ -126,7 +126,9 @@ class Line:
             if world.daemon is not None:
                 world.daemon.deliver(identity, *frames)
 
-        world.network.carry(arrive)
+        # A session knows how often it has said a command itself; one that was refused gives its number to the next.
+        is_command = frames[0][0] == wire.Message.COMMAND
+        world.network.carry(arrive, may_double=not is_command)
 
     def _again(self) -> None:
         if self.is_closed:

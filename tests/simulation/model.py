@@ -440,7 +440,8 @@ class Model:
             _must(record is not None, f"order {id} is forgotten")
             assert record is not None
             has = (str(record.state), record.open_quantity, record.filled_quantity, record.final_seen)
-            wanted = (kept.state, kept.left, kept.filled, kept.is_final)
+            is_final = kept.is_final if kept.order is not None else record.final_seen
+            wanted = (kept.state, kept.left, kept.filled, is_final)
             _must(has == wanted, f"order {id}: the engine has {has}, the model {wanted}")
         self.touched.clear()
         notional = engine.policies["open_order_notional"]

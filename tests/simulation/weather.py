@@ -48,7 +48,7 @@ def draw(seed: int, *, without: tuple[str, ...] = (), intents: int | None = None
         return 0 if kind in without else drawn
 
     drawn = Weather(
-        intents=random_.choice((20, 30, 40, 60)),
+        intents=random_.choice((20, 40, 60, 100)),
         strategies=random_.choice((1, 2, 2, 3)),
         blocking=random_.choice((0, 1, 1)),
         pace_ms=random_.choice((5, 30, 100, 200)),
