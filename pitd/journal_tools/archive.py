@@ -21,8 +21,7 @@ WAITING_MOST = 256
 """So many questions may wait; further ones are told to come again."""
 
 _KEPT = 256
-_KEPT_S = 30.0
-"""What was found stays at hand for a while: who asked may have given up on the first answer, and asks again."""
+"""What was found last stays at hand: who asked may have given up waiting, and asks again."""
 
 Key = tuple[str, str]
 
@@ -32,9 +31,10 @@ class _Found(NamedTuple):
 
     fate: fate.Fate | None
     refused_client: str | None
-    goes_back: str
+    first_seq: int
     trouble: str
-    until_s: float
+    upto_seq: int
+    """Rows up to there have been looked at."""
 
 
 class _Ending(Exception):
@@ -57,11 +57,6 @@ class JournalArchive:
     def ask(self, question: Question) -> str:
         key = (question.account, question.order_id)
         with self._changed:
-            found = self._found.get(key)
-            if found is not None and found.until_s > time.monotonic():
-                self._done.append(Answered(question, _reply(found, question)))
-                self._wake()
-                return ""
             asked = self._waiting.get(key, ())
             if any((each.identity, each.number) == (question.identity, question.number) for each in asked):
                 return ""  # said again by a client that still waits
@@ -112,19 +107,27 @@ class JournalArchive:
     def _look_up(self, account: str, order_id: str) -> _Found:
         began = time.monotonic()
         try:
-            pages = Pages(self._directory)
-            found = fate.newest(pages, account, order_id, self._check_going)
-            refusal = None if found is None else found.refusal
-            client = None if refusal is None else Clients(pages).of(refusal.session)
-            back = f"which goes back to row {pages.first_seq}"
-            log.debug("archive.searched", order=order_id, ms=int((time.monotonic() - began) * 1e3))
-            return _Found(found, client, back, "", time.monotonic() + _KEPT_S)
+            return self._search(account, order_id)
         except _Ending:
             raise
         except Exception as trouble:  # whatever a damaged file brings about: who asked is told, others are served on
             if not isinstance(trouble, PitdError | OSError):
                 log.error("archive.failed", order=order_id, why=repr(trouble))
-            return _Found(None, None, "", str(trouble) or repr(trouble), 0.0)
+            return _Found(None, None, 0, str(trouble) or repr(trouble), 0)
+        finally:
+            log.debug("archive.searched", order=order_id, ms=int((time.monotonic() - began) * 1e3))
+
+    def _search(self, account: str, order_id: str) -> _Found:
+        pages = Pages(self._directory)
+        upto_seq = pages.last_seq()
+        before = self._found.get((account, order_id))
+        since_seq = 0 if before is None else before.upto_seq
+        found = fate.newest(pages, account, order_id, self._check_going, since_seq=since_seq)
+        if found is None and before is not None and since_seq:
+            return before._replace(upto_seq=upto_seq)
+        refusal = None if found is None else found.refusal
+        client = None if refusal is None else Clients(pages).of(refusal.session)
+        return _Found(found, client, pages.first_seq, "", upto_seq)
 
     def _check_going(self, _: int) -> None:
         if self._is_ending:
@@ -145,5 +148,7 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
             when = words.moment(known.refusal.wall_ns)
             why = f"{who} was {known.refusal.rejected} (row {known.refusal.seq}, {when}); nothing of it is counted"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
-    why = f"no {who} is known for client {question.client}: the journal, {found.goes_back}, tells of none: never received, or long ago"
+    why = (
+        f"no {who} is known for client {question.client}: never received, or before the journal's row {found.first_seq}"
+    )
     return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,9 @@ from .. import log
 from .verify import Verdict
 
 _LOGGED = 20
+
+_ASKED_TO_END = (-signal.SIGTERM, -signal.SIGINT, 130)
+"""By whoever ends the daemon as well: a terminal, or systemd for a whole group."""
 
 
 class Verification:
@@ -47,7 +51,7 @@ class Verification:
 
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         said, complained = process.communicate()
-        if self._is_ending:
+        if self._is_ending or process.returncode in _ASKED_TO_END:
             return
         try:
             found = msgspec.json.decode(said, type=Verdict)

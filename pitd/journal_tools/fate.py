@@ -270,8 +270,15 @@ def _lines_of(pages: Pages, tale: Tale, after_seq: int, told: Callable[[int], ob
             return
 
 
-def newest(pages: Pages, account: str, order_id: str, told: Callable[[int], object] = lambda seq: None) -> Fate | None:
-    """What became of the last order of that id, or None where the journal does not name it.
+def newest(
+    pages: Pages,
+    account: str,
+    order_id: str,
+    told: Callable[[int], object] = lambda seq: None,
+    *,
+    since_seq: int = 0,
+) -> Fate | None:
+    """What became of the last order of that id, or None where no row after `since_seq` names it.
 
     Looks from the end backwards for where that order began, since what is asked for is mostly not long ago. `told`
     hears of every page, and may raise to end it.
@@ -279,7 +286,7 @@ def newest(pages: Pages, account: str, order_id: str, told: Callable[[int], obje
     tale = Tale(order_id, account)
     named = False
     begin = pages.first_seq - 1
-    for page in pages.pages_back(pages.last_seq(), tuple(tale.patterns)):
+    for page in pages.pages_back(pages.last_seq(), tuple(tale.patterns), since_seq):
         starts = [line.seq for line in page if _begins(line.row, account, order_id)]
         named = named or bool(page)
         told(begin)
@@ -287,6 +294,8 @@ def newest(pages: Pages, account: str, order_id: str, told: Callable[[int], obje
             begin = starts[-1] - 1
             break
     else:
+        if since_seq:
+            return newest(pages, account, order_id, told) if named else None
         remembered = find_pruned(pages, order_id, account)
         if not named and not remembered:
             return None

@@ -60,11 +60,14 @@ class Pages:
             yield self._page(path, after_seq, to, containing)
             after_seq = to
 
-    def pages_back(self, upto_seq: int, containing: Sequence[bytes]) -> Iterator[list[history.Line]]:
-        """The pages before that row and with it, newest first (within a page, rows are in order)."""
-        while upto_seq >= self.first_seq:
+    def pages_back(
+        self, upto_seq: int, containing: Sequence[bytes], after_seq: int = 0
+    ) -> Iterator[list[history.Line]]:
+        """The same, newest first (within a page, rows are in order)."""
+        after_seq = max(after_seq, self.first_seq - 1)
+        while upto_seq > after_seq:
             path, _ = self._segment_of(upto_seq)
-            after = max(upto_seq - PAGE, segment_start(path) - 1)
+            after = max(upto_seq - PAGE, segment_start(path) - 1, after_seq)
             yield self._page(path, after, upto_seq, containing)
             upto_seq = after
 
