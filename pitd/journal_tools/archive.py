@@ -148,7 +148,6 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
             when = words.moment(known.refusal.wall_ns)
             why = f"{who} was {known.refusal.rejected} (row {known.refusal.seq}, {when}); nothing of it is counted"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
-    why = (
-        f"no {who} is known for client {question.client}: never received, or before the journal's row {found.first_seq}"
-    )
+    pruned = f", or in rows before {found.first_seq}, which were pruned" if found.first_seq > 1 else ""
+    why = f"no {who} is known for client {question.client}: never received{pruned}"
     return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
