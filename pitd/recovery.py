@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,7 +43,7 @@ def recover(directory: Path, build: Callable[[], Engine]) -> Recovered:
         if snapshots(directory):
             raise JournalDamaged(f"{directory}: there are snapshots and no segments. {history.show_more(directory)}")
         return Recovered(build(), None, START, 0)
-    with decimal.localcontext(exact_context()):
+    with decimal.localcontext(exact_context()), _uncollected():
         engine, head = newest_state(directory, found, build)
         began_with = head.seq
         head = carry_on(engine, found, head)
@@ -82,9 +83,7 @@ def newest_state(
 def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int | None = None) -> Head:
     """Carries the rows after `head` out. Raises JournalDamaged, naming file and row."""
     reader = Reader(engine.policies)
-    was_collecting = gc.isenabled()
-    gc.disable()  # nothing here builds cycles, and there is much of it
-    try:
+    with _uncollected():
         for line in history.lines(found, head):
             if upto is not None and line.seq > upto:
                 break
@@ -99,10 +98,19 @@ def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int
                     + history.show_more(found[0].path.parent)
                 ) from trouble
             head = Head(line.seq, line.chain)
+    return head
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: nothing here builds cycles, and there is much of it."""
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if was_collecting:
             gc.enable()
-    return head
 
 
 def _load(path: Path, found: list[history.Segment], build: Callable[[], Engine]) -> tuple[Engine, Head]:

@@ -7,11 +7,11 @@ import decimal
 import fcntl
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import zmq
-from zmq.utils.monitor import parse_monitor_message
 
 from pit import wire
 
@@ -24,6 +24,9 @@ from .journal_tools.archive import JournalArchive
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
+
+_EVENT = struct.Struct("=hi")
+"""The first frame of what a socket monitor says: the event, and its value."""
 
 _IDLE_MS = 1_000
 _HELLO = bytes([wire.Message.HELLO])
@@ -176,8 +179,8 @@ class Server:
 
     def _hear_of_disconnects(self) -> None:
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-            event = parse_monitor_message(self._monitor.recv_multipart())
-            self._living.disconnected(event["value"])
+            _, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
+            self._living.disconnected(source_fd)
 
     def _send(self, identity: bytes, header: bytes, body: bytes) -> None:
         """Lets a reply go. Who is gone or does not read loses it, and can ask for it again; nobody is waited for."""
