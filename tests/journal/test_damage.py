@@ -279,7 +279,9 @@ def test_random_bits_flipped_in_random_files(tidy: Journal, hot: Journal, try_ou
     dice = random.Random(4)
     for _ in range(2 * TIMES):
         journal = dice.choice((tidy, hot))
-        path = dice.choice([path for path in journal.directory.iterdir() if ".segment" in path.name and path.stat().st_size])
+        path = dice.choice(
+            [path for path in journal.directory.iterdir() if ".segment" in path.name and path.stat().st_size]
+        )
         at, bit = dice.randrange(path.stat().st_size), dice.randrange(8)
         try_out(journal, path.name, flip(at, bit), (path.name, at, bit))
 
