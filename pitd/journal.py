@@ -38,6 +38,7 @@ _CHECKPOINT_ROWS = 2_000
 _LONG_WAL_PAGES = 10_000
 """From here on a checkpoint makes writers wait for its last, short part: else under load the WAL never starts over."""
 
+_RESTART_TRIES = 20
 _SPACE_EVERY_S = 1.0
 _SNAPSHOTS_KEPT = 2
 """How many snapshots are kept beside those that a segment begins with: the newest may turn out not to load."""
@@ -297,8 +298,12 @@ class _Behind:
             _, pages, _ = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             if pages < _LONG_WAL_PAGES:
                 return
-            is_in_the_way, pages, _ = own.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        if is_in_the_way and pages >= 2 * _LONG_WAL_PAGES:
+            for _ in range(_RESTART_TRIES):  # it never waits: that would keep the loop out as long as a reader is there
+                is_in_the_way, pages, _ = own.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+                if not is_in_the_way:
+                    return
+                time.sleep(0.001)
+        if pages >= 2 * _LONG_WAL_PAGES:
             log.warning("journal.reader_in_the_way", file=segment.name, wal_pages=pages)
 
 

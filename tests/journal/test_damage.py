@@ -190,7 +190,7 @@ def test_a_file_that_is_gone(tidy: Journal, tmp_path: Path) -> None:
         shutil.copytree(tidy.directory, tmp_path / name)
         (tmp_path / name / name).unlink()
         if at == 0:
-            with pytest.raises(JournalDamaged, match="rows before 1[0-9][0-9] were pruned, and no snapshot is left"):
+            with pytest.raises(JournalDamaged, match=r"rows before 1[0-9][0-9] were pruned, and no snapshot is left"):
                 brought_back(tmp_path / name)
         else:
             found = brought_back(tmp_path / name)
