@@ -386,7 +386,7 @@ class _Progress:
         self._is_shown = options.progress or (self._is_terminal and not getattr(options, "quiet", False))
         self._total = total() if self._is_shown else 0
         self._began = time.monotonic()
-        self._next = self._began + 0.5
+        self._next = self._began + (0.5 if self._is_terminal else 0.0)
         self._width = 0
 
     def __enter__(self) -> _Progress:
