@@ -1,4 +1,4 @@
-"""`pitd journal`: what it says of good, damaged, live and stopped journals, by which exit code, and that it only looks."""
+"""`pitd journal`: what it says of good, damaged, live and stopped journals, and that it only looks."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_missing_rows_are_named(tool: Tool, directory: Path) -> None:
 
 
 def test_a_missing_segment_is_named_with_its_rows(tool: Tool, directory: Path) -> None:
-    first, second, third, *_ = segments(directory)
+    _, second, third, *_ = segments(directory)
     second.unlink()
     told = tool.damages(directory)
     rows = f"rows {segment_start(second)} to {segment_start(third) - 1}"
@@ -266,9 +266,10 @@ def test_a_journal_that_may_only_be_read_can_be_read(directory: Path, made: Kept
     if os.getuid() != 0:
         pytest.skip("only root can become somebody who may not write there")
     script = (
-        "import os, sys; os.setuid(65534)\n"
+        "import os, sys\n"
         "from pitd.journal_tools.pages import Pages\n"
         "from pathlib import Path\n"
+        "os.setuid(65534)\n"
         "pages = Pages(Path(sys.argv[1])); print(pages.last_seq(), len(list(pages.rows(0))))"
     )
     for path in (directory, *directory.iterdir()):
@@ -280,8 +281,6 @@ def test_a_journal_that_may_only_be_read_can_be_read(directory: Path, made: Kept
     done = subprocess.run(
         [sys.executable, "-c", script, str(directory)], capture_output=True, text=True, timeout=60, check=False
     )
-    if "Permission denied" in done.stderr:
-        pytest.skip("the code itself lies where only root may read")
     assert done.stdout.split() == [str(made.seq), str(made.seq)], done.stderr
 
 
@@ -342,9 +341,7 @@ def test_show_explains_a_reject_with_its_numbers(tool: Tool, scene: Scene) -> No
     assert isinstance(scene.command(e.CheckOrder(builders.order(id="o2", quantity="90"), True, None)), e.Refused)
     said = tool("show", scene.history.seq, scene.directory)
     assert said.code == 0
-    assert (
-        "open_usd (OrderExceedsLimit) of open_order_notional, for account alpha" in said.out or "open_usd (" in said.out
-    )
+    assert "of open_order_notional, for account alpha" in said.out
     assert "limit 20000, used 18000, requested 9000" in said.out
     assert "client mm1, session 2, number 2" in said.out
 
@@ -469,11 +466,11 @@ def test_prune_asks_first_and_keeps_everything_when_nobody_agrees(
     tool: Tool, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_times(directory)
-    before = sorted(path.name for path in directory.iterdir())
+    before = segments(directory) + snapshots(directory)
     monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
     said = tool("prune", directory, "--older-than", "1h")
     assert (said.code, "nothing was deleted" in said.out) == (0, True)
-    assert sorted(path.name for path in directory.iterdir()) == before
+    assert segments(directory) + snapshots(directory) == before
 
 
 def test_prune_deletes_old_segments_and_the_rest_is_a_good_journal(tool: Tool, directory: Path) -> None:
