@@ -610,6 +610,15 @@ def test_a_reader_never_keeps_the_wal_from_shrinking(tmp_path: Path) -> None:
     history.close()
 
 
+def test_who_reads_while_old_segments_are_pruned_goes_on_with_what_is_left(directory: Path, made: Kept) -> None:
+    _, second, third, *_ = segments(directory)
+    reader = Pages(directory).rows(0)
+    read = [next(reader).seq]
+    second.unlink()
+    read += [line.seq for line in reader]
+    assert read == [*range(1, segment_start(second)), *range(segment_start(third), made.seq + 1)]
+
+
 def test_after_a_start_the_history_before_the_snapshot_is_verified_behind_it(daemon: Daemon) -> None:
     with daemon.connect("mm1") as engine:
         trade(engine, 200)
