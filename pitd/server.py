@@ -84,9 +84,10 @@ class Server:
             poller.register(fd, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
         sequencer = self._sequencer
+        sequencer.now_ns = sequencer.read_clock_ns()
         while not self._is_stopping:
             wait_ms = self._wait_ms()
-            back_by_ns = sequencer.read_clock_ns() + wait_ms * 1_000_000
+            back_by_ns = sequencer.now_ns + wait_ms * 1_000_000  # counted from the batch: it may stop before the poll
             ready = poller.poll(wait_ms)
             sequencer.woke(back_by_ns)
             if ready and (len(ready) > 1 or ready[0][0] is not self._socket):

@@ -742,10 +742,11 @@ class Engine:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        lifted = [limit for limit in (OPERATOR, POISONED) if self.accounts.block(command.scope, limit) is not None]
+        set_here = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
+        by_hand = {OPERATOR, POISONED} | {limit for limit in set_here if self.pipeline.owner_of(limit) is None}
+        lifted = [limit for limit in set_here if limit in by_hand]  # also what a limit set that is no more
         if not lifted:
-            latched = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
-            hint = f"; it is held by {', '.join(latched)}: rearm that limit" if latched else ""
+            hint = f"; it is held by {', '.join(set_here)}: rearm that limit" if set_here else ""
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
         for limit in lifted:
             self._emit(e.Unblocked(command.scope, limit))

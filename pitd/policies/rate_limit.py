@@ -94,7 +94,10 @@ class RateLimit(Policy):
 
     def load(self, saved: Any) -> None:
         for name in self._counters:
-            self._counters[name] = {scope: deque(times) for scope, times in saved.get(name, ())}
+            most = self._limits.by_name[name].max_orders  # it may have been higher when that was saved
+            self._counters[name] = {
+                scope: deque(times[max(0, len(times) - most) :]) for scope, times in saved.get(name, ())
+            }
 
     def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
         inside = [at for at in times or () if now_ns - at < limit.window_ns]

@@ -106,13 +106,14 @@ def test_nearly_full_refuses_new_orders_and_nothing_else(small_disk: Path) -> No
 
 def test_leases_end_while_the_disk_is_nearly_full(small_disk: Path) -> None:
     clock = ManualClock()
-    house = House(small_disk / "journal", clock_from=lambda _: clock)
+    house = House(small_disk / "journal", clock_from=lambda _: clock, journal='reserve = "512KiB"')
     client = Talker(house)
     held = client.hold()
-    Ballast(small_disk).leave(20_000)
+    Ballast(small_disk).leave(400_000)
     until(lambda: is_low(house), "the journal to notice")
-    clock.advance(60)
-    client.ask(wire.Drop((), ()))
+    for _ in range(60):
+        clock.advance(0.09)  # in small steps: a leap would be taken for a stall
+        client.ask(wire.Drop((), ()))
     record = house.engine.orders.find(held.reservation_id)
     assert record is not None and record.state is pit.OrderState.ROLLED_BACK
     house.die()
@@ -498,7 +499,12 @@ max_notional = "1000000"
 def hold(engine: pit.Engine) -> pit.Reservation:
     held = engine.execute_pre_trade(builders.order(), lease_s=60)
     assert isinstance(held, pit.Reservation), str(held)
+    _held.append(held)
     return held
+
+
+_held: list[pit.Reservation] = []
+"""A reservation that nobody keeps is given back with the next call."""
 
 
 def takes_orders(engine: pit.Engine) -> bool:
