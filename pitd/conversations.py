@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 import msgspec
 
 from pit import wire
@@ -51,11 +49,11 @@ class Conversations:
         try:
             self._take(identity, header, body)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
-            self.refuse_malformed(identity, str(trouble)[:300], header.number)
+            self.refuse_malformed(identity, str(trouble)[:300], header.number, _mark(header, body))
 
-    def refuse_malformed(self, identity: bytes, why: str, number: int = 0) -> None:
+    def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
         self.malformed += 1
-        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}")
+        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", mark)
 
     def found(self) -> None:
         """Answers what has been found in the archive, to those who are still there."""
@@ -96,7 +94,9 @@ class Conversations:
             case wire.Message.SETTLE:
                 known = self._sequencer.settle(session, header.number)
                 reply = translate.reply_of(known.reply, self._sequencer.now_ns)
-                self._reply(identity, wire.Message.SETTLE, header.number, reply)
+                stored = session.answers.get(header.number)
+                mark = 0 if stored is None else wire.mark_of(stored[0])
+                self._reply(identity, wire.Message.SETTLE, header.number, reply, mark)
             case _:
                 self.refuse_malformed(identity, f"there is no message of kind {header.message}", header.number)
 
@@ -104,12 +104,13 @@ class Conversations:
         command = wire.decode_command(body)
         why = peers.not_allowed(session.client, self._config.roles_of(session.client), command)
         if why:
-            self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why)
+            self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
             return
-        digest = blake2b(body, digest_size=8).digest()
+        digest = wire.digest_of(body)
         known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
         kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.COMMAND
-        self._reply(identity, kind, header.number, translate.reply_of(known.reply, self._sequencer.now_ns))
+        reply = translate.reply_of(known.reply, self._sequencer.now_ns)
+        self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
         if session.ended_by is not None:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)
@@ -214,10 +215,14 @@ class Conversations:
         if identity is not None:
             self._session_of.pop(identity, None)
 
-    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str) -> None:
-        self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why))
+    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:
+        self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why), mark)
 
-    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply) -> None:
+    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply, mark: int = 0) -> None:
         seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
-        header = wire.pack_header(kind, 0, number, seq)
+        header = wire.pack_header(kind, mark, number, seq)
         self.out.append((identity, header, wire.encode(reply)))
+
+
+def _mark(header: wire.Header, body: bytes) -> int:
+    return wire.mark_of(wire.digest_of(body)) if header.message == wire.Message.COMMAND else 0

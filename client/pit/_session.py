@@ -25,12 +25,13 @@ class Answer(NamedTuple):
 class _Flight:
     """One command between its first sending and its answer."""
 
-    __slots__ = ("body", "copies", "is_given_up", "is_settling", "number", "refusal", "ticket", "was_sent")
+    __slots__ = ("body", "copies", "is_given_up", "is_settling", "mark", "number", "refusal", "ticket", "was_sent")
 
     def __init__(self, ticket: int, number: int, body: bytes) -> None:
         self.ticket = ticket
         self.number = number
         self.body = body
+        self.mark = wire.mark_of(wire.digest_of(body))
         self.copies = 0
         """How often it has been said under this number."""
         self.was_sent = False
@@ -147,16 +148,18 @@ class Session:
             case wire.Message.HELLO:
                 self._greeted(reply)
             case wire.Message.COMMAND:
-                return self._answered_with(header.number, reply)
+                if self._is_meant(header):
+                    return self._answered_with(header.number, reply)
             case wire.Message.SETTLE:
                 flight = self._flights.get(header.number)
                 if flight is not None and flight.is_settling:
-                    return self._answered_with(header.number, reply)
+                    return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
             case wire.Message.QUERY:
                 if self._queries.pop(header.number, None) is not None:
                     return Answer(header.number, reply)
             case wire.Message.REFUSAL if isinstance(reply, wire.Failed):
-                return self._refused(header.number, reply)
+                if self._is_meant(header):
+                    return self._refused(header.number, reply)
             case _:
                 raise ProtocolError(f"a message of kind {header.message} makes no sense here")
         return None
@@ -175,6 +178,11 @@ class Session:
             self.over = error_of(reply)
         else:
             raise ProtocolError(f"{type(reply).__name__} is no answer to a hello")
+
+    def _is_meant(self, header: wire.Header) -> bool:
+        """Whether this is about the command that has the number now, and not about one that had it and was refused."""
+        flight = self._flights.get(header.number)
+        return flight is None or not header.session or header.session == flight.mark
 
     def _answered_with(self, number: int, reply: wire.Reply) -> Answer | None:
         flight = self._flights.pop(number, None)
@@ -211,6 +219,8 @@ class Session:
             return self._answered_with(number, failed)
         if flight.is_settling:
             return None  # of a copy said before; the settle itself is answered as such
+        if failed.number > number:
+            return self._answered_with(number, wire.Voided())  # a stray copy of another one has used the number
         if flight.copies > 1 or any(each.is_settling for each in self._flights.values() if each.number > number):
             flight.refusal = failed  # the number isn't free: another copy may fare better, or a settle behind voids it
             self._settle(flight)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -40,12 +41,25 @@ _HEADER = struct.Struct("<BQQQ")
 
 
 class Header(NamedTuple):
-    """`session` is 0 before the handshake; `acked` is a reply's sequence number on the way back."""
+    """`session` is 0 before the handshake. On the way back `acked` is the daemon's sequence number, and `session` the
+    mark of the command that is answered or refused (0 where there is none): a number that was refused is used again, so
+    a late answer to the one must not pass for the other's.
+    """
 
     message: int
     session: int
     number: int
     acked: int
+
+
+def mark_of(digest: bytes) -> int:
+    """What an answer is told by: a command's digest as a number, 0 for none."""
+    return int.from_bytes(digest, "little")
+
+
+def digest_of(body: bytes) -> bytes:
+    """A command's digest: what tells it from another under the same number."""
+    return blake2b(body, digest_size=8).digest()
 
 
 def pack_header(message: int, session: int, number: int, acked: int) -> bytes:
@@ -297,7 +311,7 @@ class FailureCode(StrEnum):
 
 
 class Failed(Body, frozen=True):
-    """`number` is the number expected, where the code is WrongNumber."""
+    """`number` is the number expected, where the one that came can't be meant: too early, or used by another command."""
 
     code: FailureCode
     message: str

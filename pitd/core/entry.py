@@ -424,7 +424,7 @@ class Failure(StrEnum):
 
 
 class Failed(Record, frozen=True):
-    """`number` is the one expected, where a command came under a wrong number."""
+    """`number` is the one expected, where a command came under one that is too high or has been used by another."""
 
     failure: Failure
     message: str

@@ -77,7 +77,8 @@ class Sessions:
         if stored is None:
             return Known(Failed(Failure.ANSWER_GONE, f"the answer to command {number} is no longer kept"), True)
         if digest != stored[0] and not isinstance(stored[1], Void):
-            return Known(Failed(Failure.INVALID_INPUT, f"number {number} has been used for another command"), True)
+            why = f"number {number} has been used for another command"
+            return Known(Failed(Failure.INVALID_INPUT, why, session.next_number), True)
         return Known(stored[1], False)
 
     def judge_settle(self, session: Session, number: int) -> Known | None:

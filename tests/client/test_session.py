@@ -52,8 +52,12 @@ class Script:
         self.session.outbox.clear()
         return said
 
-    def answer(self, kind: int, number: int, reply: wire.Reply, *, seq: int = 0) -> Answer | None:
-        return self.session.received(wire.pack_header(kind, 0, number, seq), wire.encode(reply))
+    def answer(
+        self, kind: int, number: int, reply: wire.Reply, *, seq: int = 0, to: wire.Command | None = None
+    ) -> Answer | None:
+        """`to`: the command that is answered, where the far end says so."""
+        mark = 0 if to is None else wire.mark_of(wire.digest_of(wire.encode(to)))
+        return self.session.received(wire.pack_header(kind, mark, number, seq), wire.encode(reply))
 
     def done(self, number: int, count: int = 0) -> Answer | None:
         return self.answer(wire.Message.COMMAND, number, wire.Done(count))
@@ -143,6 +147,45 @@ def test_a_second_copy_that_was_executed_after_a_refusal_is_the_answer(script: S
     assert script.refuse(1, wire.FailureCode.CAPACITY_EXCEEDED) is None
     assert script.done(1, 7) == Answer(ticket, wire.Done(7))
     assert script.answer(wire.Message.SETTLE, 1, wire.Done(7)) is None
+
+
+def test_an_answer_to_what_was_refused_under_a_number_is_not_taken_for_the_next_command_of_that_number() -> None:
+    script, late, meant = Script(), check("a"), check("b")
+    script.session.submit(late)
+    script.listen()
+    script.refuse(1, wire.FailureCode.SYSTEM_UNAVAILABLE)
+    ticket = script.session.submit(meant)
+    script.listen()
+    assert script.answer(wire.Message.COMMAND, 1, wire.Done(7), to=late) is None
+    refused = wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, "no")
+    assert script.answer(wire.Message.REFUSAL, 1, refused, to=late) is None
+    assert script.answer(wire.Message.COMMAND, 1, wire.Done(8), to=meant) == Answer(ticket, wire.Done(8))
+
+
+def test_a_command_whose_number_a_late_copy_of_another_has_used_goes_on_under_the_next(script: Script) -> None:
+    script.session.submit(check("a"))
+    script.listen()
+    script.refuse(1, wire.FailureCode.SYSTEM_UNAVAILABLE)
+    meant = check("b")
+    ticket = script.session.submit(meant)
+    script.listen()
+    used = wire.Failed(wire.FailureCode.INVALID_INPUT, "number 1 has been used for another command", 2)
+    assert script.answer(wire.Message.REFUSAL, 1, used, to=meant) is None
+    assert script.listen() == [("COMMAND", 2, 1)]
+    assert script.answer(wire.Message.COMMAND, 2, wire.Done(), to=meant) == Answer(ticket, wire.Done())
+
+
+def test_a_settle_that_finds_another_command_under_the_number_is_void(script: Script) -> None:
+    script.session.submit(check("a"))
+    script.listen()
+    script.refuse(1, wire.FailureCode.SYSTEM_UNAVAILABLE)
+    ticket = script.session.submit(check("b"))
+    script.listen()
+    script.session.give_up(ticket)
+    script.listen()
+    assert script.answer(wire.Message.SETTLE, 1, wire.Done(7), to=check("a")) is None
+    script.session.submit(check("c"))
+    assert script.listen() == [("COMMAND", 2, 1)]
 
 
 def test_a_command_given_up_is_settled_before_the_next_one(script: Script) -> None:
