@@ -126,9 +126,7 @@ class Line:
             if world.daemon is not None:
                 world.daemon.deliver(identity, *frames)
 
-        # A session knows how often it has said a command itself; one that was refused gives its number to the next.
-        is_command = frames[0][0] == wire.Message.COMMAND
-        world.network.carry(arrive, may_double=not is_command)
+        world.network.carry(arrive)
 
     def _again(self) -> None:
         if self.is_closed:
@@ -270,6 +268,7 @@ class Client:
             reply = yield command
             if not isinstance(reply, (Unknown, NothingSent)):
                 return reply  # type: ignore[return-value]
+            yield 0.05
         return reply  # type: ignore[return-value]
 
 

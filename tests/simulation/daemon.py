@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pit import wire
 from pitd import bootstrap, config
 from pitd.conversations import Conversations
 from pitd.core import snapshot
@@ -163,10 +162,7 @@ class Daemon:
             if line is None:
                 self.conversations.lost(identity)
             else:
-                self._world.network.carry(
-                    lambda line=line, i=identity, h=header, b=body: line.deliver(i, h, b),
-                    may_double=header[0] != wire.Message.REFUSAL,
-                )
+                self._world.network.carry(lambda line=line, i=identity, h=header, b=body: line.deliver(i, h, b))
         disk.kill("after the replies")
         self.journal.maintain(sequencer.engine)
         self._world.batch_done()

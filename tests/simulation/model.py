@@ -410,6 +410,7 @@ class Model:
 
     def told_accepted(self, order: pit.Order, held: wire.Accepted) -> None:
         """A client has been told that its order counts."""
+        _must(held.order_id == order.id, f"order {order.id} was answered {held}")
         key = (order.account, order.id)
         before = self.accepted.setdefault(key, held.reservation_id)
         _must(before == held.reservation_id, f"order {order.id} was accepted as {before} and as {held.reservation_id}")
@@ -468,7 +469,8 @@ class Model:
             if kept is not None:
                 state = kept.state
                 _must(state in ENDED, f"order {key} is {state} in the end")
-                _must(state == "closed" or not filled, f"order {key} has traded and is {state}")
+                is_closed = state == "closed" or kept.is_final  # its last word may have come before its fills
+                _must(is_closed or not filled, f"order {key} has traded and is {state}")
         if is_over:
             for key, id in self.accepted.items():
                 kept = self.orders.get(key)

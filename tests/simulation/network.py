@@ -19,7 +19,7 @@ class Network:
         self._random = world.random("network")
         self.lost = self.doubled = self.carried = 0
 
-    def carry(self, deliver: Callable[[], None], *, may_double: bool = True) -> None:
+    def carry(self, deliver: Callable[[], None]) -> None:
         """Has a message delivered: late, twice, out of order, or never."""
         world, draw = self._world, self._random
         self.carried += 1
@@ -31,7 +31,7 @@ class Network:
             self.lost += 1
             return
         world.after(self._delay_ns(), deliver)
-        if draw.random() < weather.double and may_double:
+        if draw.random() < weather.double:
             self.doubled += 1
             world.after(self._delay_ns() * draw.choice((1, 3, 30)), deliver)
 
