@@ -87,7 +87,11 @@ class Engine:
         return held
 
     def outcome(self, account: str, order_id: str) -> Outcome:
-        """What became of an order id. Raises UnknownId when it was rejected, never received, or closed long ago."""
+        """What became of an order id, as long as the daemon's journal goes back.
+
+        Raises UnknownId when it was never received, or refused: then the message says by which limit. Unavailable when
+        looking it up takes too long: ask again, it goes on meanwhile.
+        """
         return _calls.expect(self._query(wire.AskOutcome(account, order_id)), wire.OutcomeIs).outcome
 
     def blocks(self) -> tuple[Block, ...]:
