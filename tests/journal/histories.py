@@ -82,6 +82,29 @@ def digest(engine: Engine) -> str:
     return blake2b(snapshot.encode(snapshot.take(engine)), digest_size=16).hexdigest()
 
 
+def inside(engine: Engine) -> dict[str, Any]:
+    """Everything an engine remembers, looked up in it rather than asked of what makes its snapshots."""
+    orders, sessions = engine.orders, engine.sessions
+    return {
+        **builders.saved(engine),
+        "now": engine.now_ns,
+        "settings": engine.settings,
+        "instruments": engine.instruments.declared(),
+        "groups": engine.accounts.groups(),
+        "disputed": (engine.disputed_seq, engine.accepted_seq),
+        "ended requests": list(engine.requests_ended.items()),
+        "leases": sorted(engine.live_leases()),
+        "order of open ones": list(orders.open),
+        "by client": {client: list(ids) for client, ids in orders.by_client.items() if ids},
+        "by key": {key: record.reservation_id for key, record in orders.by_key.items()},
+        "by venue id": {key: record.reservation_id for key, record in orders._by_venue_id.items()},
+        "live sessions": {client: session.id for client, session in sessions._live.items()},
+        "ending sessions": list(sessions.ending),
+        "unsettled": {id: list(session.unsettled) for id, session in sessions._by_id.items()},
+        "bounds": engine.bounds,
+    }
+
+
 def brought_back(directory: Path) -> Recovered:
     return recover(directory, bootstrap.blank_engine)
 
@@ -157,6 +180,8 @@ class Kept:
             self.enter(e.LeasesDue(dice.choice((1, 2, 1_000))))
         elif what < 0.02:
             self.enter(e.Resumed(0))
+        elif what < 0.025:
+            self.enter(e.HistoryDisputed(client, self.engine.seq + dice.randrange(50)))
         elif what < 0.05 or self.engine.sessions.live(client) is None:
             self.enter(e.SessionOpened(client, dice.randbytes(16)))
         elif what < 0.07:
@@ -204,6 +229,8 @@ class Kept:
         if what < 0.9:
             return e.ApplyReport(self._report(some_id))
         scope = dice.choice(("account alpha", "group eq", "firm"))
+        if what < 0.905:
+            return e.AcceptHistory("a test")
         if what < 0.915:
             return e.BlockScope(scope, "a test")
         if what < 0.945:

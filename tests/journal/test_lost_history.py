@@ -140,7 +140,7 @@ def test_a_dispute_and_its_acceptance_survive_a_restart(tmp_path: Path) -> None:
     after = House(tmp_path)
     client.move_to(after)
     assert isinstance(client.session.over, pit.JournalBehind)
-    after.die()
+    after.close()  # with a snapshot
     after = House(tmp_path)
     ops.move_to(after)
     assert failure(ops.check()) is wire.FailureCode.JOURNAL_BEHIND

@@ -6,7 +6,18 @@ import os
 from pathlib import Path
 
 import pytest
-from journal.histories import SETTINGS, TIGHTER, WITHOUT_RATE, Kept, brought_back, contents, copied, digest, kept
+from journal.histories import (
+    SETTINGS,
+    TIGHTER,
+    WITHOUT_RATE,
+    Kept,
+    brought_back,
+    contents,
+    copied,
+    digest,
+    inside,
+    kept,
+)
 
 from pitd import history
 from pitd.core.reading import Reader, encode
@@ -41,6 +52,7 @@ def test_the_state_is_the_same_from_the_beginning_and_from_every_snapshot(tmp_pa
             assert found.head == live.head
             assert found.snapshot_seq == (int(taken[-1].stem) if taken else 0)
             assert digest(found.engine) == live.digests[live.seq]
+            assert inside(found.engine) == inside(live.engine)
             if not taken:
                 break
             taken.pop().unlink()

@@ -102,11 +102,13 @@ def test_a_snapshot_that_cannot_be_written_leaves_no_half_behind(
 
 def test_a_child_keeps_nothing_of_the_daemon_open(tmp_path: Path) -> None:
     """Else a daemon's locks and its socket would outlive it."""
-    with kept(tmp_path / "j") as live:
+    with kept(tmp_path / "j") as live, (tmp_path / "a lock").open("w"):
         live.trade(20)
-        reading, writing = os.pipe()
+        os.mkfifo(live.directory / f"{live.seq:016d}.writing")  # nobody reads: the child waits there
         live.journal.take_snapshot(live.engine)
-        os.close(writing)
-        assert os.read(reading, 1) == b"", "the child's copy of the other end was closed"
-        os.close(reading)
-        live.finish_snapshot()
+        fds = Path(f"/proc/{live.journal._snapshot_pid}/fd")
+        try:
+            until(lambda: {each.name for each in fds.iterdir()} <= {"0", "1", "2"}, "the child to let go")
+        finally:
+            os.kill(live.journal._snapshot_pid, signal.SIGKILL)
+            live.finish_snapshot()
