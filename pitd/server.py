@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +30,12 @@ _EVENT = struct.Struct("=hi")
 """The first frame of what a socket monitor says: the event, and its value."""
 
 _IDLE_MS = 1_000
+
+_AWAKE_S = 100e-6
+"""How long it looks out for the next message before it sleeps; never when nothing has come."""
+
+_ROUNDS = 16
+"""So many batches at the most before the other descriptors are looked at."""
 _HELLO = bytes([wire.Message.HELLO])
 
 
@@ -85,15 +92,20 @@ class Server:
         poller.register(self._monitor, zmq.POLLIN)
         sequencer = self._sequencer
         sequencer.now_ns = sequencer.read_clock_ns()
+        rounds = 0
+        """Batches since the other descriptors were looked at: they have their turn under any load."""
         while not self._is_stopping:
-            wait_ms = self._wait_ms()
+            if 0 < rounds < _ROUNDS and self._is_spoken_to_soon():
+                rounds = rounds + 1 if self._one_batch() else 0
+                continue
+            wait_ms = 0 if rounds == _ROUNDS else self._wait_ms()
             back_by_ns = sequencer.now_ns + wait_ms * 1_000_000  # counted from the batch: it may stop before the poll
             ready = poller.poll(wait_ms)
             sequencer.woke(back_by_ns)
             if ready and (len(ready) > 1 or ready[0][0] is not self._socket):
                 self._hear_of_ends()
                 self._hear_of_finds()
-            self._one_batch()
+            rounds = 1 if self._one_batch() else 0
 
     def close(self) -> None:
         """Lets the last replies leave and gives the endpoint up."""
@@ -118,16 +130,26 @@ class Server:
         left_ns = first_ns - self._sequencer.read_clock_ns()
         return max(0, min(wait_ms, left_ns // 1_000_000 + 1)) if left_ns > 0 else 0
 
-    def _one_batch(self) -> None:
-        has_more = True
+    def _is_spoken_to_soon(self) -> bool:
+        """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that. Who
+        else wants the processor gets it meanwhile.
+        """
+        until = time.perf_counter() + _AWAKE_S
+        while time.perf_counter() < until:
+            if self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+                return True
+            os.sched_yield()
+        return False
+
+    def _one_batch(self) -> bool:
+        """Reads what is there, has it journaled and answers it. False when nothing was there."""
+        left = self._config.daemon.batch
         try:
-            for _ in range(self._config.daemon.batch):
-                if not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-                    has_more = False
-                    break
+            while left and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
                 self._read_one()
+                left -= 1
             if self._living.has_dying:
-                self._living.end_dead(has_more=has_more)
+                self._living.end_dead(has_more=not left)
             self._sequencer.end_due()
         finally:
             self._sequencer.release()
@@ -136,6 +158,7 @@ class Server:
             self._send(identity, header, body)
         if self._journal is not None:
             self._journal.maintain(self._sequencer.engine)
+        return left < self._config.daemon.batch
 
     def _read_one(self) -> None:
         sock = self._socket

@@ -20,6 +20,9 @@ _AGAIN_S = 0.25
 
 _GOODBYE_S = 0.3
 
+_LOOK_OUT_S = 300e-6
+"""How long the socket is watched for an answer, at the most, before sleeping until it comes."""
+
 _FOR_ROOM = 0
 """Stands for a ticket: wait until the session takes one more command."""
 
@@ -34,6 +37,8 @@ class ZmqTransport:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_closed = False
+        self._round_trip_s = _LOOK_OUT_S / 2
+        """About what an answer has taken of late."""
         self._session = Session(client, os.urandom(16))
         self._socket = _open_socket(endpoint)
         try:
@@ -114,7 +119,8 @@ class ZmqTransport:
     def _wait(self, ticket: int | None, deadline: float) -> wire.Reply | None:
         """The reply to a ticket, or None at the deadline. Without a ticket: until the daemon has welcomed us."""
         session, sock = self._session, self._socket
-        again_at = time.monotonic() + _AGAIN_S
+        began = time.monotonic()
+        again_at = began + _AGAIN_S
         while True:
             self._send_outbox()
             if session.over is not None:
@@ -138,13 +144,28 @@ class ZmqTransport:
                 ready = sock.poll(max(1, int(min(deadline, again_at) * 1e3 - now * 1e3)), interest)
                 if not ready & zmq.POLLIN:
                     continue
+            if ticket is not None:
+                self._look_out(now)
             try:
                 header = sock.recv()  # for _AGAIN_S at the most; a poll before it would cost more than it
             except zmq.Again:
                 continue
             answer = session.received(header, sock.recv())
             if answer is not None and answer.ticket == ticket:
+                self._round_trip_s += (time.monotonic() - began - self._round_trip_s) / 8
                 return answer.reply
+
+    def _look_out(self, now: float) -> None:
+        """Looks for the answer for a moment before it sleeps: to be woken costs more than a quick daemon takes. Who
+        else wants the processor gets it meanwhile; a daemon that has been slow of late is not waited for in this way.
+        """
+        if self._round_trip_s > _LOOK_OUT_S:
+            return
+        until = now + min(2 * self._round_trip_s, _LOOK_OUT_S)
+        while not self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+            os.sched_yield()
+            if time.monotonic() > until:
+                return
 
     def _send_outbox(self) -> None:
         session = self._session

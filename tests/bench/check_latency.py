@@ -28,6 +28,7 @@ CONFIG = """
 endpoint = "{endpoint}"
 [journal]
 directory = "{folder}/journal"
+durability = "{durability}"
 [limits]
 fat_finger = {{ control = "order_size_limit", each = "account", max_quantity = "500", max_notional = "100000" }}
 msg_rate   = {{ control = "rate_limit", each = "account", max_orders = 1000000, window = "1s" }}
@@ -85,12 +86,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--count", type=int, default=2_000, help="round trips of each kind a round")
+    parser.add_argument("--durability", choices=("none", "process", "power"), default="none", help="the journal's")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pitd-bench-") as folder:
         daemon_at, echo_at = f"ipc://{folder}/pitd.sock", f"ipc://{folder}/echo.sock"
         config = Path(folder, "pitd.toml")
-        config.write_text(CONFIG.format(endpoint=daemon_at, folder=folder))
+        config.write_text(CONFIG.format(endpoint=daemon_at, folder=folder, durability=options.durability))
         command = [sys.executable, "-m", "pitd.cli", "run", "--config", str(config), "--log-level", "error"]
         daemon = subprocess.Popen(command)
         body = wire.encode(wire.Check(order(), False, None))
