@@ -62,6 +62,8 @@ def test_the_state_is_the_same_from_the_beginning_and_from_every_snapshot(tmp_pa
 def test_a_recovered_engine_goes_on_as_the_live_one_does(tmp_path: Path, seed: int) -> None:
     with kept(tmp_path / "live", seed) as live:
         live.trade(150)
+        if seed % 2:
+            take_snapshot(live)
         dead = live.die(tmp_path / "dead")
         again = Kept(dead, found=brought_back(dead))
         live.configure(SETTINGS)

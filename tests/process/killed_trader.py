@@ -58,7 +58,8 @@ class Trader:
         if way < 0.3:
             self._step("rollback", id, held.rollback)
         elif way < 0.4:
-            self._step("quarantine", id, held.quarantine)
+            if self._step("quarantine", id, held.quarantine) and self._dice.random() < 0.9:
+                self._step("rollback", id, held.rollback)
         elif self._step("commit", id, lambda: held.commit(venue_order_id=f"V{id}")):
             report = pit.ExecutionReport(
                 account=self._name, order_id=id, kind="fill", report_id="f", quantity=1, price=100, pnl="0.5"

@@ -30,7 +30,7 @@ snapshot_rows = 700
 control = "open_order_notional"
 each = "account"
 settlement = "USD"
-max_notional = "3000"
+max_notional = "20000"
 """
 
 TRADERS = 3
