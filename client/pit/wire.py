@@ -18,9 +18,11 @@ import msgspec
 from .errors import ProtocolError
 from .types import Block, ExecutionReport, OpenOrder, Order, OrderState, Outcome, Rejected, ReportResult, check_name
 
-PROTOCOL = 1
-SPOKEN = (1,)
-"""The protocols that a daemon of this release answers in: its own, and the one before it."""
+PROTOCOL = 2
+"""Since 2, answers carry the mark of the command that they are about."""
+
+SPOKEN = (1, 2)
+"""The protocols that both sides of this release speak: their own, and the one before it."""
 MAX_MESSAGE_BYTES = 1 << 20
 WINDOW = 64
 """How many commands of a session may be in flight."""
@@ -311,7 +313,7 @@ class FailureCode(StrEnum):
 
 
 class Failed(Body, frozen=True):
-    """`number` is the number expected, where the one that came can't be meant: too early, or used by another command."""
+    """`number` is the one expected, where the one that came can't be meant: it is too high, or used by another."""
 
     code: FailureCode
     message: str

@@ -75,7 +75,7 @@ class Line:
         if self._world.now_ns < self.paused_until_ns:
             self._world.at(self.paused_until_ns, lambda: self.deliver(identity, header, body))
             return
-        self._world.model.heard(self.session.client, self.session._session, header, body)
+        self._world.heard(self.session, header, body)
         answer = self.session.received(header, body)
         self._flush()
         if answer is not None:
@@ -202,9 +202,7 @@ class Client:
             if not flow.gi_running:
                 flow.close()
         if session_id and was_over is None and self.draw.random() < 0.7:
-            self.world.after(
-                self.draw.choice((1, 100, 3_000)) * MS, lambda: self.world.tell_daemon_gone(session_id)
-            )
+            self.world.after(self.draw.choice((1, 100, 3_000)) * MS, lambda: self.world.tell_daemon_gone(session_id))
         self.world.after(int(self.draw.uniform(0.01, 3.0) * 1e9), self._come_back)
 
     def pause(self, seconds: float) -> None:
@@ -379,7 +377,7 @@ class Strategy(Client):
 
 
 class DropCopy(Client):
-    """Tells the daemon everything that the venue reports, until it has been answered; sometimes twice, never in order."""
+    """Tells the daemon everything that the venue reports until it is answered: sometimes twice, never in order."""
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -521,7 +519,9 @@ class BlockingStrategy(Client):
         world, draw = self.world, self.draw
         if draw.random() < 0.4:
             request = engine.start_pre_trade(order)
-            held = request.execute(lease_s=draw.choice((None, 0.4))) if isinstance(request, pit.DeferredRequest) else request
+            held = request
+            if isinstance(request, pit.DeferredRequest):
+                held = request.execute(lease_s=draw.choice((None, 0.4)))
         else:
             held = engine.execute_pre_trade(order, sent=draw.random() < 0.5)
         if not isinstance(held, pit.Reservation) or held.replayed:

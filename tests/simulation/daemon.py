@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pitd import bootstrap, config
+from pitd import bootstrap
 from pitd.conversations import Conversations
 from pitd.core import snapshot
 from pitd.core.engine import CarryOutFailed, Engine
@@ -30,6 +30,7 @@ DEATHS = (
     *("before the rows", "inside the rows", "after the rows", "between replies", "after the replies"),
     *("a new segment begun", "a snapshot begun", "a segment unborn"),
 )
+"""Where the process may die. A death that has been drawn is waited for: some places are seldom passed."""
 
 
 class Clock:
@@ -121,7 +122,7 @@ class Daemon:
             return
         if world.is_calm:
             self._disk.kill_at = ""
-        elif self._random.random() < world.weather.crash:
+        elif not self._disk.kill_at and self._random.random() < world.weather.crash:
             self._disk.kill_at = self._random.choice(DEATHS)
         try:
             self._one_batch()
@@ -135,7 +136,8 @@ class Daemon:
             world.trace(f"daemon: {trouble}")
             self.leave()
         finally:
-            self._disk.kill_at = ""
+            if not self.is_up:
+                self._disk.kill_at = ""
 
     def _one_batch(self) -> None:
         """What `Server._one_batch` does."""

@@ -133,7 +133,9 @@ class Errands(journal._Behind):
 class SimulatedJournal(journal.SegmentJournal):
     """The real journal on that disk: its transactions fail or are torn where the weather says so."""
 
-    def __init__(self, disk: Disk, settings: config.Journal, id: bytes, head: journal.Head, *, snapshot_seq: int) -> None:
+    def __init__(
+        self, disk: Disk, settings: config.Journal, id: bytes, head: journal.Head, *, snapshot_seq: int
+    ) -> None:
         self._disk = disk
         self.draw: random.Random = disk.random
         super().__init__(settings, id, head, snapshot_seq=snapshot_seq)
@@ -158,7 +160,7 @@ class SimulatedJournal(journal.SegmentJournal):
         """A snapshot of now, which appears a little later: its child lives on when the daemon dies."""
         disk = self._disk
         disk.kill("a new segment begun")
-        if engine.seq != self.head.seq:
+        if not self._is_whole(engine):
             return
         self._snapshot_seq = self.head.seq
         aside = disk.home / "aside"
@@ -202,13 +204,14 @@ class SimulatedJournal(journal.SegmentJournal):
                 file.truncate(self.draw.randrange(before, after))
         raise Killed("inside the rows")
 
-    def _begin_segment(self, first_seq: int) -> None:
+    def _roll(self, engine: Engine) -> None:
         if self._disk.kill_at == "a segment unborn":
-            (self._directory / f"{first_seq:016d}.segment").touch()
-            self._disk.take_image()
-            raise Killed("a segment unborn")
-        super()._begin_segment(first_seq)
-        self._disk.opened(self._connection)
+            (self._directory / f"{self.head.seq + 1:016d}.beginning").write_bytes(b"SQLite format 3")
+            self._disk.kill("a segment unborn")
+        try:
+            super()._roll(engine)
+        finally:
+            self._disk.opened(self._connection)
 
 
 def _error(message: str, code: int) -> sqlite3.OperationalError:

@@ -215,9 +215,8 @@ class Model:
                 for id in ids:
                     dropped = self.by_id.get(id)
                     if dropped is not None and dropped.state in LEASED and dropped.client == said.client:
-                        was_due = self._is_due(dropped)
                         self._lapse(dropped)
-                        dropped.lost_by_lease = was_due and False
+                        dropped.lost_by_lease = False
             case e.EndOwnSession():
                 said.is_over = True
             case e.ApplyReport(report):
@@ -239,7 +238,8 @@ class Model:
 
     def _number(self, session: int, number: int, reply: e.Reply) -> None:
         said = self.sessions[session]
-        _must(number == said.next_number, f"session {session}: number {number} was executed, {said.next_number} was next")
+        wanted = said.next_number
+        _must(number == wanted, f"session {session}: number {number} was executed, {wanted} was next")
         said.next_number += 1
         self.answers[session, number] = reply
 

@@ -45,7 +45,8 @@ class Venue:
         assert key not in self.orders, f"order {key} was sent twice"
         placed = Placed(order, owner, f"v{len(self.orders) + 1}", is_promised)
         self.orders[key] = placed
-        self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {order.quantity} @ {order.price}")
+        what = f"{order.quantity} @ {order.price}"
+        self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {what}")
         if self._random.random() < 0.3:
             self._report(placed, "accepted")
         self._later(placed)

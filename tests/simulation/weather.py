@@ -39,7 +39,9 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     without: tuple[str, ...] = ()
 
 
-def draw(seed: int, *, without: tuple[str, ...] = (), intents: int | None = None, strategies: int | None = None) -> Weather:
+def draw(
+    seed: int, *, without: tuple[str, ...] = (), intents: int | None = None, strategies: int | None = None
+) -> Weather:
     """The weather of a seed, less what is left out. Leaving a kind out changes no other kind's numbers."""
     random_ = random.Random(f"{seed}/weather")
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import pit
+from pit._session import Session
 from pitd import history, journal
 from pitd.core import entry as e
 from pitd.core import reading
@@ -33,7 +34,6 @@ from .weather import Weather
 
 STORM_MOST_NS = 60_000 * MS
 CALM_MOST_NS = 90_000 * MS
-NESTED_MOST = 20
 
 
 class Told(NamedTuple):
@@ -43,6 +43,7 @@ class Told(NamedTuple):
     rows: int
     starts: int
     trouble: str = ""
+    """What was broken; empty for nothing."""
 
 
 class Tape:
@@ -326,8 +327,10 @@ class World:
         if self.daemon is not None:
             self.daemon.client_gone(session_id)
 
-    def heard(self, what: str) -> None:
-        self._told.update(what.encode())
+    def heard(self, session: Session, header: bytes, body: bytes) -> None:
+        """A client has had a message."""
+        self._told.update(header + body.replace(bytes(self.disk.home), b"home"))
+        self.model.heard(session.client, session._session, header, body)
 
 
 def run(seed: int, weather: Weather, *, out: Callable[[str], None] | None = None) -> Told:
