@@ -31,6 +31,8 @@ class Conversations:
         self._config = config
         self._archive = archive
         self._session_of: dict[bytes, Session] = {}
+        self._unmarked: set[bytes] = set()
+        """Connections that speak protocol 1, whose answers carry no mark."""
         self._identity_of: dict[int, bytes] = {}
         self._came_back: set[int] = set()
         """The sessions of the history it began with that have been welcomed since."""
@@ -64,7 +66,7 @@ class Conversations:
 
     def lost(self, identity: bytes) -> None:
         """Nothing can be sent over that connection any more. Its session goes on, and may come back by a hello."""
-        session = self._session_of.pop(identity, None)
+        session = self._unbind(identity)
         if session is not None and self._identity_of.get(session.id) == identity:
             del self._identity_of[session.id]
 
@@ -147,8 +149,10 @@ class Conversations:
             log.info("session.opened", client=hello.client, session=id)
         before = self._identity_of.get(session.id)
         if before is not None:
-            self._session_of.pop(before, None)
+            self._unbind(before)
         self._session_of[identity] = session
+        if hello.protocol < 2:
+            self._unmarked.add(identity)
         self._identity_of[session.id] = identity
         if session.id <= self._sequencer.began_seq:
             self._came_back.add(session.id)
@@ -213,14 +217,18 @@ class Conversations:
     def _forget(self, session: Session) -> None:
         identity = self._identity_of.pop(session.id, None)
         if identity is not None:
-            self._session_of.pop(identity, None)
+            self._unbind(identity)
+
+    def _unbind(self, identity: bytes) -> Session | None:
+        self._unmarked.discard(identity)
+        return self._session_of.pop(identity, None)
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:
         self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why), mark)
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply, mark: int = 0) -> None:
         seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
-        header = wire.pack_header(kind, mark, number, seq)
+        header = wire.pack_header(kind, 0 if identity in self._unmarked else mark, number, seq)
         self.out.append((identity, header, wire.encode(reply)))
 
 

@@ -50,6 +50,7 @@ class Session:
         self.outbox: list[Frames] = []
         """What is to be sent, in order. The transport empties it, and calls `sent()` for each message that left."""
         self._token = token
+        self._protocol = wire.PROTOCOL
         self._session = 0
         self._is_open = False
         self._next_number = 1
@@ -78,7 +79,7 @@ class Session:
     def greet(self) -> None:
         """Says hello: the first time, or again after a connection was lost."""
         self._is_open = False
-        hello = wire.Hello(wire.PROTOCOL, self.client, self._token, self._session, self._seen_seq)
+        hello = wire.Hello(self._protocol, self.client, self._token, self._session, self._seen_seq)
         self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
 
     def submit(self, command: wire.Command) -> int:
@@ -174,10 +175,13 @@ class Session:
             self._window = reply.window
             self._is_open = True
             self._put_all()
-        elif isinstance(reply, wire.Failed):
-            self.over = error_of(reply)
-        else:
+        elif not isinstance(reply, wire.Failed):
             raise ProtocolError(f"{type(reply).__name__} is no answer to a hello")
+        elif reply.code is wire.FailureCode.PROTOCOL and self._protocol - 1 in wire.SPOKEN:
+            self._protocol -= 1  # a daemon of the release before this one
+            self.greet()
+        else:
+            self.over = error_of(reply)
 
     def _is_meant(self, header: wire.Header) -> bool:
         """Whether this is about the command that has the number now, and not about one that had it and was refused."""

@@ -261,7 +261,6 @@ def test_a_hello_brings_the_session_and_the_highest_seen_entry_back(script: Scri
     [
         (wire.FailureCode.FENCED, pit.Fenced),
         (wire.FailureCode.JOURNAL_BEHIND, pit.JournalBehind),
-        (wire.FailureCode.PROTOCOL, pit.ProtocolError),
         (wire.FailureCode.CAPACITY_EXCEEDED, pit.CapacityExceeded),
     ],
 )

@@ -362,7 +362,7 @@ def test_a_wrong_protocol_number_is_told_which_one_is_spoken(
 ) -> None:
     with monkeypatch.context() as newer:
         newer.setattr(wire, "PROTOCOL", 99)
-        with pytest.raises(pit.ProtocolError, match="speaks protocol 1, not 99; install the matching pit-client"):
+        with pytest.raises(pit.ProtocolError, match="speaks protocol 1 and 2, not 99; install the matching pit-client"):
             daemon.connect(new_name("mm"))
 
 
