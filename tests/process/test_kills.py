@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
-from daemon import Daemon, folder
+from daemon import Daemon, folder, until
 
 from pitd import bootstrap, history
 from pitd.core import entry as e
@@ -83,6 +83,7 @@ def test_after_many_kills_the_clients_and_the_journal_agree(kills: int) -> None:
             asked += journal.compare(home / name)
         assert asked["accepted"] > kills, asked
         print(dict(asked), len(segments(home / "journal")), journal.seq)
+        unfinished(home)
 
 
 def started(daemon: Daemon, name: str, seed: int) -> subprocess.Popen[bytes]:
@@ -93,6 +94,11 @@ def started(daemon: Daemon, name: str, seed: int) -> subprocess.Popen[bytes]:
 def said(trader: subprocess.Popen[bytes]) -> str:
     assert trader.stdout is not None
     return trader.stdout.readline().decode().strip()
+
+
+def unfinished(home: Path) -> None:
+    """Waits for snapshots that children of killed daemons are still writing: on a busy disk that takes a while."""
+    until(lambda: not list((home / "journal").glob("*.writing")), "the last snapshots to be written")
 
 
 class Journal:
@@ -200,3 +206,4 @@ def test_a_kill_while_a_segment_rolls_and_a_snapshot_is_written_loses_nothing() 
         assert len(segments(home / "journal")) >= 2
         journal = Journal(home / "journal")
         journal.compare(home / "mm1")
+        unfinished(home)
