@@ -461,7 +461,7 @@ def prunable(directory: Path, oldest_ns: int) -> list[Path]:
     kept = segments(directory)
     taken = snapshots(directory)
     needed_seq = int(taken[-_SNAPSHOTS_KEPT].stem) if len(taken) >= _SNAPSHOTS_KEPT else 0
-    while len(kept) > 1 and segment_start(kept[1]) <= needed_seq and _begun_ns(kept[1]) < oldest_ns:
+    while len(kept) > 1 and segment_start(kept[1]) <= needed_seq + 1 and _begun_ns(kept[1]) < oldest_ns:
         gone.append(kept.pop(0))
     begins = {segment_start(path) - 1 for path in kept}
     for path in taken[:-_SNAPSHOTS_KEPT]:
