@@ -21,7 +21,7 @@ from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
 from .policies.pnl_kill_switch import PnlBound, PnlKillSwitch
 from .policies.rate_limit import Rate, RateLimit
-from .recovery import recover
+from .recovery import Progress, recover
 from .sequencer import AWAY_NS, Journal, Sequencer
 
 
@@ -72,17 +72,22 @@ def build_sequencer(
 
 
 def build_daemon(
-    config: Config, policies: Sequence[Policy] = (), *, clock_from: Callable[[int], Clock] = SystemClock
+    config: Config,
+    policies: Sequence[Policy] = (),
+    *,
+    clock_from: Callable[[int], Clock] = SystemClock,
+    progress: Progress | None = None,
 ) -> tuple[Sequencer, SegmentJournal | None]:
     """The sequencer of a daemon as its journal left it, and the journal it goes on with (None where none is kept).
 
-    `clock_from` makes a clock that goes on from a moment of engine time. The journal's directory must be locked.
+    `clock_from` makes a clock that goes on from a moment of engine time; `progress` hears how far recovery is. The
+    journal's directory must be locked.
     Raises JournalDamaged, JournalFailed.
     """
     if not config.journal.is_kept:
         return build_sequencer(config, clock_from(0), policies=policies, away_ns=AWAY_NS), None
     with decimal.localcontext(exact_context()):
-        found = recover(Path(config.journal.directory), lambda: blank_engine(policies))
+        found = recover(Path(config.journal.directory), lambda: blank_engine(policies), progress)
         journal = SegmentJournal(
             config.journal, found.journal or os.urandom(16), found.head, snapshot_seq=found.snapshot_seq
         )

@@ -16,8 +16,13 @@ from . import history, log
 from .core import snapshot
 from .core.engine import CarryOutFailed, Engine, exact_context
 from .core.reading import Reader
-from .errors import JournalDamaged
+from .errors import JournalDamaged, JournalFailed
 from .journal import START, Head, read_snapshot, snapshots
+
+Progress = Callable[[int, int], None]
+"""Is told how many rows have been carried out, of how many."""
+
+_TELL_ROWS = 500
 
 
 class Recovered(NamedTuple):
@@ -31,7 +36,7 @@ class Recovered(NamedTuple):
     """What the snapshot that it began with knew; 0 for none."""
 
 
-def recover(directory: Path, build: Callable[[], Engine]) -> Recovered:
+def recover(directory: Path, build: Callable[[], Engine], progress: Progress | None = None) -> Recovered:
     """The engine as it was when the last row was kept. `build` gives a fresh one.
 
     Carries recorded effects out and decides nothing, so a newer version or a changed limit changes no past answer.
@@ -46,7 +51,7 @@ def recover(directory: Path, build: Callable[[], Engine]) -> Recovered:
     with decimal.localcontext(exact_context()), _uncollected():
         engine, head = newest_state(directory, found, build)
         began_with = head.seq
-        head = carry_on(engine, found, head)
+        head = carry_on(engine, found, head, progress=progress)
     last_known = max((int(path.stem) for path in snapshots(directory)), default=0)
     if last_known > head.seq:
         raise JournalDamaged(
@@ -80,9 +85,19 @@ def newest_state(
     return build(), START
 
 
-def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int | None = None) -> Head:
+def carry_on(
+    engine: Engine,
+    found: list[history.Segment],
+    head: Head,
+    upto: int | None = None,
+    progress: Progress | None = None,
+) -> Head:
     """Carries the rows after `head` out. Raises JournalDamaged, naming file and row."""
     reader = Reader(engine.policies)
+    began_with, rows = head.seq, 0
+    if progress is not None:
+        with contextlib.suppress(JournalDamaged, JournalFailed):  # what is wrong there is said when its turn comes
+            rows = history.last_seq(found[-1].path) - began_with
     with _uncollected():
         for line in history.lines(found, head):
             if upto is not None and line.seq > upto:
@@ -98,6 +113,8 @@ def carry_on(engine: Engine, found: list[history.Segment], head: Head, upto: int
                     + history.show_more(found[0].path.parent)
                 ) from trouble
             head = Head(line.seq, line.chain)
+            if progress is not None and not (head.seq - began_with) % _TELL_ROWS:
+                progress(head.seq - began_with, rows)
     return head
 
 

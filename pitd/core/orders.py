@@ -152,6 +152,10 @@ class Leases:
     def first_ns(self) -> int | None:
         return self._heap[0][0] if self._heap else None
 
+    def first(self) -> tuple[int, int] | None:
+        """The end and the id of the lease that ends first."""
+        return self._heap[0] if self._heap else None
+
     def due(self, now_ns: int) -> Iterator[tuple[int, int]]:
         """Takes out what is due, soonest first."""
         while self._heap and self._heap[0][0] <= now_ns:
