@@ -143,6 +143,8 @@ class Daemon:
         """What `Server._one_batch` does."""
         sequencer, disk = self.sequencer, self._disk
         sequencer.woke(self._back_by_ns())
+        if self._planned_ns is not None and self._world.now_ns - self._planned_ns > AWAY_NS:
+            self._world.model.must_resume()
         try:
             for _ in range(self.config.daemon.batch):
                 if not self._inbox:

@@ -104,6 +104,8 @@ class Model:
         self.accepted: dict[tuple[str, str], int] = {}
         """What clients were told: order to reservation."""
         self.touched: set[int] = set()
+        self.resumed: set[int] = set()
+        self._to_resume: set[int] = set()
 
     # ------------------------------------------------------------------------------------------ one row
 
@@ -113,6 +115,8 @@ class Model:
         _must(entry.seq == self.seq + 1, f"row {entry.seq} follows {self.seq}")
         _must(entry.now_ns >= self.now_ns, "time goes back")
         self.seq, self.now_ns = entry.seq, entry.now_ns
+        if entry.seq in self._to_resume:
+            _must(isinstance(entry.body, e.Resumed), f"the loop was away, and row {entry.seq} is {entry.body}")
         lapses = self._lapses(row)
         match entry.body:
             case e.Commanded():
@@ -133,7 +137,9 @@ class Model:
                 said.next_number = max(said.next_number, number + 1)
             case e.Resumed():
                 self._resumed()
+                self.resumed.add(entry.seq)
             case e.Configured():
+                _must(entry.seq == 1 or entry.seq - 1 in self.resumed, "a start has given no lease another length")
                 read = msgspec.json.decode(entry.body.settings)
                 self.max_open = settings.MAX_OPEN[read["source"]]
             case e.LeasesDue():
@@ -418,7 +424,8 @@ class Model:
     def heard(self, client: str, session: int, header_frame: bytes, body: bytes) -> None:
         """A client has had this message: what it acknowledges must be in the journal, as it says."""
         header = wire.unpack_header(header_frame)
-        _must(header.acked <= self.seq, f"client {client} has seen entry {header.acked}, the journal has {self.seq}")
+        seen = header.acked
+        _must(seen <= self.seq, f"client {client} has seen entry {seen}, the journal has {self.seq}")
         reply = wire.decode_reply(body)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.JOURNAL_BEHIND:
             raise Broken(f"client {client}: {reply.message}")
@@ -431,6 +438,10 @@ class Model:
             _without_lease(translate.reply_of(kept, self.now_ns)) == _without_lease(reply),
             f"client {client} was answered {reply}, and the journal says {kept}",
         )
+
+    def must_resume(self) -> None:
+        """The loop has come back much later than it meant to: the next row gives leases another length."""
+        self._to_resume = {self.seq + 1}
 
     def compare(self, engine: Engine, *, whole: bool = False) -> None:
         """The engine knows what the model knows: what was touched since the last time, or everything."""
@@ -445,6 +456,9 @@ class Model:
             wanted = (kept.state, kept.left, kept.filled, is_final)
             _must(has == wanted, f"order {id}: the engine has {has}, the model {wanted}")
         self.touched.clear()
+        going = {session.id for session in engine.sessions.going()}
+        wanted_going = {id for id, said in self.sessions.items() if not said.is_over}
+        _must(going == wanted_going, f"the sessions {going} go on, not {wanted_going}")
         notional = engine.policies["open_order_notional"]
         for account in settings.ACCOUNTS:
             held = notional.held("open_usd", f"account {account}")  # type: ignore[attr-defined]

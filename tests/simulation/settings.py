@@ -52,7 +52,9 @@ def variant(name: str, *, durability: Literal["process", "power"] = "process") -
         reserve_bytes=4_096,
     )
     daemon = msgspec.structs.replace(read.daemon, endpoint="ipc:///simulated", batch=8)
-    return msgspec.structs.replace(read, journal=journal, daemon=daemon)
+    bounds = msgspec.structs.replace(read.gate.bounds, leases_per_entry=2)
+    gate = msgspec.structs.replace(read.gate, bounds=bounds)
+    return msgspec.structs.replace(read, journal=journal, daemon=daemon, gate=gate)
 
 
 def build_engine(read: config.Config) -> Engine:

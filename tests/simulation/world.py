@@ -26,7 +26,7 @@ from pitd.recovery import Recovered
 from . import settings
 from .clients import BlockingStrategy, Client, DropCopy, Line, Operator, Strategy
 from .daemon import Daemon, state_of
-from .disk import Disk, scratch
+from .disk import Disk, Killed, scratch
 from .model import Broken, Model
 from .network import MS, Network
 from .venue import Venue
@@ -34,6 +34,8 @@ from .weather import Weather
 
 STORM_MOST_NS = 60_000 * MS
 CALM_MOST_NS = 90_000 * MS
+STANDSTILL_EVENTS = 20_000
+"""So much may happen at one moment; more than that, and somebody goes round in circles."""
 
 
 class Told(NamedTuple):
@@ -90,6 +92,7 @@ class World:
         self._out = out
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = itertools.count()
+        self._at_once = 0
         self._orders_started = 0
         self._told = hashlib.blake2b(digest_size=16)
         self.model = Model()
@@ -118,7 +121,10 @@ class World:
 
     def step(self) -> None:
         """The next thing happens."""
+        was_ns = self.now_ns
         self.now_ns, _, act = heapq.heappop(self._events)
+        self._at_once = 0 if self.now_ns - was_ns > 1_000 else self._at_once + 1
+        _must(self._at_once < STANDSTILL_EVENTS, "time stands still")
         act()
 
     def trace(self, what: str) -> None:
@@ -257,13 +263,22 @@ class World:
         if self.daemon is not None:
             return
         self.starts += 1
+        if self.is_calm:
+            self.disk.kill_at = ""
         try:
             self.daemon = Daemon(self, self.disk)
+        except Killed as death:
+            self.trace(f"daemon: killed {death}, just begun")
+            self.disk.die()
+            self.after(100 * MS, self._start_daemon)
+            return
         except JournalFailed as trouble:
             self.trace(f"daemon: does not start: {trouble}")
             self.disk.abandon()
             self.after(500 * MS, self._start_daemon)
             return
+        finally:
+            self.disk.kill_at = ""
         self.trace(f"daemon: up at {self.daemon.sequencer.seq}")
 
     def daemon_died(self) -> None:
