@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import os
 import signal
@@ -13,13 +14,15 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, config, journal, log, replay_cli
-from .core.engine import CarryOutFailed
+from . import __version__, bootstrap, config, journal, log, replay_cli, systemd
+from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
+from .health import Unsound
 from .journal_tools import commands as journal_commands
 from .journal_tools.background import Verification
+from .pulse import Pulse
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -44,19 +47,23 @@ def run(options: argparse.Namespace) -> int:
 
     settings = _load(options)
     log.setup(options.log_level)
-    with contextlib.ExitStack() as held:
-        held.enter_context(claimed(settings.daemon.endpoint))
+    held_fd = systemd.held_socket(os.environ, settings.daemon.endpoint)
+    with contextlib.ExitStack() as held, contextlib.closing(systemd.Manager(os.environ)) as manager:
+        if held_fd is None:
+            held.enter_context(claimed(settings.daemon.endpoint))
         if settings.journal.is_kept:
             held.enter_context(journal.lock(Path(settings.journal.directory)))
-        return _serve(settings)
+        return _serve(settings, manager, held_fd)
 
 
-def _serve(settings: config.Config) -> int:
+def _serve(settings: config.Config, manager: systemd.Manager, held_fd: int | None) -> int:
     from .server import Server
 
-    sequencer, kept = bootstrap.build_daemon(settings)
+    faulthandler.enable()  # a watchdog's SIGABRT leaves in the log where the loop was stuck
+    manager.recovering()
+    sequencer, kept = bootstrap.build_daemon(settings, progress=manager.recovering)
     server = Server(sequencer, settings, kept)
-    server.bind()
+    server.bind(held_fd)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
     limits = ",".join(limit.name for limit in settings.limits) or "none"
@@ -69,17 +76,22 @@ def _serve(settings: config.Config) -> int:
         checked = Verification(Path(settings.journal.directory))
     gc.collect()
     gc.freeze()  # what is here now stays: no collection needs to look at it again
+    server.between = pulse = Pulse(manager, sequencer, kept, endpoint=server.endpoint)
+    manager.ready(pulse.status())
+    engine: Engine | None = sequencer.engine
     try:
         server.run()
-    except CarryOutFailed as trouble:
+    except (CarryOutFailed, Unsound) as trouble:
         log.error("daemon.invariant_broken", why=trouble)
+        engine = None  # nothing of it may be kept
         return EXIT_INVARIANT
     finally:
+        manager.stopping()
         if checked is not None:
             checked.end()
         server.close()
         if kept is not None:
-            kept.close(sequencer.engine)
+            kept.close(engine)
     log.info("daemon.stopped", seq=sequencer.seq, open_orders=len(sequencer.engine.orders.open))
     return 0
 

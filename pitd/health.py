@@ -33,7 +33,9 @@ class Health:
 
     def _check_heads(self) -> None:
         if self._journal is not None and self._journal.head.seq != self._engine.seq:
-            raise Unsound(f"the journal ends with row {self._journal.head.seq}, the engine stands at {self._engine.seq}")
+            raise Unsound(
+                f"the journal ends with row {self._journal.head.seq}, the engine stands at {self._engine.seq}"
+            )
 
     def _check_orders(self) -> None:
         orders, sessions = self._engine.orders, self._engine.sessions
@@ -59,7 +61,9 @@ class Health:
         engine = self._engine
         leased = sum(len(session.unsettled) for session in engine.sessions.going())
         if leased > len(engine.leases):
-            raise Unsound(f"{leased} reservations and requests have a lease, and the ends of {len(engine.leases)} are kept")
+            raise Unsound(
+                f"{leased} reservations and requests have a lease, and the ends of {len(engine.leases)} are kept"
+            )
         overdue = engine.leases.first()
         if overdue is not None and overdue[0] > now_ns:
             overdue = None

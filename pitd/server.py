@@ -9,7 +9,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import zmq
@@ -43,6 +43,8 @@ class Server:
     """Serves one endpoint. `run()` returns after `stop()`, when the batch in hand is finished."""
 
     def __init__(self, sequencer: Sequencer, config: Config, journal: SegmentJournal | None = None) -> None:
+        self.between: Callable[[], int] = lambda: _IDLE_MS
+        """Called between two batches; says in how many milliseconds it wants to be called again."""
         self._sequencer = sequencer
         self._journal = journal
         self._config = config
@@ -60,8 +62,13 @@ class Server:
         self.unsendable = 0
         self.endpoint = config.daemon.endpoint
 
-    def bind(self) -> None:
-        """Opens the endpoint. Raises EndpointBusy when another daemon serves it, EndpointFailed when it can't be."""
+    def bind(self, held_fd: int | None = None) -> None:
+        """Opens the endpoint, or takes over the listening socket that someone holds for it: that one's file stays.
+
+        Raises EndpointBusy when another daemon serves it, EndpointFailed when it can't be.
+        """
+        if held_fd is not None:
+            self._socket.setsockopt(zmq.USE_FD, held_fd)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.LINGER, 200)
@@ -98,7 +105,8 @@ class Server:
             if 0 < rounds < _ROUNDS and self._is_spoken_to_soon():
                 rounds = rounds + 1 if self._one_batch() else 0
                 continue
-            wait_ms = 0 if rounds == _ROUNDS else self._wait_ms()
+            idle_ms = self.between()
+            wait_ms = 0 if rounds == _ROUNDS else self._wait_ms(idle_ms)
             back_by_ns = sequencer.now_ns + wait_ms * 1_000_000  # counted from the batch: it may stop before the poll
             ready = poller.poll(wait_ms)
             sequencer.woke(back_by_ns)
@@ -121,9 +129,9 @@ class Server:
 
     # ------------------------------------------------------------------------------------------ the loop
 
-    def _wait_ms(self) -> int:
+    def _wait_ms(self, idle_ms: int) -> int:
         """How long nothing needs doing, if nobody speaks."""
-        wait_ms = self._living.wait_ms(_IDLE_MS)
+        wait_ms = self._living.wait_ms(min(idle_ms, _IDLE_MS))
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
             return wait_ms
