@@ -64,9 +64,14 @@ def build_sequencer(
     policies: Sequence[Policy] = (),
     *,
     away_ns: int | None = None,
+    epoch: bytes = b"",
 ) -> Sequencer:
-    """An engine behind its sequencer, with the effective configuration as its first entry."""
+    """An engine behind its sequencer, with the effective configuration as its first entry, or, where it gets the name
+    of an epoch, behind the beginning of that.
+    """
     sequencer = Sequencer(build_engine(config, policies), clock, journal, away_ns=away_ns)
+    if epoch:
+        sequencer.begin(epoch)
     sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
     return sequencer
 
@@ -85,7 +90,7 @@ def build_daemon(
     Raises JournalDamaged, JournalFailed.
     """
     if not config.journal.is_kept:
-        return build_sequencer(config, clock_from(0), policies=policies, away_ns=AWAY_NS), None
+        return build_sequencer(config, clock_from(0), policies=policies, away_ns=AWAY_NS, epoch=os.urandom(8)), None
     with decimal.localcontext(exact_context()):
         found = recover(Path(config.journal.directory), lambda: blank_engine(policies), progress)
         journal = SegmentJournal(
@@ -93,8 +98,7 @@ def build_daemon(
         )
         clock = clock_from(found.engine.now_ns)
         sequencer = Sequencer(found.engine, clock, journal, away_ns=AWAY_NS)
-        if found.head.seq:
-            sequencer.start_again()
+        sequencer.begin(os.urandom(8))
         sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
         sequencer.release()
     return sequencer, journal

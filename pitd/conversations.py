@@ -34,8 +34,6 @@ class Conversations:
         self._unmarked: set[bytes] = set()
         """Connections that speak protocol 1, whose answers carry no mark."""
         self._identity_of: dict[int, bytes] = {}
-        self._came_back: set[int] = set()
-        """The sessions of the history it began with that have been welcomed since."""
 
     def session_of(self, identity: bytes) -> Session | None:
         """The session that speaks over a connection, once it has been welcomed."""
@@ -154,10 +152,13 @@ class Conversations:
         if hello.protocol < 2:
             self._unmarked.add(identity)
         self._identity_of[session.id] = identity
-        if session.id <= self._sequencer.began_seq:
-            self._came_back.add(session.id)
         welcome = wire.Welcome(
-            hello.protocol, session.id, session.next_number, engine.bounds.window, engine.bounds.lease_ns
+            hello.protocol,
+            session.id,
+            session.next_number,
+            engine.bounds.window,
+            engine.bounds.lease_ns,
+            self._sequencer.epoch,
         )
         self._reply(identity, wire.Message.HELLO, 0, welcome)
 
@@ -197,15 +198,10 @@ class Conversations:
     def _could_see(self, hello: wire.Hello) -> int:
         """The highest entry that a client can know of, if this history is the one it was told.
 
-        What this process has added is known only to who was welcomed by it: else a few new entries, such as those of
-        a restart itself, would hide that old ones are missing.
+        By the daemon's start that told it: else the entries of later starts would hide that old ones are missing. A
+        client of protocol 1 does not say by which.
         """
-        sequencer = self._sequencer
-        session = sequencer.engine.sessions.get(hello.session)
-        if session is None or session.token != hello.token:
-            return sequencer.began_seq
-        was_welcomed = session.id > sequencer.began_seq or session.id in self._came_back
-        return sequencer.seq if was_welcomed else sequencer.began_seq
+        return self._sequencer.engine.last_seq_of(hello.epoch) if hello.epoch else self._sequencer.seq
 
     def _behind(self, hello: wire.Hello) -> str:
         why = f"client {hello.client} has seen entry {hello.seen_seq} and this daemon knows {self._sequencer.seq}: "
@@ -228,7 +224,10 @@ class Conversations:
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply, mark: int = 0) -> None:
         seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
-        header = wire.pack_header(kind, 0 if identity in self._unmarked else mark, number, seq)
+        if identity in self._unmarked:
+            header = wire.pack_header(kind, 0, number, seq)
+        else:
+            header = wire.pack_header(kind, mark, number, wire.told(seq, self._sequencer.epoch) if seq else 0)
         self.out.append((identity, header, wire.encode(reply)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from pit.types import Block, RejectCode
+from pit.types import Block, OrderState, RejectCode
 
 from . import log
 from .clock import Clock
@@ -48,8 +48,8 @@ class Sequencer:
     ) -> None:
         """`away_ns`: a loop that comes back so much later than it meant to was stopped. None for who has no loop."""
         self.engine = engine
-        self.began_seq = engine.seq
-        """Where the history ended that this process began with: nobody can have seen more of it."""
+        self.epoch = b""
+        """The name of this process among all that have served; empty where nobody comes back to it."""
         self._clock = clock
         self._journal = journal
         self._away_ns = away_ns
@@ -118,10 +118,13 @@ class Sequencer:
         if self._away_ns is not None and self.now_ns - back_by_ns > self._away_ns:
             self._resume(self.now_ns - back_by_ns)
 
-    def start_again(self) -> None:
-        """The first thing after a recovery: nobody was served meanwhile, so every lease gets one more length."""
-        self.now_ns = self.read_clock_ns()
-        self._resume(0)
+    def begin(self, epoch: bytes) -> None:
+        """The first thing that a daemon does: nobody was served meanwhile, so every lease gets one more length.
+
+        `epoch` names this process among all that ever served: drawn at random, by the caller.
+        """
+        self._enter(e.Resumed(0, epoch))
+        self.epoch = epoch
 
     def _resume(self, away_ns: int) -> None:
         self._enter(e.Resumed(away_ns), is_fresh=True)
@@ -174,8 +177,8 @@ def poisoned(entry: e.Entry, trouble: CarryOutFailed) -> e.Row:
     block = Block(scope=scope, code=RejectCode.SYSTEM_UNAVAILABLE, limit=POISONED, reason=why, author="pitd")
     told = f"{what} could not be carried out and changed nothing; {scope} is blocked"
     reply = e.Failed(e.Failure.SYSTEM_UNAVAILABLE, told)
-    return e.Row(
-        e.Entry(entry.seq, entry.now_ns, entry.wall_ns, e.Poisoned(what, scope, why, *numbered)),
-        (e.Blocked(block),),
-        reply,
-    )
+    effects: list[e.Effect] = [e.Blocked(block)]
+    if not numbered and trouble.reservation_id:  # nobody asked for this end, and it would come again after each start
+        effects.append(e.OrderMoved(trouble.reservation_id, OrderState.QUARANTINED, None, POISONED))
+    stands_for = e.Entry(entry.seq, entry.now_ns, entry.wall_ns, e.Poisoned(what, scope, why, *numbered))
+    return e.Row(stands_for, tuple(effects), reply)

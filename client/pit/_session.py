@@ -59,6 +59,8 @@ class Session:
         self._window = wire.WINDOW
         self._answered: set[int] = set()
         self._seen_seq = 0
+        self._epoch = b""
+        """The daemon's start that `_seen_seq` was told in."""
         self._flights: dict[int, _Flight] = {}
         self._queries: dict[int, bytes] = {}
 
@@ -79,7 +81,7 @@ class Session:
     def greet(self) -> None:
         """Says hello: the first time, or again after a connection was lost."""
         self._is_open = False
-        hello = wire.Hello(self._protocol, self.client, self._token, self._session, self._seen_seq)
+        hello = wire.Hello(self._protocol, self.client, self._token, self._session, self._seen_seq, self._epoch)
         self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
 
     def submit(self, command: wire.Command) -> int:
@@ -143,11 +145,10 @@ class Session:
             reply = wire.decode_reply(body)
         except ValueError as trouble:
             raise ProtocolError(f"the daemon's message cannot be read: {trouble}") from trouble
-        if header.acked > self._seen_seq:
-            self._seen_seq = header.acked
+        self._seen_seq = max(self._seen_seq, wire.heard(header.acked, self._epoch))
         match header.message:
             case wire.Message.HELLO:
-                self._greeted(reply)
+                self._greeted(reply, header.acked)
             case wire.Message.COMMAND:
                 if self._is_meant(header):
                     return self._answered_with(header.number, reply)
@@ -167,8 +168,10 @@ class Session:
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _greeted(self, reply: wire.Reply) -> None:
+    def _greeted(self, reply: wire.Reply, told: int) -> None:
         if isinstance(reply, wire.Welcome):
+            if (seq := wire.heard(told, reply.epoch)) >= self._seen_seq:
+                self._seen_seq, self._epoch = seq, reply.epoch
             if self._is_open:
                 return  # the answer to a hello that was said twice
             self._session = reply.session

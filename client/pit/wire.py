@@ -43,15 +43,29 @@ _HEADER = struct.Struct("<BQQQ")
 
 
 class Header(NamedTuple):
-    """`session` is 0 before the handshake. On the way back `acked` is the daemon's sequence number, and `session` the
-    mark of the command that is answered or refused (0 where there is none): a number that was refused is used again, so
-    a late answer to the one must not pass for the other's.
+    """`session` is 0 before the handshake. On the way back `acked` is what `told` makes of the daemon's sequence number,
+    and `session` the mark of the command that is answered or refused (0 where there is none): a number that was refused
+    is used again, so a late answer to the one must not pass for the other's.
     """
 
     message: int
     session: int
     number: int
     acked: int
+
+
+def told(seq: int, epoch: bytes) -> int:
+    """A sequence number with two bytes of the epoch that tells it; without an epoch the number alone."""
+    return seq | int.from_bytes(epoch[:2], "little") << _SEQ_BITS
+
+
+def heard(told: int, epoch: bytes | None = None) -> int:
+    """The sequence number again; 0 when it was told in another epoch than the one given."""
+    is_meant = epoch is None or told >> _SEQ_BITS == int.from_bytes(epoch[:2], "little")
+    return told & (1 << _SEQ_BITS) - 1 if is_meant else 0
+
+
+_SEQ_BITS = 48
 
 
 def mark_of(digest: bytes) -> int:
@@ -87,7 +101,8 @@ class Hello(Body, frozen=True):
     """Opens a session, or (`session` above 0) takes one up again after a lost connection.
 
     `token` is drawn by the client and proves that it is still the same one; `seen_seq` is the highest sequence
-    number it has had from this daemon.
+    number it has had from this daemon, and `epoch` names the daemon's start that it came from: what a cut journal has
+    lost is told by both, however often the daemon has been started since.
     """
 
     protocol: int
@@ -95,6 +110,7 @@ class Hello(Body, frozen=True):
     token: bytes
     session: int = 0
     seen_seq: int = 0
+    epoch: bytes = b""
 
 
 class Welcome(Body, frozen=True):
@@ -103,6 +119,7 @@ class Welcome(Body, frozen=True):
     next_number: int
     window: int
     lease_ns: int
+    epoch: bytes = b""
 
 
 # ---------------------------------------------------------------------------------------------- commands

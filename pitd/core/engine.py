@@ -77,6 +77,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     closed_kept_ns: int = 3_600_000_000_000
     leases_per_entry: int = 1_000
     restarts_in_a_row: int = 3
+    epochs_kept: int = 1_000
 
 
 class Setup(NamedTuple):
@@ -106,10 +107,12 @@ class Result(NamedTuple):
 class CarryOutFailed(Exception):
     """An effect could not be carried out: state may be half changed, and the process must not go on."""
 
-    def __init__(self, message: str, account: str | None = None) -> None:
+    def __init__(self, message: str, account: str | None = None, reservation_id: int = 0) -> None:
         super().__init__(message)
         self.account = account
         """Whose order it was, where that can be told."""
+        self.reservation_id = reservation_id
+        """Which order it was, if it is open; 0 else."""
 
 
 class Engine:
@@ -144,6 +147,8 @@ class Engine:
         self.disputed_seq = 0
         """The highest entry that a client has seen and this history does not have; 0 while nobody knows more."""
         self.accepted_seq = 0
+        self.epochs: dict[bytes, int] = {}
+        """The processes that have served, by the last entry of each; 0 for the one that serves."""
         """Up to which entry a person has accepted that history was lost."""
         self._now_ns = 0
         self._seq = 0
@@ -186,6 +191,7 @@ class Engine:
             e.SessionFinished: self._do_session_finished,
             e.VoidedUpTo: self._do_voided,
             e.Reconfigured: self._do_reconfigured,
+            e.EpochBegan: self._do_epoch_began,
             e.Disputed: self._do_disputed,
             e.HistoryAccepted: self._do_history_accepted,
         }
@@ -280,6 +286,8 @@ class Engine:
                 self._emit(e.VoidedUpTo(body.session, body.number))
                 return e.Void()
             case e.Resumed():
+                if body.epoch:
+                    self._emit(e.EpochBegan(body.epoch))
                 self._emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
@@ -828,7 +836,9 @@ class Engine:
             raise self._failed(effect, trouble) from trouble
 
     def _failed(self, effect: e.Effect, trouble: Exception) -> CarryOutFailed:
-        return CarryOutFailed(f"entry {self._seq}: {effect}: {trouble!r}", self._account_of(effect))
+        id = getattr(effect, "reservation_id", 0)
+        told = f"entry {self._seq}: {effect}: {trouble!r}"
+        return CarryOutFailed(told, self._account_of(effect), id if id in self.orders.open else 0)
 
     def _account_of(self, effect: e.Effect) -> str | None:
         order = getattr(effect, "order", None)
@@ -1009,6 +1019,18 @@ class Engine:
         self.bounds = setup.bounds
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
+
+    def _do_epoch_began(self, effect: e.EpochBegan) -> None:
+        if self.epochs:
+            self.epochs[next(reversed(self.epochs))] = self._seq - 1
+        self.epochs[effect.epoch] = 0
+        if len(self.epochs) > self.bounds.epochs_kept:
+            del self.epochs[next(iter(self.epochs))]
+
+    def last_seq_of(self, epoch: bytes) -> int:
+        """The highest entry that anyone can have been told in that epoch; 0 for one that this history does not know."""
+        end = self.epochs.get(epoch)
+        return 0 if end is None else end or self._seq
 
     def _do_disputed(self, effect: e.Disputed) -> None:
         self.disputed_seq = effect.seen_seq

@@ -167,9 +167,13 @@ class LeasesDue(Record, frozen=True):
 
 
 class Resumed(Record, frozen=True):
-    """The loop was away: every lease that has not been ended gets one more full length."""
+    """The loop was away: every lease that has not been ended gets one more full length.
+
+    `epoch` is the name, drawn at random, of a process that begins to serve; empty for one that goes on.
+    """
 
     away_ns: int
+    epoch: bytes = b""
 
 
 class Commanded(Record, frozen=True):
@@ -335,6 +339,12 @@ class LeasesRestarted(Record, frozen=True):
     now_ns: int
 
 
+class EpochBegan(Record, frozen=True):
+    """Another process serves from here on."""
+
+    epoch: bytes
+
+
 class PolicyChanged(Record, frozen=True):
     policy: str
     effect: Any
@@ -398,6 +408,7 @@ Effect = (
     | SessionFinished
     | VoidedUpTo
     | Reconfigured
+    | EpochBegan
     | Disputed
     | HistoryAccepted
 )

@@ -41,6 +41,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     sessions_ended: Sequence[Session]
     blocks: Sequence[Block]
     policies: dict[str, PolicyState]
+    epochs: Sequence[tuple[bytes, int]] = ()
 
 
 class Mismatch(Exception):
@@ -66,6 +67,7 @@ def take(engine: Engine) -> Image:
         sessions=sessions.going(),
         sessions_ended=sessions.over(),
         blocks=engine.accounts.save(),
+        epochs=list(engine.epochs.items()),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -102,6 +104,7 @@ def load(engine: Engine, image: Image) -> None:
     engine.requests_ended.update(image.requests_ended)
     engine.sessions.load(image.sessions, image.sessions_ended)
     engine.leases.rebuild(engine.live_leases())
+    engine.epochs.update(image.epochs)
     engine.disputed_seq = image.disputed_seq
     engine.accepted_seq = image.accepted_seq
     engine.stand_at(image.seq, image.now_ns)

@@ -55,6 +55,24 @@ def test_a_client_that_comes_back_late_notices_too(tmp_path: Path) -> None:
     after.die()
 
 
+@pytest.mark.parametrize("starts", [2, 3, 6])
+def test_later_starts_do_not_cover_what_is_missing(tmp_path: Path, starts: int) -> None:
+    """Each start adds entries of its own, and others trade on: it is still another history than the client's."""
+    before = House(tmp_path)
+    client = Talker(before)
+    client.hold()
+    before.die()
+    cut(tmp_path, 1)
+    for _ in range(starts):
+        after = House(tmp_path)
+        Talker(after, "mm2").hold()
+        after.die()
+    after = House(tmp_path)
+    client.move_to(after)
+    assert isinstance(client.session.over, pit.JournalBehind)
+    after.die()
+
+
 def test_a_client_whose_session_was_lost_notices_too(tmp_path: Path) -> None:
     before = House(tmp_path)
     Talker(before, "mm2").hold()

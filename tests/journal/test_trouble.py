@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import decimal
 import os
 import resource
 import subprocess
@@ -22,7 +23,7 @@ from pit import wire
 from pitd import history
 from pitd.clock import ManualClock
 from pitd.core import entry as e
-from pitd.core.engine import POISONED, CarryOutFailed
+from pitd.core.engine import POISONED, CarryOutFailed, exact_context
 from pitd.core.policy import Attempt, Policy, Verdict
 from pitd.core.reading import Reader
 from pitd.errors import JournalBusy, JournalFailed
@@ -391,6 +392,46 @@ class Brittle(Policy):
 
     def load(self, saved: int) -> None:
         self.total = saved
+
+
+class BreaksAtTheEnd(Brittle):
+    """Can't take back an order of more than 50."""
+
+    id = "breaks_at_the_end"
+
+    def apply(self, effect: Brittle.Took) -> None:
+        self.total += effect.quantity
+
+    def undo(self, effect: Brittle.Took) -> None:
+        if effect.quantity > 50:
+            raise RuntimeError("it broke half-way")
+        self.total -= effect.quantity
+
+
+def _let_leases_end(house: House, clock: ManualClock) -> None:
+    """In steps too small to pass for a stall."""
+    with decimal.localcontext(exact_context()):
+        for _ in range(200):
+            clock.advance(0.05)
+            house.sequencer.end_due()
+
+
+def test_a_lease_whose_end_cannot_be_carried_out_is_quarantined_and_does_not_come_again(tmp_path: Path) -> None:
+    clock = ManualClock(1)
+    before = House(tmp_path, policies=[BreaksAtTheEnd()], clock_from=lambda _: clock)
+    client = Talker(before)
+    client.hold(quantity=60, id="big")
+    client.hold(quantity=40, id="small")
+    with pytest.raises(CarryOutFailed, match="it broke half-way"):
+        _let_leases_end(before, clock)
+    before.sequencer.release()
+    before.die()
+    after = House(tmp_path, policies=[BreaksAtTheEnd()], clock_from=lambda _: clock)
+    _let_leases_end(after, clock)
+    states = {record.order_id: record.state for record in after.engine.orders.by_key.values()}
+    assert states == {"big": pit.OrderState.QUARANTINED, "small": pit.OrderState.ROLLED_BACK}
+    assert [block.scope for block in after.engine.accounts.blocks()] == ["account alpha"]
+    after.die()
 
 
 def test_a_poisoned_entry_changes_nothing_is_answered_and_blocks_its_scope(tmp_path: Path) -> None:

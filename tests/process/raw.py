@@ -69,7 +69,7 @@ class Raw:
     def seq(self) -> int:
         """How many entries the daemon has had: what changes nothing adds none."""
         self.send(wire.pack_header(wire.Message.QUERY, self.session, 1, 0), wire.encode(wire.Ping()))
-        return self.receive()[0].acked
+        return wire.heard(self.receive()[0].acked)
 
 
 def altered(body: wire.Body, *path: int, to: Any) -> bytes:

@@ -70,8 +70,7 @@ class Daemon:
         clock = Clock(world, found.engine.now_ns)
         self.sequencer = Sequencer(found.engine, clock, self.journal, away_ns=AWAY_NS)
         self.conversations = Conversations(self.sequencer, self.config)
-        if found.head.seq:
-            self.sequencer.start_again()
+        self.sequencer.begin(world.draw.randbytes(8))
         self.sequencer.configure(bootstrap.configured(self.config, "pitd", "start"))
         self.sequencer.release()
         self._wake_by(world.now_ns)

@@ -424,7 +424,7 @@ class Model:
     def heard(self, client: str, session: int, header_frame: bytes, body: bytes) -> None:
         """A client has had this message: what it acknowledges must be in the journal, as it says."""
         header = wire.unpack_header(header_frame)
-        seen = header.acked
+        seen = wire.heard(header.acked)
         _must(seen <= self.seq, f"client {client} has seen entry {seen}, the journal has {self.seq}")
         reply = wire.decode_reply(body)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.JOURNAL_BEHIND:
