@@ -175,12 +175,12 @@ class SegmentJournal:
 
     def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
         execute = self._connection.execute
+        if len(values) == 1:
+            execute(_INSERT, values[0])  # a transaction of its own
+            return
         execute("BEGIN IMMEDIATE")
         try:
-            if len(values) == 1:
-                execute(_INSERT, values[0])
-            else:
-                self._connection.executemany(_INSERT, values)
+            self._connection.executemany(_INSERT, values)
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
