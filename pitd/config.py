@@ -18,7 +18,7 @@ from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
 from .core.accounts import FIRM
-from .core.engine import Bounds
+from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Selection
 from .errors import ConfigError
@@ -99,7 +99,7 @@ def default_journal() -> str:
 def load(path: str | Path) -> Config:
     """Reads a configuration file. Raises ConfigError naming file, key and mend."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of the encoding
     except OSError as trouble:
         raise ConfigError(f"{path}: cannot be read: {trouble.strerror}") from trouble
     except UnicodeDecodeError as trouble:
@@ -306,6 +306,8 @@ class _Reader:
     ) -> AnyLimit:
         key = f"limits.{name}"
         self._name(key, name)
+        if name in (OPERATOR, POISONED):  # a trip of that name would pass for a person's block, which anyone lifts
+            self._fail(key, f"{name!r} stands for another kind of block; give the limit another name")
         control = self._text(key, table, "control", None)
         if control not in CONTROLS:
             self._fail(f"{key}.control", f"{_or(CONTROLS)} is wanted, not {control!r}{_meant(control, CONTROLS)}")
@@ -465,6 +467,8 @@ class _Reader:
         value = table[name]
         if not isinstance(value, list) or not value or not all(isinstance(each, str) for each in value):
             self._fail(f"{key}.{name}", f'a list of names is wanted, such as ["alpha", "beta"], not {value!r}')
+        for each in value:
+            self._name(f"{key}.{name}", each)
         return frozenset(value)
 
     def _count(self, key: str, table: Mapping[str, Any], name: str, default: int | None, *, least: int) -> int:

@@ -58,6 +58,10 @@ def refused(text: str) -> str:
         (limit(f'{SIZE}, max_qty = "5"'), "limits.x.max_qty", "did you mean max_quantity?"),
         (limit(f'{RATE}, each = "account", max_notional = "5"'), "limits.x.max_notional", "no such key"),
         (limit(f'{SIZE}, max_quantity = 5, except = {{ acounts = ["b"] }}'), "limits.x.except.acounts", "accounts?"),
+        # a name that nobody can have, or that stands for something else
+        (limit(f'{SIZE}, max_quantity = 5, accounts = [""]'), "limits.x.accounts", "printable characters"),
+        (f"[limits]\noperator = {{ {PNL}, max_loss = 5 }}", "limits.operator", "another name"),
+        (f"[limits]\npoisoned = {{ {PNL}, max_loss = 5 }}", "limits.poisoned", "another name"),
         # a wrong type
         ("gate = 5", "gate", "a table is wanted"),
         ("[limits]\nx = 5", "limits.x", "a table is wanted"),
@@ -196,6 +200,12 @@ def test_a_file_that_is_not_text(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"desk\.toml: is not UTF-8 text"):
         config.load(path)
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding_and_end_lines_in_two_characters(tmp_path):
+    path = tmp_path / "desk.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + limit(f'{SIZE}, max_quantity = "5"').replace("\n", "\r\n").encode())
+    assert [each.name for each in config.load(path).limits] == ["x"]
 
 
 def test_a_file_is_read_as_text_is(tmp_path):
