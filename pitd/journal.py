@@ -43,6 +43,10 @@ _SPACE_EVERY_S = 1.0
 _SNAPSHOTS_KEPT = 2
 """How many snapshots are kept beside those that a segment begins with: the newest may turn out not to load."""
 
+_FILE_MODE = 0o640
+_DIRECTORY_MODE = 0o750
+"""Whatever the umask: its group may read a journal (SQLite gives the files beside a segment its mode), nobody else."""
+
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE rows (seq INTEGER PRIMARY KEY, row BLOB NOT NULL, chain BLOB NOT NULL);
@@ -328,6 +332,7 @@ def _create(path: Path, settings: Settings, id: bytes, head: Head) -> None:
         }
         connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
         connection.execute("COMMIT")
+    beginning.chmod(_FILE_MODE)
     beginning.rename(path)
     if settings.durability == "power":
         _sync(path.parent)
@@ -379,8 +384,10 @@ def free_bytes(directory: Path) -> int:
 def lock(directory: Path) -> Iterator[None]:
     """Keeps every other daemon away from the directory while the block runs. Raises JournalBusy, JournalFailed."""
     try:
-        directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        if not directory.exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            directory.chmod(_DIRECTORY_MODE)
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
     except OSError as trouble:
         raise JournalFailed(f"{directory}: the journal cannot be kept there: {trouble.strerror}") from trouble
     try:
@@ -419,6 +426,7 @@ def write_snapshot(directory: Path, engine: Engine, id: bytes, head: Head) -> No
     fresh = path.with_suffix(".writing")
     try:
         with fresh.open("wb") as file:
+            os.fchmod(file.fileno(), _FILE_MODE)
             file.write(_MAGIC + blake2b(id + head.chain + body, digest_size=32).digest() + id + head.chain + body)
             file.flush()
             os.fsync(file.fileno())
