@@ -234,6 +234,10 @@ class Core:
         assert isinstance(reply, e.Done)
         return reply.count
 
+    def configure(self, settings: str) -> e.Reply:
+        """Goes on under another configuration, as a daemon that was started again with it."""
+        return self.enter(bootstrap.configured(config.parse(settings, "test.toml"), "test", "test"))
+
     def resume(self, away_s: float = 0) -> e.Reply:
         return self.enter(e.Resumed(round(away_s * 1e9)))
 

@@ -750,7 +750,7 @@ class Engine:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        set_here = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
+        set_here = {block.limit: block for block in self.accounts.blocks() if block.scope == command.scope}
         by_hand = {OPERATOR, POISONED} | {limit for limit in set_here if self.pipeline.owner_of(limit) is None}
         lifted = [limit for limit in set_here if limit in by_hand]  # also what a limit set that is no more
         if not lifted:
@@ -758,6 +758,10 @@ class Engine:
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
         for limit in lifted:
             self._emit(e.Unblocked(command.scope, limit))
+            policy = self.policies.get(set_here[limit].author)
+            if policy is not None:  # else its latch would stay behind, and the limit never trip again if it came back
+                for effect in self.pipeline.as_effects(policy, policy.lift(limit, command.scope).effects):
+                    self._emit(effect)
         return e.Done(len(lifted))
 
     def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:

@@ -73,8 +73,8 @@ PASS = Verdict()
 class Policy:
     """One control. Override what you need; what you leave alone costs nothing.
 
-    Deciding (`start`, `main`, `report`, `shrink`, `rearm`) reads state and changes nothing. `apply` and `undo` carry
-    out. Effects are frozen structs of the types in `effect_types`; undoing is by the same delta that applying used.
+    Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`) reads state and changes nothing. `apply` and `undo`
+    carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the delta that applying used.
     """
 
     id: ClassVar[str]
@@ -114,6 +114,10 @@ class Policy:
                 ),
             )
         )
+
+    def lift(self, limit: str, scope: str) -> Verdict:
+        """A person lifts a block of a limit that is no longer configured: what is to be forgotten of its latch."""
+        return PASS
 
     def apply(self, effect: Any) -> None:
         """Carries an effect out."""

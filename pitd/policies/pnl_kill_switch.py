@@ -39,6 +39,13 @@ class Tripped(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     scope: str
 
 
+class Lifted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A latch that a person took off while its limit was not configured."""
+
+    limit: str
+    scope: str
+
+
 class Rearmed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """New bounds for one scope of a limit: the P&L at which it trips next."""
 
@@ -52,14 +59,15 @@ class PnlKillSwitch(Policy):
     """Keeps realised P&L per (account, settlement asset): the sum of `pnl - fee` over reports. Reaching a bound trips:
     the scope is blocked with PnlKillSwitchTriggered, and later profit does not lift it. The tripping report itself is
     always applied. `rearm` grants new room from where the P&L stands; the P&L stays true. A limit over the firm or a
-    group keeps a sum of its own, over every account it selects, and blocks them all.
+    group keeps a sum of its own, over every account it selects, and blocks them all. A bound that was moved behind the
+    P&L by a new configuration trips at the next order.
 
     Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
     pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350.
     """
 
     id: ClassVar[str] = "pnl_kill_switch"
-    effect_types = (Realised, Tripped, Rearmed)
+    effect_types = (Realised, Tripped, Rearmed, Lifted)
 
     def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
@@ -70,6 +78,8 @@ class PnlKillSwitch(Policy):
         self._tripped: dict[tuple[str, str], bool] = {}
         self._rearmed: dict[tuple[str, str], Rearmed] = {}
         self._has_initial = any(limit.initial_pnl for limit in limits)
+        self._may_be_past = False
+        """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
 
     def start(self, attempt: Attempt) -> Verdict:
         order, settlement = attempt.order, attempt.listed.settlement
@@ -81,9 +91,12 @@ class PnlKillSwitch(Policy):
         if not is_covered:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
-        if not self._has_initial or (order.account, settlement) in self._pnl:
+        if self._has_initial and (order.account, settlement) not in self._pnl:
+            effects = self._realise(order.account, attempt.group, settlement, ZERO)
+        elif self._may_be_past:
+            effects = self._realise(order.account, attempt.group, settlement, ZERO)[1:]
+        else:
             return PASS
-        effects = self._realise(order.account, attempt.group, settlement, ZERO)
         rejects = tuple(
             Reject(code=effect.code, policy=self.id, limit=effect.limit, scope=effect.scope, reason=effect.reason)
             for effect in effects
@@ -100,7 +113,7 @@ class PnlKillSwitch(Policy):
 
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         bound = self._limits.by_name[limit]
-        if not room > 0:
+        if not (room.is_finite() and room > 0):
             return self._no_rearm(limit, scope, f"room is an amount above zero, not {room}")
         if (limit, scope) not in self._tripped:
             return self._no_rearm(limit, scope, f"{limit} has not tripped for {scope}: there is nothing to rearm")
@@ -108,6 +121,9 @@ class PnlKillSwitch(Policy):
         floor = pnl - room if bound.max_loss is not None else None
         ceiling = pnl + room if bound.max_profit is not None else None
         return Verdict((Rearmed(limit, scope, floor, ceiling),))
+
+    def lift(self, limit: str, scope: str) -> Verdict:
+        return Verdict((Lifted(limit, scope),)) if (limit, scope) in self._tripped else PASS
 
     def pnl(self, account: str, settlement: str) -> Decimal:
         """The account's realised P&L in that asset."""
@@ -125,6 +141,9 @@ class PnlKillSwitch(Policy):
             case Rearmed():
                 self._tripped.pop((effect.limit, effect.scope), None)
                 self._rearmed[effect.limit, effect.scope] = effect
+            case Lifted():
+                self._tripped.pop((effect.limit, effect.scope), None)
+                self._rearmed.pop((effect.limit, effect.scope), None)
             case _:
                 raise TypeError(f"{self.id} has no effect {effect!r}")
 
@@ -147,6 +166,7 @@ class PnlKillSwitch(Policy):
             (limit, scope): Rearmed(limit, scope, _number_or_none(floor), _number_or_none(ceiling))
             for limit, scope, floor, ceiling in saved["rearmed"]
         }
+        self._may_be_past = any(map(self._is_some_past, self._limits.limits))
 
     def _realise(self, account: str, group: str | None, settlement: str, amount: Decimal) -> tuple[Any, ...]:
         """What an amount does: the sums it goes to, and every limit that it trips."""
@@ -178,6 +198,15 @@ class PnlKillSwitch(Policy):
                 )
         return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
 
+    def _is_some_past(self, limit: PnlBound) -> bool:
+        """Whether the limit may have to trip though nothing is reported; of more scopes than it is for, if in doubt."""
+        if limit.is_shared:
+            sums = [(scope, pnl) for (name, scope), pnl in self._shared.items() if name == limit.name]
+        else:
+            asset = limit.only.settlement
+            sums = [(f"account {account}", pnl) for (account, of), pnl in self._pnl.items() if of == asset]
+        return any(self._reached(limit, *each) and (limit.name, each[0]) not in self._tripped for each in sums)
+
     def _reached(self, limit: PnlBound, scope: str, pnl: Decimal) -> str:
         """The bound that the P&L has reached, in words, or nothing."""
         rearmed = self._rearmed.get((limit.name, scope))
@@ -194,10 +223,8 @@ class PnlKillSwitch(Policy):
     def _scope_pnl(self, limit: PnlBound, scope: str) -> Decimal:
         if limit.is_shared:
             return self._shared.get((limit.name, scope), ZERO)
-        names = dict(part.split(" ", 1) for part in scope.split(", "))
-        settlement = names.get("settlement", limit.only.settlement)
-        assert settlement is not None
-        return self.pnl(names["account"], settlement)
+        assert limit.only.settlement is not None
+        return self.pnl(scope.removeprefix("account "), limit.only.settlement)
 
     def _no_rearm(self, limit: str, scope: str, reason: str) -> Verdict:
         return Verdict(

@@ -364,10 +364,10 @@ def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
             loss = laws.Reported(report("accepted", order_id="x", pnl="-500"), "eq", "USD", 0)
             seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
     types = {each for subject in SUBJECTS for each in subject.make().effect_types}
-    assert {each.__name__ for each in types - seen} <= {"Rearmed"}
+    assert {each.__name__ for each in types - seen} <= {"Rearmed", "Lifted"}
 
 
-def test_a_rearm_survives_encoding():
+def test_a_rearm_and_a_latch_taken_off_survive_encoding():
     policy = built_in("pnl_kill_switch")
     with laws.exactly():
         for effect in policy.report(
@@ -375,6 +375,10 @@ def test_a_rearm_survives_encoding():
         ).effects:
             if type(effect) in policy.effect_types:
                 policy.apply(effect)
-        [rearmed] = policy.rearm("own", "account alpha", Decimal(50)).effects
-    back = effect_from(policy, msgspec.msgpack.decode(msgspec.msgpack.encode(rearmed)))
-    assert back == rearmed
+        wanted = [
+            *policy.rearm("own", "account alpha", Decimal(50)).effects,
+            *policy.lift("own", "account alpha").effects,
+        ]
+    assert [type(effect).__name__ for effect in wanted] == ["Rearmed", "Lifted"]
+    for effect in wanted:
+        assert effect_from(policy, msgspec.msgpack.decode(msgspec.msgpack.encode(effect))) == effect

@@ -214,6 +214,7 @@ def test_a_rearm_leaves_the_pnl_true():
     [
         ("day_loss", "account alpha", "0", "above zero"),
         ("day_loss", "account alpha", "-1", "above zero"),
+        ("day_loss", "account alpha", "Infinity", "above zero"),
         ("day_loss", "account beta", "50", "has not tripped"),
         ("no_such", "account alpha", "50", "no limit is named no_such"),
         ("day_loss", "nonsense", "50", "a scope is"),
@@ -319,3 +320,56 @@ def test_a_sum_too_large_to_be_exact_is_refused_and_changes_nothing():
     no = core.report(money("x1", pnl="1.5"))
     assert no.failure == "InvalidInput"
     assert pnl(core) == Decimal("9" * 38)
+
+
+def test_an_account_whose_name_has_a_comma_is_rearmed_like_any_other():
+    core = Core(LOSS_100)
+    core.report(money("x1", pnl="-100", account="alpha, beta"))
+    assert core.rearm("day_loss", "account alpha, beta", "50") == e.Done(1)
+    assert passes(core, account="alpha, beta")
+
+
+# ---------------------------------------------------------------------------------------------- other configurations
+
+
+@pytest.mark.parametrize("by", ['each = "account"', 'over = "firm"'])
+def test_a_bound_that_comes_to_stand_before_the_pnl_trips_at_the_next_order(by):
+    core = switch(f'{by}, max_loss = "1000"')
+    core.report(money("x1", pnl="-500"))
+    core.configure(
+        f'[limits]\nday_loss = {{ control = "pnl_kill_switch", settlement = "USD", {by}, max_loss = "100" }}'
+    )
+    assert core.check(order()).rejected.code == "PnlKillSwitchTriggered"
+    assert [block.limit for block in core.engine.accounts.blocks()] == ["day_loss"]
+
+
+def test_a_new_configuration_with_the_same_bounds_trips_nobody():
+    core = Core(LOSS_100)
+    core.report(money("x1", pnl="-99.99"))
+    core.configure(LOSS_100)
+    assert passes(core)
+
+
+def test_a_rearmed_scope_keeps_its_room_under_a_new_configuration():
+    core = tripped_at_minus_100()
+    core.rearm("day_loss", "account alpha", "50")
+    core.configure(LOSS_100)
+    assert passes(core)
+
+
+def test_a_limit_that_comes_back_trips_again_although_its_block_was_lifted_meanwhile():
+    core = tripped_at_minus_100()
+    core.configure("[limits]")
+    assert core.unblock("account alpha") == e.Done(1)
+    assert passes(core)
+    core.configure(LOSS_100)
+    assert core.check(order()).rejected.code == "PnlKillSwitchTriggered"
+
+
+def test_a_limit_that_comes_back_with_its_block_in_force_is_rearmed_as_before():
+    core = tripped_at_minus_100()
+    core.configure("[limits]")
+    core.configure(LOSS_100)
+    assert not passes(core)
+    assert core.rearm("day_loss", "account alpha", "50") == e.Done(1)
+    assert passes(core)
