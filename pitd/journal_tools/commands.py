@@ -27,6 +27,9 @@ from .pages import Clients, Pages, read
 
 _FOLLOW_S = 0.25
 
+_REST = 3.0
+"""How much longer a pause is than the work before it, where no low priority can be had."""
+
 MakePolicies = Callable[[], Sequence[Policy]]
 
 
@@ -115,10 +118,8 @@ def _settings(options: argparse.Namespace) -> config.Journal:
 
 
 def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
-    if options.quiet:
-        os.nice(19)
     with _Progress("verify", options, lambda: verify.row_count(directory)) as progress:
-        found = verify.verify(directory, reader, progress.at)
+        found = verify.verify(directory, reader, _stepping_back(progress.at) if options.quiet else progress.at)
     if options.json:
         print(msgspec.json.encode(found).decode())
     elif not (options.quiet and found.is_good):
@@ -132,6 +133,27 @@ def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int
     if found.damage_count:
         return EXIT_DAMAGED
     return EXIT_IO if found.unreadable else 0
+
+
+def _stepping_back(told: Callable[[int], object]) -> Callable[[int], object]:
+    """Lets others have the processor: by a low priority or, where that is not allowed (a hardened service), by pauses."""
+    try:
+        os.nice(19)
+    except OSError:
+        return _pausing(told)
+    return told
+
+
+def _pausing(told: Callable[[int], object]) -> Callable[[int], object]:
+    rested_at = time.monotonic()
+
+    def told_and_rested(rows: int) -> None:
+        nonlocal rested_at
+        told(rows)
+        time.sleep(_REST * (time.monotonic() - rested_at))
+        rested_at = time.monotonic()
+
+    return told_and_rested
 
 
 def _summary(found: verify.Verdict) -> str:
