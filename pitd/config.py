@@ -31,6 +31,9 @@ AnyLimit = PnlBound | Rate | OrderSize | OpenNotional
 
 Role = Literal["trade", "report", "operate"]
 
+LONGEST_NS = 3_650 * 86_400_000_000_000
+"""Ten years: moments that far away still fit the 64 bits that they travel in."""
+
 CONTROLS = ("pnl_kill_switch", "rate_limit", "order_size_limit", "open_order_notional")
 
 
@@ -492,6 +495,8 @@ class _Reader:
         length_ns = int(Decimal(found[1] + (found[2] or "")) * unit_ns)
         if length_ns <= 0:
             self._fail(f"{key}.{name}", "a duration above zero is wanted")
+        if length_ns > LONGEST_NS:
+            self._fail(f"{key}.{name}", f'"3650d" is the longest that can be meant, not {value!r}')
         return length_ns
 
     def _size(self, key: str, table: Mapping[str, Any], name: str, default: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pit import wire
+from pit.types import MAX_REASON_LENGTH
 
 from .core import entry as e
 
@@ -15,18 +16,18 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.Check: lambda c: e.CheckOrder(c.order, c.sent, c.lease_ns),
     wire.MarkSent: lambda c: e.MarkSent(c.reservation_id),
     wire.Commit: lambda c: e.Commit(c.reservation_id, c.venue_order_id, c.late),
-    wire.Rollback: lambda c: e.Rollback(c.reservation_id, c.reason),
-    wire.Quarantine: lambda c: e.Quarantine(c.reservation_id, c.reason),
+    wire.Rollback: lambda c: e.Rollback(c.reservation_id, _cut(c.reason)),
+    wire.Quarantine: lambda c: e.Quarantine(c.reservation_id, _cut(c.reason)),
     wire.Renew: lambda c: e.Renew(c.reservation_id, c.lease_ns),
     wire.Drop: lambda c: e.Drop(c.reservation_ids, c.request_ids),
     wire.Report: lambda c: e.ApplyReport(c.report),
     wire.Goodbye: lambda c: e.EndOwnSession(),
-    wire.BlockScope: lambda c: e.BlockScope(c.scope, c.reason),
-    wire.UnblockScope: lambda c: e.UnblockScope(c.scope, c.reason),
-    wire.Rearm: lambda c: e.Rearm(c.limit, c.scope, c.room, c.reason),
-    wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, c.reason),
-    wire.AcceptHistory: lambda c: e.AcceptHistory(c.reason),
-    wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, c.reason),
+    wire.BlockScope: lambda c: e.BlockScope(c.scope, _cut(c.reason)),
+    wire.UnblockScope: lambda c: e.UnblockScope(c.scope, _cut(c.reason)),
+    wire.Rearm: lambda c: e.Rearm(c.limit, c.scope, c.room, _cut(c.reason)),
+    wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, _cut(c.reason)),
+    wire.AcceptHistory: lambda c: e.AcceptHistory(_cut(c.reason)),
+    wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
 }
 
 _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
@@ -50,6 +51,11 @@ def command_of(command: wire.Command) -> e.Command:
 def reply_of(reply: e.Reply, now_ns: int) -> wire.Reply:
     """The reply as the client reads it: leases are told as what is left of them now."""
     return _REPLIES[type(reply)](reply, now_ns)
+
+
+def _cut(reason: str) -> str:
+    """A reason is kept as long as its order is: pit cuts it, and not every client need be pit."""
+    return reason[:MAX_REASON_LENGTH]
 
 
 def _left(end_ns: int, now_ns: int) -> int:

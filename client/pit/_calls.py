@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
-from .types import Rejected
+from .types import MAX_REASON_LENGTH, Rejected
 
 T = TypeVar("T")
 
@@ -67,5 +67,5 @@ def order_id_of(command: wire.Command) -> str | None:
 
 
 def reason_text(reason: str) -> str:
-    """A reason as it is recorded: at most 500 characters."""
-    return str(reason)[:500]
+    """A reason as it is recorded: cut at `MAX_REASON_LENGTH` characters."""
+    return str(reason)[:MAX_REASON_LENGTH]

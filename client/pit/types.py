@@ -23,6 +23,7 @@ E = TypeVar("E", bound=StrEnum)
 MAX_DIGITS = 18
 MAX_SCALE = 9
 MAX_ID_LENGTH = 64
+MAX_REASON_LENGTH = 500
 
 Number = Decimal | int | str | float
 """What is taken where a number is wanted. A float is read through its shortest text: 0.1 is exactly 0.1."""

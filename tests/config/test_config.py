@@ -70,6 +70,7 @@ def refused(text: str) -> str:
         ("[daemon]\nbatch = '256'", "daemon.batch", "a whole number"),
         ("[daemon]\nbatch = true", "daemon.batch", "a whole number"),
         ("[gate]\nlease = 5", "gate.lease", "a duration with its unit"),
+        ("[gate]\nmax_lease = '999999999d'", "gate.max_lease", "3650d"),
         ("[clients.mm1]\nroles = 'trade'", "clients.mm1.roles", "a list of names"),
         ("[clients.mm1]\nroles = []", "clients.mm1.roles", "a list of names"),
         ("[instruments.ES]\nsettlement = 'USD'\nsigned_price = 'no'", "instruments.ES.signed_price", "true or false"),

@@ -9,7 +9,7 @@ import pytest
 from conformance.gates import Gate, open_ids, report_on, state_of, until_state
 
 import pit
-from pit import OrderState
+from pit import OrderState, wire
 
 HELD, SENT, QUARANTINED = OrderState.HELD, OrderState.SENT, OrderState.QUARANTINED
 WORKING, ROLLED_BACK, CLOSED = OrderState.WORKING, OrderState.ROLLED_BACK, OrderState.CLOSED
@@ -47,6 +47,13 @@ def test_a_committed_order_outlives_its_lease(engine: pit.Engine, gate: Gate) ->
     reserve(engine, order, lease_s=0.2).commit()
     gate.pass_time(0.3)
     assert state_of(engine, order) is WORKING
+
+
+def test_a_reason_is_cut_where_a_client_does_not_do_so_itself(engine: pit.Engine, gate: Gate) -> None:
+    order = gate.order()
+    held = reserve(engine, order)
+    engine._command(wire.Rollback(held.id, "x" * 1_000_000))
+    assert engine.outcome(order.account, order.id).reason == "x" * 500
 
 
 @pytest.mark.parametrize("sent", [False, True])
