@@ -136,7 +136,7 @@ def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int
 
 
 def _stepping_back(told: Callable[[int], object]) -> Callable[[int], object]:
-    """Lets others have the processor: by a low priority or, where that is not allowed (a hardened service), by pauses."""
+    """Lets others have the processor: by a low priority or, where a hardened service may not, by pauses."""
     try:
         os.nice(19)
     except OSError:
