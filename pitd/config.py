@@ -237,9 +237,13 @@ class _Reader:
                 self._fail(f"{key}.signed_price", "an inverse instrument is divided by its price; leave it out")
             settlement = self._text(key, one, "settlement", None)
             self._name(f"{key}.settlement", settlement)
+            underlying = self._text(key, one, "underlying", symbol.removesuffix(f"/{settlement}"))
+            if "/" in symbol and symbol != f"{underlying}/{settlement}":
+                pair = f'pit.Instrument("{underlying}", "{settlement}")'
+                self._fail(key, f'it reads as a pair, and declares another: {pair} is "{underlying}/{settlement}"')
             listed[symbol] = Listed(
                 symbol=symbol,
-                underlying=self._text(key, one, "underlying", symbol),
+                underlying=underlying,
                 settlement=settlement,
                 kind=Kind(kind),
                 multiplier=self._amount(key, one, "multiplier") or Decimal(1),

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, assert_never
 import msgspec
 
 from pit.types import (
+    MAX_ID_LENGTH,
     Block,
     ExecutionReport,
     Order,
@@ -733,7 +734,7 @@ class Engine:
     # ------------------------------------------------------------------------------------------ operators
 
     def _block(self, command: e.BlockScope, session: Session) -> e.Reply:
-        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
+        problem = _bad_scope(command.scope) or self._nobody_in(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         block = Block(
@@ -745,6 +746,14 @@ class Engine:
         )
         self._emit(e.Blocked(block))
         return e.Done(1)
+
+    def _nobody_in(self, scope: str) -> str:
+        """Why a block of that scope would stop nobody, or nothing. Any account may turn up; groups are configured."""
+        kind, _, name = scope.partition(" ")
+        known = sorted(set(self.accounts.groups().values()))
+        if kind != "group" or name in known:
+            return ""
+        return f"no account is in group {name}, so nothing would be blocked; known: {', '.join(known) or 'none'}"
 
     def _unblock(self, command: e.UnblockScope, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -1075,6 +1084,9 @@ def _engine_reject(code: RejectCode, order: Order, reason: str) -> Reject:
 
 
 def _undeclared(listed: Listed) -> str:
+    underlying, slash, settlement = listed.symbol.rpartition("/")
+    if slash:
+        return f'symbol {listed.symbol} is not declared; the pair is pit.Instrument("{underlying}", "{settlement}")'
     return f"{listed.symbol} is not declared; add [instruments.{listed.symbol}] to the configuration"
 
 
@@ -1110,9 +1122,10 @@ def _why_not(event: Event, record: OrderRecord) -> str:
 
 
 def _bad_scope(scope: str) -> str:
-    if scope == FIRM or (scope.startswith(("account ", "group ")) and scope.partition(" ")[2].strip()):
+    kind, _, name = scope.partition(" ")
+    if scope == FIRM or (kind in ("account", "group") and name.strip() and len(name) <= MAX_ID_LENGTH):
         return ""
-    return f'a scope is "firm", "group NAME" or "account NAME", not {scope!r}'
+    return f'a scope is "firm", "group NAME" or "account NAME", not {scope[:80]!r}'
 
 
 def _bad_reason(reason: str) -> str:

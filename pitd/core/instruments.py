@@ -35,7 +35,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Instruments:
-    """The declared instruments; a pair that is not declared is spot."""
+    """The declared instruments. A pair may be declared too, under a symbol such as "AAPL/USD"; else it is spot."""
 
     def __init__(self, declared: Mapping[str, Listed]) -> None:
         self._declared = dict(declared)
@@ -51,7 +51,10 @@ class Instruments:
         assert isinstance(instrument, Instrument)
         listed = self._by_pair.get(instrument)
         if listed is None:
-            listed = Listed(symbol=str(instrument), underlying=instrument.underlying, settlement=instrument.settlement)
+            symbol, underlying, settlement = str(instrument), instrument.underlying, instrument.settlement
+            listed = self._declared.get(symbol)
+            if listed is None or (listed.underlying, listed.settlement) != (underlying, settlement):
+                listed = Listed(symbol=symbol, underlying=underlying, settlement=settlement)
             if len(self._by_pair) >= _PAIRS_KEPT:
                 self._by_pair.clear()
             self._by_pair[instrument] = listed

@@ -62,6 +62,7 @@ def refused(text: str) -> str:
         (limit(f'{SIZE}, max_quantity = 5, accounts = [""]'), "limits.x.accounts", "printable characters"),
         (f"[limits]\noperator = {{ {PNL}, max_loss = 5 }}", "limits.operator", "another name"),
         (f"[limits]\npoisoned = {{ {PNL}, max_loss = 5 }}", "limits.poisoned", "another name"),
+        ("[instruments.'AAPL/USD']\nsettlement = 'EUR'", "instruments.AAPL/USD", "declares another"),
         # a wrong type
         ("gate = 5", "gate", "a table is wanted"),
         ("[limits]\nx = 5", "limits.x", "a table is wanted"),

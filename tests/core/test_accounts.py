@@ -36,6 +36,13 @@ def test_a_block_stops_its_scope_and_nobody_else(scope, still):
     assert may_trade(core) == still
 
 
+@pytest.mark.parametrize("scope", ["group equ", "group  eq", "account " + "a" * 65])
+def test_a_block_that_would_stop_nobody_is_refused(scope):
+    core = Core(GROUPS)
+    assert core.block(scope).failure == "InvalidInput"
+    assert core.engine.accounts.blocks() == ()
+
+
 @pytest.mark.parametrize("scope", ["account alpha", "group eq", "firm"])
 def test_an_unblock_lifts_it(scope):
     core = Core(GROUPS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import INSTRUMENTS, Core, order
+from builders import AAPL, INSTRUMENTS, Core, order
 
 from pitd.core import entry as e
 
@@ -61,3 +61,13 @@ def test_validation_stands_first_among_the_rejects():
     core = Core('[limits]\nsize = { control = "order_size_limit", each = "account", max_quantity = "1" }')
     no = core.check(order(quantity="5", price="-1")).rejected
     assert no.codes == ("InvalidFieldValue", "OrderQtyExceedsLimit")
+
+
+@pytest.mark.parametrize("instrument", [AAPL, "AAPL/USD"])
+def test_a_pair_that_is_declared_is_what_it_was_declared_to_be(instrument):
+    core = Core('[instruments."AAPL/USD"]\nsettlement = "USD"\nlot = "100"')
+    assert "not a multiple of the lot 100" in core.check(order(instrument=instrument, quantity="10")).rejected.reason
+
+
+def test_a_pair_that_is_written_as_a_symbol_is_told_how_to_say_it():
+    assert 'pit.Instrument("AAPL", "USD")' in Core().check(order(instrument="AAPL/USD")).rejected.reason
