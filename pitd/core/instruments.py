@@ -9,7 +9,7 @@ import msgspec
 
 from pit.types import Instrument, Kind
 
-from .numbers import divided_up
+from .numbers import coarsened_up, divided_up
 
 ONE = Decimal(1)
 
@@ -28,10 +28,13 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether a price of zero or below is allowed, as for spreads."""
 
     def notional(self, price: Decimal, quantity: Decimal) -> Decimal:
-        """|price| × quantity × multiplier; inverse: quantity × multiplier / |price|, rounded up to nine decimals."""
+        """|price| × quantity × multiplier, rounded up to 18 decimals, which only a multiplier with decimals can reach;
+        inverse: quantity × multiplier / |price|, rounded up to nine decimals.
+        """
         if self.kind is Kind.INVERSE:
             return divided_up(quantity * self.multiplier, abs(price))
-        return abs(price) * quantity * self.multiplier
+        worth = abs(price) * quantity * self.multiplier
+        return coarsened_up(worth) if self.multiplier % 1 else worth
 
 
 class Instruments:

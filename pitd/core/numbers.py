@@ -32,12 +32,18 @@ NotRepresentable = DecimalException
 ZERO = Decimal(0)
 _ONE = Decimal(1)
 _NANO = Decimal("1e-9")
+_ATTO = Decimal("1e-18")
 _UP = Context(prec=2 * DIGITS, rounding=ROUND_CEILING, traps=[InvalidOperation, Overflow, DivisionByZero])
 
 
 def divided_up(dividend: Decimal, divisor: Decimal) -> Decimal:
     """The quotient, rounded up to nine decimals: where a limit counts money, a rounding is never in its favour."""
     return EXACT.plus(_UP.quantize(_UP.divide(dividend, divisor), _NANO))
+
+
+def coarsened_up(number: Decimal) -> Decimal:
+    """The number, rounded up to 18 decimals: finer ones could not be added to large sums within 38 digits."""
+    return EXACT.plus(_UP.quantize(number, _ATTO))
 
 
 def canonical(number: Decimal) -> Decimal:

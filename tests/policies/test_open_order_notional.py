@@ -179,6 +179,19 @@ def test_a_fill_whose_rest_no_exact_number_holds_is_refused_and_changes_nothing(
     assert (core.state(huge.reservation_id), core.held()) == ("held", before)
 
 
+def test_a_fill_whose_rest_is_dust_beside_a_large_sum_is_booked():
+    dust = '[instruments.DUST]\nsettlement = "USD"\nkind = "linear"\nmultiplier = "0.000000001"'
+    core = notional('each = "account", settlement = "USD", max_notional = "999999999999999999"', dust)
+    core.check(order(quantity="999999999999999", price="999.999"))
+    large = core.held()
+    core.check(order(id="o2", instrument="DUST", quantity="1", price="0.000000001"))
+    assert core.held() - large == Decimal("1e-18")
+    assert core.report(fill("o2", "0.999999999", "0.000000001")).result.open_quantity == Decimal("1e-9")
+    assert core.held() - large == Decimal("1e-18"), "what can't be told so finely is rounded up"
+    core.report(report("cancelled", order_id="o2"))
+    assert core.held() == large
+
+
 def test_an_order_that_no_limit_is_for_is_refused():
     core = Core(OPEN_1000)
     no = core.check(order(instrument=BTC)).rejected
