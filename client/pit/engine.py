@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal
 
 from . import _calls, wire
-from .errors import PitError
+from .errors import OutcomeUnknown, PitError, Unavailable
 from .transport import Transport
 from .types import (
     Block,
@@ -149,14 +149,21 @@ class Engine:
         return f"<pit.Engine {self.name}>"
 
     def _command(self, command: wire.Command) -> wire.Reply:
-        if self._dropped_reservations or self._dropped_requests:
-            self._send_dropped()
-        return self._transport.command(command, self.timeout_s)
+        return self._transport.command(command, self._time_left_s())
 
     def _query(self, query: wire.Query) -> wire.Reply:
-        if self._dropped_reservations or self._dropped_requests:
+        return self._transport.query(query, self._time_left_s())
+
+    def _time_left_s(self) -> float:
+        """What is left of a call's time once what was let go before it has been given back."""
+        if not self._dropped_reservations and not self._dropped_requests:
+            return self.timeout_s
+        began_ns = self._transport.monotonic_ns()
+        try:
             self._send_dropped()
-        return self._transport.query(query, self.timeout_s)
+        except OutcomeUnknown as trouble:  # of the drop alone: what the caller asks for has not left
+            raise Unavailable(f"nothing was sent: {trouble}") from trouble
+        return max(0.0, self.timeout_s - (self._transport.monotonic_ns() - began_ns) / 1e9)
 
     def _send_dropped(self) -> None:
         """Gives back what was let go unsettled. What can't be told now ends by its lease."""

@@ -151,6 +151,8 @@ class Engine:
         self.epochs: dict[bytes, int] = {}
         """The processes that have served, by the last entry of each; 0 for the one that serves."""
         """Up to which entry a person has accepted that history was lost."""
+        self.is_whole = True
+        """False inside a step, and for ever after one that was broken off: the state may be half changed."""
         self._now_ns = 0
         self._seq = 0
         self._effects: list[e.Effect] = []
@@ -225,6 +227,7 @@ class Engine:
         self.orders.forget(entry.now_ns)
         effects = tuple(self._effects)
         self._effects = []
+        self.is_whole = True
         return Result(effects, reply)
 
     def carry_out(self, row: e.Row) -> None:
@@ -244,6 +247,7 @@ class Engine:
             self.sessions.answered(session, body.number, body.acked, body.digest, row.reply)
         self.orders.forget(row.entry.now_ns)
         self._effects = []
+        self.is_whole = True
 
     def first_lease_end_ns(self) -> int | None:
         """When the next lease may end; now, while an ended session still has something to give back."""
@@ -267,6 +271,7 @@ class Engine:
         assert entry.seq == self._seq + 1 and entry.now_ns >= self._now_ns, (entry.seq, self._seq)
         self._seq = entry.seq
         self._now_ns = entry.now_ns
+        self.is_whole = False
 
     def _apply_other(self, body: e.Body) -> e.Reply:
         match body:
