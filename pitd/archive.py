@@ -16,6 +16,8 @@ class Question(NamedTuple):
     sees_all: bool
     account: str
     order_id: str
+    is_decision: bool = False
+    """Whether it is asked how the order was decided, not what became of it."""
 
 
 class Answered(NamedTuple):

@@ -11,6 +11,7 @@ from . import log, peers, queries, translate
 from .archive import Archive, Question
 from .config import Config
 from .core.sessions import Session, over
+from .house import House
 from .sequencer import Sequencer
 
 Frames = tuple[bytes, bytes, bytes]
@@ -27,6 +28,7 @@ class Conversations:
         """`archive` knows what the engine has forgotten; None where no journal is kept."""
         self.out: list[Frames] = []
         self.malformed = 0
+        self.house = House(sequencer, config)
         self._sequencer = sequencer
         self._config = config
         self._archive = archive
@@ -119,12 +121,15 @@ class Conversations:
         engine = self._sequencer.engine
         sees_all = "operate" in self._config.roles_of(session.client)
         reply: wire.Reply
-        if self._archive is None or type(query) is not wire.AskOutcome or queries.is_remembered(engine, query):
+        is_decision = type(query) is wire.AskDecision and sees_all
+        is_old = type(query) is wire.AskOutcome and not queries.is_remembered(engine, query)
+        if self._archive is None or not (is_decision or is_old):
             now_ns = self._sequencer.read_clock_ns()
-            reply = queries.answer(engine, session.client, query, now_ns, sees_all=sees_all)
+            reply = queries.answer(engine, session.client, query, now_ns, sees_all=sees_all, house=self.house)
         else:
+            assert isinstance(query, wire.AskOutcome | wire.AskDecision)
             why_not = self._archive.ask(
-                Question(identity, number, session.client, sees_all, query.account, query.order_id)
+                Question(identity, number, session.client, sees_all, query.account, query.order_id, is_decision)
             )
             if not why_not:
                 return  # it is answered once it is found

@@ -38,6 +38,7 @@ class Living:
 
     def __init__(self, conversations: Conversations) -> None:
         self._conversations = conversations
+        conversations.house.how_noticed = self.how
         self._processes = Processes()
         self._of_session: dict[int, _Connection] = {}
         self._of_fd: dict[int, _Connection] = {}

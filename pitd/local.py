@@ -20,6 +20,7 @@ from .core.engine import exact_context
 from .core.policy import Policy
 from .core.sessions import Session
 from .errors import ConfigError
+from .house import House
 from .sequencer import Journal, Sequencer
 
 
@@ -39,6 +40,7 @@ class LocalEngine:
         self.config = _read(settings)
         with decimal.localcontext(self._context):
             self.sequencer = bootstrap.build_sequencer(self.config, clock or SystemClock(), journal, policies)
+        self.house = House(self.sequencer, self.config)
 
     def connect(self, name: str, *, timeout_s: float = 1.0) -> pit.Engine:
         """A client's engine. A second one of the same name fences the first."""
@@ -53,7 +55,7 @@ class LocalEngine:
             self.sequencer.release()
             session = self.sequencer.engine.sessions.get(session_id)
         assert session is not None
-        return _LocalTransport(self.sequencer, session, self._lock, self._context)
+        return _LocalTransport(self.sequencer, session, self._lock, self._context, self.house)
 
 
 def connect(
@@ -75,7 +77,15 @@ def connect(
 class _LocalTransport:
     """Answers commands by applying them, one at a time."""
 
-    def __init__(self, sequencer: Sequencer, session: Session, lock: threading.Lock, context: decimal.Context) -> None:
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        session: Session,
+        lock: threading.Lock,
+        context: decimal.Context,
+        house: House,
+    ) -> None:
+        self._house = house
         self._sequencer = sequencer
         self._session = session
         self._lock = lock
@@ -99,7 +109,9 @@ class _LocalTransport:
                 pass
             self._sequencer.release()
             now_ns = self._sequencer.now_ns
-            return queries.answer(self._sequencer.engine, self._session.client, query, now_ns, sees_all=True)
+            return queries.answer(
+                self._sequencer.engine, self._session.client, query, now_ns, sees_all=True, house=self._house
+            )
 
     def monotonic_ns(self) -> int:
         return self._sequencer.read_clock_ns()

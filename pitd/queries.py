@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from pit import wire
-from pit.types import OpenOrder, Outcome
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from . import __version__
+from pit import wire
+from pit.types import OpenOrder, OrderState, Outcome
+
+from . import __version__, log
 from .core.accounts import account_scope
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
 from .core.orders import ENDED, LEASED, OrderRecord
+from .core.policy import Counter, Look
+from .house import House
+
+T = TypeVar("T")
 
 PAGE = 1_000
+
+_SEEN_MOST = 300
+"""So many lines fit into one answer to an operator, with the longest names and reasons there can be."""
+
+_LOOKED_MOST = 2_000
+"""So many orders are looked at for one answer, whether they are meant or not."""
 
 
 def is_remembered(engine: Engine, query: wire.AskOutcome) -> bool:
@@ -19,8 +33,12 @@ def is_remembered(engine: Engine, query: wire.AskOutcome) -> bool:
     return (query.account, query.order_id) in engine.orders.by_key
 
 
-def answer(engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_all: bool) -> wire.Reply:
-    """The answer to a client's question; `sees_all` for operators, others see what is their own."""
+def answer(
+    engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_all: bool, house: House | None = None
+) -> wire.Reply:
+    """The answer to a client's question; `sees_all` for operators, others see what is their own. `house` is needed
+    for what goes beyond that: how the daemon is, and what is everybody's.
+    """
     match query:
         case wire.Ping():
             return wire.Pong(now_ns, __version__)
@@ -30,6 +48,27 @@ def answer(engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_
             return _outcome(engine, client, query, sees_all)
         case wire.ListBlocks():
             return wire.Blocks(engine.accounts.blocks())
+    assert house is not None
+    if isinstance(query, wire.AskStatus):
+        return _status(engine, house)
+    if not sees_all:
+        return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, _only_operators(client, query, house))
+    match query:
+        case wire.ListSessions():
+            return _sessions(engine, query, house)
+        case wire.ListAccounts():
+            return _accounts(engine, query, now_ns, house)
+        case wire.ListOrders():
+            return _orders(engine, query, now_ns)
+        case wire.ListLimits():
+            return _limits(engine, query, now_ns, house)
+        case wire.ListAllBlocks():
+            blocks = engine.accounts.blocks()
+            upto = query.skip + _most(query.most)
+            return wire.BlocksAre(engine.seq, blocks[max(0, query.skip) : upto], more=upto < len(blocks))
+        case wire.AskDecision():
+            why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
+            return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
 
 
 def _open_orders(engine: Engine, client: str, query: wire.ListOpenOrders, now_ns: int) -> wire.Reply:
@@ -77,3 +116,190 @@ def _outcome(engine: Engine, client: str, query: wire.AskOutcome, sees_all: bool
             flags=record.flags,
         )
     )
+
+
+# ---------------------------------------------------------------------------------------------- for operators
+
+
+def _only_operators(client: str, query: wire.Query, house: House) -> str:
+    has = ", ".join(sorted(house.config.roles_of(client)))
+    return (
+        f"client {client} has the roles {has}; {type(query).__name__} shows what is everybody's and needs "
+        f'"operate": [clients.{client}] roles = [..., "operate"]'
+    )
+
+
+def _status(engine: Engine, house: House) -> wire.Reply:
+    states, _ = house.tally()
+    journal = house.config.journal
+    return wire.StatusIs(
+        seq=engine.seq,
+        version=__version__,
+        endpoint=house.config.daemon.endpoint,
+        pid=house.pid,
+        up_ns=house.up_ns(),
+        epoch=house.epoch,
+        why_refusing=house.why_refusing(),
+        disputed_seq=engine.disputed_seq,
+        durability=str(journal.durability),
+        journal=journal.directory if journal.is_kept else "",
+        journal_seq=house.seq if journal.is_kept else 0,
+        journal_low=house.journal_low,
+        sessions=len(engine.sessions),
+        open_orders=len(engine.orders.open),
+        states=tuple(sorted(states.items())),
+        quarantined=states[OrderState.QUARANTINED],
+        requests=len(engine.requests),
+        blocks=len(engine.accounts.blocks()),
+        limits=sum(len(policy.limit_names) for policy in engine.policies.values()),
+        settings_from=house.config.source,
+    )
+
+
+def _sessions(engine: Engine, query: wire.ListSessions, house: House) -> wire.Reply:
+    found = sorted((each for each in engine.sessions.going() if each.id > query.after), key=lambda each: each.id)
+    most = _most(query.most)
+    page = tuple(
+        wire.SessionSeen(
+            session=each.id,
+            client=each.client,
+            roles=tuple(sorted(house.config.roles_of(each.client))),
+            in_flight=len(each.answers),
+            unsettled=len(each.unsettled),
+            commands=each.next_number - 1,
+            noticed_by=house.how_noticed(each),
+        )
+        for each in found[:most]
+    )
+    return wire.SessionsAre(engine.seq, page, more=len(found) > most)
+
+
+def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: House) -> wire.Reply:
+    most = _most(query.most)
+    look = Look(now_ns, query.after, most + 1, engine.accounts.group_of)
+    money: dict[str, list[wire.MoneySeen]] = {}
+    for policy in engine.policies.values():
+        for each in _told(policy.money, look):
+            seen = wire.MoneySeen(
+                settlement=each.settlement,
+                pnl=each.pnl,
+                floor=each.floor,
+                ceiling=each.ceiling,
+                tripped=each.tripped,
+            )
+            money.setdefault(each.account, []).append(seen)
+    _, open_orders = house.tally()
+    blocked = (block.scope.removeprefix("account ") for block in engine.accounts.blocks() if " " in block.scope)
+    known = {*money, *open_orders, *engine.accounts.groups(), *(name for name in blocked if "group " not in name)}
+    names = look.page(known)
+    page = tuple(
+        wire.AccountSeen(
+            account=name,
+            group=engine.accounts.group_of(name),
+            open_orders=open_orders[name],
+            money=tuple(money.get(name, ())),
+            blocks=engine.accounts.blocks_on(name),
+        )
+        for name in names[:most]
+    )
+    return wire.AccountsAre(engine.seq, page, more=len(names) > most)
+
+
+def _orders(engine: Engine, query: wire.ListOrders, now_ns: int) -> wire.Reply:
+    orders = engine.orders
+    among = orders.closed if query.which is wire.Which.CLOSED else orders.open
+    if query.order_id is not None and query.account is not None:
+        record = orders.by_key.get((query.account, query.order_id))
+        ids = [] if record is None or record.reservation_id not in among else [record.reservation_id]
+    elif query.client is not None and among is orders.open:
+        ids = sorted(orders.by_client.get(query.client, ()))
+    else:
+        ids = sorted(among)
+    ids = ids[bisect_right(ids, query.after) :]
+    most = _most(query.most)
+    page: list[wire.OrderSeen] = []
+    for id in ids[:_LOOKED_MOST]:
+        record = among[id]
+        if _is_meant(engine, query, record):
+            page.append(_order_seen(engine, record, now_ns))
+            if len(page) == most:
+                return wire.OrdersAre(engine.seq, tuple(page), id if id != ids[-1] else 0)
+    return wire.OrdersAre(engine.seq, tuple(page), ids[_LOOKED_MOST - 1] if len(ids) > _LOOKED_MOST else 0)
+
+
+def _is_meant(engine: Engine, query: wire.ListOrders, record: OrderRecord) -> bool:
+    if query.account not in (None, record.account) or query.client not in (None, record.client):
+        return False
+    if query.order_id not in (None, record.order_id):
+        return False
+    if query.which is wire.Which.QUARANTINED:
+        return record.state is OrderState.QUARANTINED
+    return query.which is not wire.Which.STALE or engine.sessions.live(record.client) is None
+
+
+def _order_seen(engine: Engine, record: OrderRecord, now_ns: int) -> wire.OrderSeen:
+    left_s = max(0, record.lease_end_ns - now_ns) / 1e9 if record.state in LEASED else None
+    return wire.OrderSeen(
+        reservation_id=record.reservation_id,
+        account=record.account,
+        order_id=record.order_id,
+        client=record.client,
+        is_client_here=engine.sessions.live(record.client) is not None,
+        state=record.state,
+        order=record.order,
+        open_quantity=ZERO if record.state in ENDED else canonical(record.open_quantity),
+        filled_quantity=canonical(record.filled_quantity),
+        venue_order_id=record.venue_order_id,
+        lease_left_s=left_s,
+        ended_by=None if record.ended_by is None else str(record.ended_by),
+        reason=record.reason,
+        flags=record.flags,
+    )
+
+
+def _limits(engine: Engine, query: wire.ListLimits, now_ns: int, house: House) -> wire.Reply:
+    """In the order of the configuration; each limit as it is configured, then what it has counted by scope."""
+    owner = {name: policy for policy in engine.policies.values() for name in policy.limit_names}
+    configured = [limit.name for limit in house.config.limits if limit.name in owner]
+    ordered = [*configured, *(name for name in owner if name not in configured)]
+    page: list[wire.LimitSeen] = []
+    position, after = max(0, query.position), query.after
+    left = _most(query.most)
+    for at, name in enumerate(ordered[position:], position):
+        policy = owner[name]
+        look = Look(now_ns, after, left, engine.accounts.group_of)
+        counters = _told(policy.counters, name, look)
+        if not counters and not after:
+            counters = _told(policy.bounds, name)
+        page += [_limit_seen(name, policy.id, each) for each in counters]
+        scopes = len({each.scope for each in counters})
+        left -= scopes
+        if left <= 0:
+            return wire.LimitsAre(engine.seq, tuple(page), at, counters[-1].scope)
+        after = ""
+    return wire.LimitsAre(engine.seq, tuple(page), -1, "")
+
+
+def _told(ask: Callable[..., Sequence[T]], *about: object) -> Sequence[T]:
+    """What a control says of itself; nothing when it fails: whoever wrote it, it must not take the daemon along."""
+    try:
+        return ask(*about)
+    except Exception as trouble:
+        log.error("policy.silent", asked=getattr(ask, "__qualname__", ask), why=repr(trouble))
+        return ()
+
+
+def _limit_seen(name: str, control: str, counter: Counter) -> wire.LimitSeen:
+    return wire.LimitSeen(
+        limit=name,
+        control=control,
+        scope=counter.scope,
+        what=counter.what,
+        bound=counter.bound,
+        used=counter.used,
+        is_tripped=counter.is_tripped,
+    )
+
+
+def _most(wanted: int) -> int:
+    return max(1, min(wanted, _SEEN_MOST))

@@ -60,6 +60,11 @@ class Sequencer:
     def seq(self) -> int:
         return self.engine.seq
 
+    @property
+    def journal_low(self) -> str:
+        """Why there may soon be no room in the journal, or nothing."""
+        return self._journal.why_low if self._journal is not None else ""
+
     def read_clock_ns(self) -> int:
         return max(self._clock.now_ns(), self.now_ns)
 

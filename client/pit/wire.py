@@ -16,7 +16,18 @@ from typing import NamedTuple
 import msgspec
 
 from .errors import ProtocolError
-from .types import Block, ExecutionReport, OpenOrder, Order, OrderState, Outcome, Rejected, ReportResult, check_name
+from .types import (
+    Block,
+    ExecutionReport,
+    OpenOrder,
+    Order,
+    OrderState,
+    Outcome,
+    Reject,
+    Rejected,
+    ReportResult,
+    check_name,
+)
 
 PROTOCOL = 2
 """Since 2, answers carry the mark of the command that they are about."""
@@ -43,8 +54,8 @@ _HEADER = struct.Struct("<BQQQ")
 
 
 class Header(NamedTuple):
-    """`session` is 0 before the handshake. On the way back `acked` is what `told` makes of the daemon's sequence number,
-    and `session` the mark of the command that is answered or refused (0 where there is none): a number that was refused
+    """`session` is 0 before the handshake. On the way back `acked` is what `told` makes of the daemon's sequence
+    number, and `session` the mark of the command that is answered or refused (0 where there is none): a number that was refused
     is used again, so a late answer to the one must not pass for the other's.
     """
 
@@ -270,7 +281,79 @@ class ListBlocks(Body, frozen=True):
     pass
 
 
-Query = Ping | ListOpenOrders | AskOutcome | ListBlocks
+class AskStatus(Body, frozen=True):
+    """How the daemon is: for everybody, since it names no client and no account."""
+
+
+class ListSessions(Body, frozen=True):
+    """One page of everybody's sessions, by id, after the one given. From here on, questions need the role "operate"."""
+
+    after: int = 0
+    most: int = 500
+
+
+class ListAccounts(Body, frozen=True):
+    """One page of the accounts that are known, by name, after the one given."""
+
+    after: str = ""
+    most: int = 500
+
+
+class Which(StrEnum):
+    """Which orders are meant. Stale: open, and their client has no session, so that nobody is there to settle them."""
+
+    OPEN = "open"
+    STALE = "stale"
+    QUARANTINED = "quarantined"
+    CLOSED = "closed"
+
+
+class ListOrders(Body, frozen=True):
+    """One page of everybody's orders, by reservation id, after the one given."""
+
+    which: Which = Which.OPEN
+    after: int = 0
+    account: str | None = None
+    client: str | None = None
+    order_id: str | None = None
+    most: int = 500
+
+
+class ListLimits(Body, frozen=True):
+    """One page of the limits with what they have counted, after that scope of the limit at that position."""
+
+    position: int = 0
+    after: str = ""
+    most: int = 500
+
+
+class ListAllBlocks(Body, frozen=True):
+    """One page of the scopes that may not trade, in order, after so many."""
+
+    skip: int = 0
+    most: int = 500
+
+
+class AskDecision(Body, frozen=True):
+    """Why was that order accepted or refused? It is looked up in the journal."""
+
+    account: str
+    order_id: str
+
+
+Query = (
+    Ping
+    | ListOpenOrders
+    | AskOutcome
+    | ListBlocks
+    | AskStatus
+    | ListSessions
+    | ListAccounts
+    | ListOrders
+    | ListLimits
+    | ListAllBlocks
+    | AskDecision
+)
 
 
 # ---------------------------------------------------------------------------------------------- replies
@@ -359,6 +442,159 @@ class Blocks(Body, frozen=True):
     blocks: tuple[Block, ...]
 
 
+class Seen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """One line of what an operator sees."""
+
+
+class StatusIs(Body, frozen=True, kw_only=True):
+    """`why_refusing` says why no new orders are taken, and is empty while they are; `journal_low` why there may soon be
+    no room. `states` counts the open orders by state.
+    """
+
+    seq: int
+    version: str
+    endpoint: str
+    pid: int
+    up_ns: int
+    epoch: bytes
+    why_refusing: str
+    disputed_seq: int
+    durability: str
+    journal: str
+    journal_seq: int
+    journal_low: str
+    sessions: int
+    open_orders: int
+    states: tuple[tuple[OrderState, int], ...]
+    quarantined: int
+    requests: int
+    blocks: int
+    limits: int
+    settings_from: str = ""
+
+
+class SessionSeen(Seen, frozen=True, kw_only=True):
+    """`in_flight`: commands whose answers are kept because they have not been acknowledged. `noticed_by` says how this
+    client's death would be noticed: by the "kernel", by "heartbeats", by "leases" alone, or not at all ("process": it
+    lives in the engine's own).
+    """
+
+    session: int
+    client: str
+    roles: tuple[str, ...]
+    in_flight: int
+    unsettled: int
+    commands: int
+    noticed_by: str
+
+
+class SessionsAre(Body, frozen=True):
+    seq: int
+    sessions: tuple[SessionSeen, ...]
+    more: bool
+
+
+class MoneySeen(Seen, frozen=True, kw_only=True):
+    """An account's realised P&L in one asset, and the nearest bounds of its own that it may reach on either side."""
+
+    settlement: str
+    pnl: Decimal
+    floor: Decimal | None = None
+    ceiling: Decimal | None = None
+    tripped: tuple[str, ...] = ()
+
+
+class AccountSeen(Seen, frozen=True, kw_only=True):
+    """`blocks` also holds those of its group and of the firm."""
+
+    account: str
+    group: str | None
+    open_orders: int
+    money: tuple[MoneySeen, ...]
+    blocks: tuple[Block, ...]
+
+
+class AccountsAre(Body, frozen=True):
+    seq: int
+    accounts: tuple[AccountSeen, ...]
+    more: bool
+
+
+class OrderSeen(Seen, frozen=True, kw_only=True):
+    """`order` is None where only the venue has ever spoken of it."""
+
+    reservation_id: int
+    account: str
+    order_id: str
+    client: str
+    is_client_here: bool
+    state: OrderState
+    order: Order | None
+    open_quantity: Decimal
+    filled_quantity: Decimal
+    venue_order_id: str | None = None
+    lease_left_s: float | None = None
+    ended_by: str | None = None
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class OrdersAre(Body, frozen=True):
+    """`after` is where the next page begins, also when nothing of this one was meant; 0 when there is no more."""
+
+    seq: int
+    orders: tuple[OrderSeen, ...]
+    after: int
+
+
+class LimitSeen(Seen, frozen=True, kw_only=True):
+    """One counter of a limit: what it counts (`what`), for whom (`scope`), how much, and its bound. `used` is None
+    where nothing is counted: the bound is for every single order, or nobody has come under the limit yet.
+    """
+
+    limit: str
+    control: str
+    scope: str
+    what: str
+    bound: Decimal
+    used: Decimal | None = None
+    is_tripped: bool = False
+
+
+class LimitsAre(Body, frozen=True):
+    """`position` and `after` are where the next page begins; `position` -1 when there is no more."""
+
+    seq: int
+    limits: tuple[LimitSeen, ...]
+    position: int
+    after: str
+
+
+class BlocksAre(Body, frozen=True):
+    seq: int
+    blocks: tuple[Block, ...]
+    more: bool
+
+
+class DecisionIs(Body, frozen=True, kw_only=True):
+    """How an order was decided, in row `decided_seq` of the journal: `rejects` where it was refused, each with the
+    limit's numbers; else `holds`: what each control has counted for it. `row` is the row in words. `outcome` is what
+    became of it since.
+    """
+
+    seq: int
+    account: str
+    order_id: str
+    client: str
+    decided_seq: int
+    wall_ns: int
+    is_accepted: bool
+    rejects: tuple[Reject, ...] = ()
+    holds: tuple[tuple[str, str], ...] = ()
+    row: str = ""
+    outcome: Outcome | None = None
+
+
 Reply = (
     Welcome
     | Deferred
@@ -373,6 +609,13 @@ Reply = (
     | OpenOrders
     | OutcomeIs
     | Blocks
+    | StatusIs
+    | SessionsAre
+    | AccountsAre
+    | OrdersAre
+    | LimitsAre
+    | BlocksAre
+    | DecisionIs
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -64,6 +64,13 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
             return 2
         return 1 if len(self.each) == 1 else 0
 
+    @property
+    def subject(self) -> str:
+        """For whom it is, in words, where no one in particular is meant: "each account", "firm"."""
+        if self.over is not None:
+            return "firm" if self.over == "firm" else f"group {self.over.group}"
+        return f"each {' and '.join(self.each)}"
+
     def matches(self, account: str, client: str | None, group: str | None, symbol: str | None, settlement: str) -> bool:
         if type(self.over) is Group and group != self.over.group:
             return False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from heapq import nsmallest
 from typing import Any, ClassVar
 
 import msgspec
@@ -64,6 +65,40 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
     effects: tuple[Any, ...] = ()
     rejects: tuple[Reject, ...] = ()
+
+
+class Look(msgspec.Struct, frozen=True, gc=False):
+    """What someone wants to see of a control now: so many scopes (or accounts) by name, after the one given."""
+
+    now_ns: int
+    after: str
+    most: int
+    group_of: Callable[[str], str | None]
+
+    def page(self, names: Iterable[str]) -> list[str]:
+        """The names that are meant, in order."""
+        return nsmallest(self.most, {name for name in names if name > self.after})
+
+
+class Counter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a limit has counted for one scope, in `what`. `used` is None where it counts nothing."""
+
+    scope: str
+    what: str
+    bound: Decimal
+    used: Decimal | None = None
+    is_tripped: bool = False
+
+
+class Money(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An account's realised P&L in one asset, between the nearest bounds of its own."""
+
+    account: str
+    settlement: str
+    pnl: Decimal
+    floor: Decimal | None = None
+    ceiling: Decimal | None = None
+    tripped: tuple[str, ...] = ()
 
 
 PASS = Verdict()
@@ -127,6 +162,20 @@ class Policy:
         """Takes a main-stage effect back."""
         raise NotImplementedError(f"{self.id} holds state and does not say how to give it back")
 
+    def counters(self, limit: str, look: Look) -> Sequence[Counter]:
+        """What one of its limits has counted, scope by scope: at most `look.most` scopes. For people, and never asked
+        while deciding; what a limit is for although nothing has been counted, `bounds` says.
+        """
+        return ()
+
+    def bounds(self, limit: str) -> Sequence[Counter]:
+        """The bounds of one of its limits as they are configured, without what was counted."""
+        return ()
+
+    def money(self, look: Look) -> Sequence[Money]:
+        """The realised P&L of at most `look.most` accounts by name, where this control keeps it. For people."""
+        return ()
+
     def save(self) -> Any:
         """The state as plain values (maps, lists, numbers, text), the same for the same state."""
         return None
@@ -162,6 +211,9 @@ __all__ = [
     "PASS",
     "Attempt",
     "Block",
+    "Counter",
+    "Look",
+    "Money",
     "Policy",
     "Reported",
     "Unvalued",

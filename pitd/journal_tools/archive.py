@@ -12,9 +12,10 @@ from pit import wire
 
 from .. import log
 from ..archive import Answered, Question
+from ..core import entry as e
 from ..core.accounts import account_scope
 from ..errors import PitdError
-from . import fate, words
+from . import fate, objects, words
 from .pages import Clients, Pages
 
 WAITING_MOST = 256
@@ -33,6 +34,8 @@ class _Found(NamedTuple):
     refused_client: str | None
     first_seq: int
     trouble: str
+    decided_by: str | None
+    """The client of the row that decided it."""
     upto_seq: int
     """Rows up to there have been looked at."""
 
@@ -113,7 +116,7 @@ class JournalArchive:
         except Exception as trouble:  # whatever a damaged file brings about: who asked is told, others are served on
             if not isinstance(trouble, PitdError | OSError):
                 log.error("archive.failed", order=order_id, why=repr(trouble))
-            return _Found(None, None, 0, str(trouble) or repr(trouble), 0)
+            return _Found(None, None, 0, str(trouble) or repr(trouble), None, 0)
         finally:
             log.debug("archive.searched", order=order_id, ms=int((time.monotonic() - began) * 1e3))
 
@@ -126,8 +129,10 @@ class JournalArchive:
         if found is None and before is not None and since_seq:
             return before._replace(upto_seq=upto_seq)
         refusal = None if found is None else found.refusal
-        client = None if refusal is None else Clients(pages).of(refusal.session)
-        return _Found(found, client, pages.first_seq, "", upto_seq)
+        clients = Clients(pages)
+        client = None if refusal is None else clients.of(refusal.session)
+        decided = None if found is None or found.decided is None else clients.name_of(found.decided.entry)
+        return _Found(found, client, pages.first_seq, "", decided, upto_seq)
 
     def _check_going(self, _: int) -> None:
         if self._is_ending:
@@ -140,6 +145,8 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
     if found.trouble:
         return wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, f"{who}: the journal cannot be read: {found.trouble}")
     known = found.fate
+    if question.is_decision:
+        return _decision(found, question, who)
     if known is not None:
         outcome = known.outcome()
         if outcome is not None and (question.sees_all or known.client in (question.client, "")):
@@ -148,6 +155,34 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
             when = words.moment(known.refusal.wall_ns)
             why = f"{who} was {known.refusal.rejected} (row {known.refusal.seq}, {when}); nothing of it is counted"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
-    pruned = f", or in rows before {found.first_seq}, which were pruned" if found.first_seq > 1 else ""
-    why = f"no {who} is known for client {question.client}: never received{pruned}"
+    why = f"no {who} is known for client {question.client}: never received{_pruned(found)}"
     return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
+
+
+def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
+    """How it was decided, with the numbers that stand in that row."""
+    known = found.fate
+    if known is None or known.decided is None:
+        why = f"no row that decides {who} is in the journal{_pruned(found)}"
+        return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
+    row = known.decided
+    client = found.decided_by or ""
+    opened = next((each for each in row.effects if isinstance(each, e.OrderOpened)), None)
+    holds = () if opened is None else tuple((each.policy, str(objects.plain(each.effect))) for each in opened.holds)
+    return wire.DecisionIs(
+        seq=found.upto_seq,
+        account=question.account,
+        order_id=question.order_id,
+        client=client,
+        decided_seq=row.entry.seq,
+        wall_ns=row.entry.wall_ns,
+        is_accepted=opened is not None,
+        rejects=row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else (),
+        holds=holds,
+        row=words.line(row, client),
+        outcome=known.outcome(),
+    )
+
+
+def _pruned(found: _Found) -> str:
+    return f", or in rows before {found.first_seq}, which were pruned" if found.first_seq > 1 else ""

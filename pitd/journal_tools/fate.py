@@ -74,6 +74,8 @@ class Fate(msgspec.Struct, kw_only=True):
     request_ended_by: e.EndedBy | None = None
     wall_ns: int = 0
     """When it was last heard of."""
+    decided: e.Row | None = None
+    """The row that accepted it, or the last one that refused it."""
 
     def outcome(self) -> Outcome | None:
         """The same as the daemon answers while it remembers the order; None where none was accepted."""
@@ -151,6 +153,7 @@ class Tale:
         fate = self._fate(account)
         if isinstance(row.reply, e.Refused) and isinstance(command, e.StartOrder | e.CheckOrder | e.ExecuteRequest):
             fate.refusal = Refusal(row.entry.seq, row.entry.wall_ns, body.session, row.reply.rejected)
+            fate.decided = row
         yield fate
 
     def _by_effects(self, row: e.Row) -> Iterator[Fate]:
@@ -163,6 +166,7 @@ class Tale:
                     fate = self._fate(order.account)
                     if isinstance(effect, e.OrderOpened):
                         self._opened(fate, effect)
+                        fate.decided = row
                         self._know(effect.reservation_id, fate)
                     else:
                         fate.request, fate.request_ended_by = effect, None

@@ -12,7 +12,7 @@ from pit.types import Order, Reject, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict, order_notional
+from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Unvalued, Verdict, order_notional
 
 
 class OpenNotional(Limit, frozen=True, kw_only=True, tag_field="control", tag="open_order_notional"):
@@ -74,6 +74,19 @@ class OpenOrderNotional(Policy):
     def held(self, limit: str, scope: str) -> Decimal:
         """What is open on that counter."""
         return self._held.get((limit, scope), ZERO)
+
+    def counters(self, limit: str, look: Look) -> list[Counter]:
+        (bare,) = self.bounds(limit)
+        scopes = look.page(scope for name, scope in self._held if name == limit)
+        return [
+            Counter(scope=scope, what=bare.what, bound=bare.bound, used=canonical(self.held(limit, scope)))
+            for scope in scopes
+        ]
+
+    def bounds(self, limit: str) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        what = f"{bound.only.settlement or 'notional'} open"
+        return [Counter(scope=bound.subject, what=what, bound=canonical(bound.max_notional))]
 
     def apply(self, effect: Any) -> None:
         for counter in effect.counters:

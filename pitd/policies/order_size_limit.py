@@ -10,7 +10,7 @@ from pit.types import Kind, Order, Reject, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Policy, Unvalued, Verdict
+from pitd.core.policy import PASS, Attempt, Counter, Policy, Unvalued, Verdict
 
 
 class OrderSize(Limit, frozen=True, kw_only=True, tag_field="control", tag="order_size_limit"):
@@ -51,6 +51,16 @@ class OrderSizeLimit(Policy):
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
         return PASS if rejects is None else Verdict(rejects=tuple(rejects))
+
+    def bounds(self, limit: str) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        asset = bound.only.settlement or "notional"
+        each = (("quantity", bound.max_quantity), (asset, bound.max_notional))
+        return [
+            Counter(scope=bound.subject, what=f"{what} of one order", bound=canonical(most))
+            for what, most in each
+            if most is not None
+        ]
 
     def _judge(self, limit: OrderSize, attempt: Attempt) -> Reject | None:
         order, listed = attempt.order, attempt.listed

@@ -11,7 +11,7 @@ import msgspec
 from pit.types import Block, Reject, RejectCode
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Policy, Reported, Verdict
+from pitd.core.policy import PASS, Attempt, Counter, Look, Money, Policy, Reported, Verdict
 
 
 class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):
@@ -129,6 +129,23 @@ class PnlKillSwitch(Policy):
         """The account's realised P&L in that asset."""
         return self._pnl.get((account, settlement), ZERO)
 
+    def counters(self, limit: str, look: Look) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        found: list[Counter] = []
+        for scope in look.page(self._scopes(bound, look)):
+            pnl = self._scope_pnl(bound, scope)
+            found += self._sides(bound, scope, pnl, *self._floor_and_ceiling(bound, scope))
+        return found
+
+    def bounds(self, limit: str) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        floor = None if bound.max_loss is None else -bound.max_loss
+        return self._sides(bound, bound.subject, None, floor, bound.max_profit)
+
+    def money(self, look: Look) -> list[Money]:
+        accounts = set(look.page(account for account, _ in self._pnl))
+        return [self._money(*key, look) for key in sorted(self._pnl) if key[0] in accounts]
+
     def apply(self, effect: Any) -> None:
         match effect:
             case Realised():
@@ -198,6 +215,58 @@ class PnlKillSwitch(Policy):
                 )
         return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
 
+    def _scopes(self, limit: PnlBound, look: Look) -> list[str]:
+        """Whom the limit has P&L of."""
+        if limit.is_shared:
+            return [scope for name, scope in self._shared if name == limit.name]
+        return [
+            f"account {account}"
+            for account, of in self._pnl
+            if of == limit.only.settlement and limit.matches(account, None, look.group_of(account), None, of)
+        ]
+
+    def _sides(
+        self, limit: PnlBound, scope: str, pnl: Decimal | None, floor: Decimal | None, ceiling: Decimal | None
+    ) -> list[Counter]:
+        """Each side's counter: a loss is counted upwards to where the limit trips."""
+        asset, is_tripped = limit.only.settlement, (limit.name, scope) in self._tripped
+        sides = (("loss", None if floor is None else -floor, None if pnl is None else -pnl), ("profit", ceiling, pnl))
+        return [
+            Counter(
+                scope=scope,
+                what=f"{side} in {asset}",
+                bound=canonical(bound),
+                used=None if used is None else canonical(used),
+                is_tripped=is_tripped,
+            )
+            for side, bound, used in sides
+            if bound is not None
+        ]
+
+    def _money(self, account: str, settlement: str, look: Look) -> Money:
+        scope, group = f"account {account}", look.group_of(account)
+        own = [
+            limit
+            for limit in self._limits.limits
+            if not limit.is_shared and limit.matches(account, None, group, None, settlement)
+        ]
+        bounds = [self._floor_and_ceiling(limit, scope) for limit in own]
+        return Money(
+            account=account,
+            settlement=settlement,
+            pnl=canonical(self._pnl[account, settlement]),
+            floor=max((floor for floor, _ in bounds if floor is not None), default=None),
+            ceiling=min((ceiling for _, ceiling in bounds if ceiling is not None), default=None),
+            tripped=tuple(limit.name for limit in own if (limit.name, scope) in self._tripped),
+        )
+
+    def _floor_and_ceiling(self, limit: PnlBound, scope: str) -> tuple[Decimal | None, Decimal | None]:
+        """At which P&L it trips next."""
+        rearmed = self._rearmed.get((limit.name, scope))
+        if rearmed is not None:
+            return rearmed.floor, rearmed.ceiling
+        return -limit.max_loss if limit.max_loss is not None else None, limit.max_profit
+
     def _is_some_past(self, limit: PnlBound) -> bool:
         """Whether the limit may have to trip though nothing is reported; of more scopes than it is for, if in doubt."""
         if limit.is_shared:
@@ -209,11 +278,7 @@ class PnlKillSwitch(Policy):
 
     def _reached(self, limit: PnlBound, scope: str, pnl: Decimal) -> str:
         """The bound that the P&L has reached, in words, or nothing."""
-        rearmed = self._rearmed.get((limit.name, scope))
-        floor = -limit.max_loss if limit.max_loss is not None else None
-        ceiling = limit.max_profit
-        if rearmed is not None:
-            floor, ceiling = rearmed.floor, rearmed.ceiling
+        floor, ceiling = self._floor_and_ceiling(limit, scope)
         if floor is not None and pnl <= floor:
             return f"the floor {text(floor)}"
         if ceiling is not None and pnl >= ceiling:

@@ -11,7 +11,7 @@ import msgspec
 
 from pit.types import Reject, RejectCode
 from pitd.core.limits import Limit, LimitSet
-from pitd.core.policy import Attempt, Policy, Verdict
+from pitd.core.policy import Attempt, Counter, Look, Policy, Verdict
 
 
 class Rate(Limit, frozen=True, kw_only=True, tag_field="control", tag="rate_limit"):
@@ -89,6 +89,18 @@ class RateLimit(Policy):
             counters[scope] = times
             _drop_stale(counters, horizon_ns)
 
+    def counters(self, limit: str, look: Look) -> list[Counter]:
+        of = self._counters[limit]
+        return [self._counter(self._limits.by_name[limit], scope, of[scope], look.now_ns) for scope in look.page(of)]
+
+    def bounds(self, limit: str) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        return [Counter(scope=bound.subject, what=_unit(bound), bound=Decimal(bound.max_orders))]
+
+    def _counter(self, limit: Rate, scope: str, times: deque[int], now_ns: int) -> Counter:
+        inside = sum(1 for at in times if now_ns - at < limit.window_ns)
+        return Counter(scope=scope, what=_unit(limit), bound=Decimal(limit.max_orders), used=Decimal(inside))
+
     def save(self) -> Any:
         return {name: [[scope, list(times)] for scope, times in of.items()] for name, of in self._counters.items()}
 
@@ -118,6 +130,10 @@ class RateLimit(Policy):
             requested=Decimal(1),
             retry_after_s=retry_after_s,
         )
+
+
+def _unit(limit: Rate) -> str:
+    return f"orders in {limit.window_ns / 1e9:g} s"
 
 
 def _drop_stale(counters: dict[str, deque[int]], horizon_ns: int) -> None:

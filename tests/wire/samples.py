@@ -95,6 +95,101 @@ APPLIED = ReportResult(
     blocks=(BLOCK,),
 )
 
+STATUS = wire.StatusIs(
+    seq=4711,
+    version="0.1.0",
+    endpoint="ipc:///run/pitd/pitd.sock",
+    pid=42,
+    up_ns=1_000_000_000,
+    epoch=bytes(range(8)),
+    why_refusing="",
+    disputed_seq=0,
+    durability="process",
+    journal="/var/lib/pitd/journal",
+    journal_seq=4711,
+    journal_low="",
+    sessions=3,
+    open_orders=2,
+    states=((OrderState.HELD, 1), (OrderState.QUARANTINED, 1)),
+    quarantined=1,
+    requests=0,
+    blocks=1,
+    limits=2,
+    settings_from="/etc/pitd/pitd.toml",
+)
+SESSION = wire.SessionSeen(
+    session=42, client="mm1", roles=("report", "trade"), in_flight=1, unsettled=2, commands=9, noticed_by="kernel"
+)
+MONEY = wire.MoneySeen(
+    settlement="USD", pnl=Decimal("-60.5"), floor=Decimal(-100), ceiling=Decimal(500), tripped=("day_loss",)
+)
+ACCOUNT = wire.AccountSeen(account="alpha", group="us", open_orders=2, money=(MONEY,), blocks=(BLOCK,))
+BARE_ACCOUNT = wire.AccountSeen(
+    account="beta", group=None, open_orders=0, money=(wire.MoneySeen(settlement="USD", pnl=Decimal(0)),), blocks=()
+)
+ORDER_SEEN = wire.OrderSeen(
+    reservation_id=7,
+    account="alpha",
+    order_id="o1",
+    client="mm1",
+    is_client_here=True,
+    state=OrderState.SENT,
+    order=ORDER,
+    open_quantity=Decimal(60),
+    filled_quantity=Decimal(40),
+    venue_order_id="V1",
+    lease_left_s=4.5,
+    ended_by=None,
+    reason="",
+    flags=("late_commit",),
+)
+STRANGER_SEEN = wire.OrderSeen(
+    reservation_id=8,
+    account="alpha",
+    order_id="o2",
+    client="",
+    is_client_here=False,
+    state=OrderState.CLOSED,
+    order=None,
+    open_quantity=Decimal(0),
+    filled_quantity=Decimal(0),
+)
+LIMIT_SEEN = wire.LimitSeen(
+    limit="day_loss",
+    control="pnl_kill_switch",
+    scope="account alpha",
+    what="loss in USD",
+    bound=Decimal(100),
+    used=Decimal("60.5"),
+    is_tripped=True,
+)
+BARE_LIMIT_SEEN = wire.LimitSeen(
+    limit="fat_finger", control="order_size_limit", scope="each account", what="quantity", bound=Decimal(500)
+)
+REFUSED_DECISION = wire.DecisionIs(
+    seq=4711,
+    account="alpha",
+    order_id="o1",
+    client="mm1",
+    decided_seq=4000,
+    wall_ns=1_700_000_000_000_000_000,
+    is_accepted=False,
+    rejects=(REJECT,),
+    row="4000 …",
+)
+ACCEPTED_DECISION = wire.DecisionIs(
+    seq=4711,
+    account="alpha",
+    order_id="o1",
+    client="mm1",
+    decided_seq=4000,
+    wall_ns=1_700_000_000_000_000_000,
+    is_accepted=True,
+    holds=(("open_order_notional", "18500"),),
+    row="4000 …",
+    outcome=OUTCOME,
+)
+
 HELLOS: list[wire.Body] = [
     wire.Hello(1, "mm1", bytes(range(16)), 42, 4711),
     wire.Hello(1, "mm1", bytes(range(16))),
@@ -133,6 +228,18 @@ QUERIES: list[wire.Body] = [
     wire.ListOpenOrders(),
     wire.AskOutcome("alpha", "o1"),
     wire.ListBlocks(),
+    wire.AskStatus(),
+    wire.ListSessions(7, 100),
+    wire.ListSessions(),
+    wire.ListAccounts("alpha", 100),
+    wire.ListAccounts(),
+    wire.ListOrders(wire.Which.STALE, 7, "alpha", "mm1", "o1", 100),
+    wire.ListOrders(),
+    wire.ListLimits(2, "account alpha", 100),
+    wire.ListLimits(),
+    wire.ListAllBlocks(500, 100),
+    wire.ListAllBlocks(),
+    wire.AskDecision("alpha", "o1"),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -153,6 +260,14 @@ REPLIES: list[wire.Body] = [
     wire.OpenOrders((OPEN, BARE_OPEN), True),
     wire.OutcomeIs(OUTCOME),
     wire.Blocks((BLOCK,)),
+    STATUS,
+    wire.SessionsAre(4711, (SESSION,), True),
+    wire.AccountsAre(4711, (ACCOUNT, BARE_ACCOUNT), True),
+    wire.OrdersAre(4711, (ORDER_SEEN, STRANGER_SEEN), 7),
+    wire.LimitsAre(4711, (LIMIT_SEEN, BARE_LIMIT_SEEN), -1, ""),
+    wire.BlocksAre(4711, (BLOCK,), False),
+    REFUSED_DECISION,
+    ACCEPTED_DECISION,
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),
