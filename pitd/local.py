@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import decimal
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pit
 from pit import wire
-from pit.errors import Closed, Forked
+from pit.errors import Closed, Forked, Unavailable
 from pit.transport import Transport
 
 from . import bootstrap, config, peers, queries, translate
@@ -35,7 +36,7 @@ class LocalEngine:
         policies: Sequence[Policy] = (),
         journal: Journal | None = None,
     ) -> None:
-        self._lock = threading.Lock()
+        self._door = _Door()
         self._context = exact_context()
         self.config = _read(settings)
         with decimal.localcontext(self._context):
@@ -50,12 +51,12 @@ class LocalEngine:
         problem = peers.bad_name(name)
         if problem:
             raise pit.InvalidInput(problem)
-        with self._lock, decimal.localcontext(self._context):
+        with self._door.lock, decimal.localcontext(self._context):
             session_id = self.sequencer.open_session(name, os.urandom(16))
             self.sequencer.release()
             session = self.sequencer.engine.sessions.get(session_id)
         assert session is not None
-        return _LocalTransport(self.sequencer, session, self._lock, self._context, self.house)
+        return _LocalTransport(self.sequencer, session, self._door, self._context, self.house)
 
 
 def connect(
@@ -74,6 +75,14 @@ def connect(
     return LocalEngine(settings, clock=clock, policies=policies).connect(name, timeout_s=timeout_s)
 
 
+class _Door:
+    """Lets one call in at a time. Who calls within its own call, as a signal handler may, would wait for itself."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.is_busy = False
+
+
 class _LocalTransport:
     """Answers commands by applying them, one at a time."""
 
@@ -81,21 +90,20 @@ class _LocalTransport:
         self,
         sequencer: Sequencer,
         session: Session,
-        lock: threading.Lock,
+        door: _Door,
         context: decimal.Context,
         house: House,
     ) -> None:
         self._house = house
         self._sequencer = sequencer
         self._session = session
-        self._lock = lock
+        self._door = door
         self._context = context
         self._pid = os.getpid()
         self._is_closed = False
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
-        self._check_usable()
-        with self._lock, decimal.localcontext(self._context):
+        with self._turn():
             session, sequencer = self._session, self._sequencer
             number = session.next_number
             known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
@@ -103,8 +111,7 @@ class _LocalTransport:
             return translate.reply_of(known.reply, sequencer.now_ns)
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
-        self._check_usable()
-        with self._lock, decimal.localcontext(self._context):
+        with self._turn():
             while self._sequencer.end_due():
                 pass
             self._sequencer.release()
@@ -119,19 +126,33 @@ class _LocalTransport:
     def close(self) -> None:
         if self._is_closed or os.getpid() != self._pid:
             return
-        if self._session.ended_by is None:
-            self.command(wire.Goodbye(), 0)
-            with self._lock, decimal.localcontext(self._context):
-                while self._sequencer.end_due():
-                    pass
-                self._sequencer.release()
+        with contextlib.suppress(Unavailable):  # broken off or busy: its leases say what it would
+            if self._session.ended_by is None:
+                self.command(wire.Goodbye(), 0)
+                with self._turn():
+                    while self._sequencer.end_due():
+                        pass
+                    self._sequencer.release()
         self._is_closed = True
 
-    def _check_usable(self) -> None:
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time, under the exact context, on an engine that no call was broken off in."""
         if os.getpid() != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if self._is_closed:
             raise Closed("this engine has been closed")
+        with self._door.lock:
+            if self._door.is_busy:
+                raise Unavailable("nothing was done: this interrupts a call of the same engine, which must end first")
+            if not self._sequencer.engine.is_whole:
+                raise Unavailable("a call was broken off in the middle: its sums may be wrong; make a new engine")
+            self._door.is_busy = True
+            try:
+                with decimal.localcontext(self._context):
+                    yield
+            finally:
+                self._door.is_busy = False
 
 
 def _read(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Config:
