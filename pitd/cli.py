@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from decimal import Decimal
 from importlib import resources
 from pathlib import Path
 from typing import NoReturn
@@ -123,7 +124,13 @@ def check_config(options: argparse.Namespace) -> int:
         return 0
     policies = [policy for policy in bootstrap.build_policies(settings) if not policy.is_idle]
     print(f"{settings.source}: good; it would listen at {settings.daemon.endpoint}")
+    kept = f"kept in {settings.journal.directory}, durability {settings.journal.durability}"
+    print(f"journal: {kept if settings.journal.is_kept else 'none is kept; a restart forgets everything'}")
     print(f"controls, in order: {', '.join(policy.id for policy in policies)}")
+    if settings.gate.uncovered == "allow":
+        print('warning: orders that no limit is for pass; [gate] uncovered is "allow"')
+    for name, client in settings.clients.items():
+        print(f"client {name}: {', '.join(sorted(client.roles))}")
     for symbol, listed in settings.instruments.items():
         extra = "".join(f", {name} {text(n)}" for name, n in (("tick", listed.tick), ("lot", listed.lot)) if n)
         print(f"instrument {symbol}: {listed.kind}, multiplier {text(listed.multiplier)} {listed.settlement}{extra}")
@@ -152,12 +159,12 @@ def demo(options: argparse.Namespace) -> int:
 
 def _shown_limit(limit: Limit) -> str:
     by = f"over {'the firm' if limit.over == 'firm' else 'group ' + limit.over.group}" if limit.over else ""
-    words = [type(limit).__name__, by or f"for each {' and '.join(limit.each)}"]
+    words = [str(type(limit).__struct_config__.tag), by or f"for each {' and '.join(limit.each)}"]
     for name in type(limit).__struct_fields__:
         value = getattr(limit, name)
         if name in Limit.__struct_fields__ or value is None:
             continue
-        words.append(f"window {value / 1e9:g} s" if name == "window_ns" else f"{name} {value}")
+        words.append(f"window {value / 1e9:g} s" if name == "window_ns" else f"{name} {text(Decimal(value))}")
     for title, selection in (("only", limit.only), ("except", limit.without)):
         for name in selection.__struct_fields__ if selection is not None else ():
             value = getattr(selection, name)
@@ -185,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pitd",
         description="A deterministic pre-trade risk sidecar: between your strategies and your venues.",
-        epilog="exit codes: 0 done, 1 the demo did not add up, 64 usage, 65 damaged tape, 69 endpoint busy, "
+        epilog="exit codes: 0 done, 1 the demo did not add up, 64 usage, 65 damaged journal or tape, 69 endpoint busy, "
         "70 invariant broken, 74 I/O, 78 configuration",
     )
     parser.add_argument("--version", action="version", version=f"pitd {__version__}")

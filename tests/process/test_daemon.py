@@ -232,7 +232,17 @@ def test_init_prints_a_configuration_that_check_config_takes(home: Path) -> None
     assert checked.returncode == 0, checked.stderr
     assert f"{file}: good; it would listen at " in checked.stdout
     assert "controls, in order: order_validation, pnl_kill_switch, rate_limit" in checked.stdout
-    assert "limit fat_finger: " in checked.stdout
+    assert "limit fat_finger: order_size_limit; for each account; max_quantity 500" in checked.stdout
+    assert "journal: kept in " in checked.stdout
+
+
+def test_check_config_warns_of_what_a_configuration_leaves_open(home: Path) -> None:
+    file = home / "pitd.toml"
+    file.write_text('[gate]\nuncovered = "allow"\n[journal]\ndurability = "none"\n', encoding="utf-8")
+    said = pitd_command("check-config", "--config", file).stdout
+    assert "warning: orders that no limit is for pass" in said
+    assert "a restart forgets everything" in said
+    assert "warning: no limits" in said
 
 
 def test_init_writes_a_new_file_and_never_over_an_old_one(home: Path) -> None:
