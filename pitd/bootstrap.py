@@ -101,6 +101,7 @@ def build_daemon(
         sequencer.begin(os.urandom(8))
         sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
         sequencer.release()
+        journal.catch_up()
     return sequencer, journal
 
 

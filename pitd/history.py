@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+from . import tail
 from .errors import JournalDamaged, JournalFailed
 from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
 
@@ -74,6 +75,7 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
     Raises JournalDamaged, naming file and row, at the first that is missing, out of place or not what was written.
     """
     seq, chain = after
+    waiting = tail_lines(found[0].path.parent, seq) if found else []  # first: a live daemon brings them into SQLite
     for at, segment in enumerate(found):
         if at + 1 < len(found) and found[at + 1].first_seq <= seq + 1:
             continue
@@ -83,16 +85,8 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
         with _open(segment.path) as connection:
             for line in _fetched(connection, segment.path, seq):
                 own_seq, row, own_chain = line
-                if own_seq != seq + 1:
-                    raise JournalDamaged(
-                        f"{segment.path}: row {seq + 1} is missing; {own_seq} follows {seq}. "
-                        + show_more(segment.path.parent)
-                    )
-                if type(row) is not bytes or chained(chain, row) != own_chain:
-                    raise JournalDamaged(
-                        f"{segment.path}: row {own_seq} is not what was written: the chain breaks there. "
-                        + show_more(segment.path.parent)
-                    )
+                if own_seq != seq + 1 or type(row) is not bytes or chained(chain, row) != own_chain:
+                    raise _broken(segment.path, seq, own_seq)
                 seq, chain = own_seq, own_chain
                 yield line
         if at + 1 < len(found) and found[at + 1].first_seq != seq + 1:
@@ -100,6 +94,23 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
                 f"{segment.path}: ends with row {seq}, and {found[at + 1].path.name} begins later. "
                 + show_more(segment.path.parent)
             )
+    for line in waiting:
+        if line.seq <= seq:
+            continue
+        if line.seq != seq + 1 or chained(chain, line.row) != line.chain:
+            if line is waiting[-1] and line.seq == seq + 1:
+                return  # cut off by a power cut, as a WAL's last frames may be: whoever was told of it will say so
+            raise _broken(found[0].path.with_name(tail.NAME), seq, line.seq)
+        seq, chain = line.seq, line.chain
+        yield line
+
+
+def _broken(path: Path, seq: int, following: int) -> JournalDamaged:
+    if following != seq + 1:
+        why = f"row {seq + 1} is missing; {following} follows {seq}"
+    else:
+        why = f"row {following} is not what was written: the chain breaks there"
+    return JournalDamaged(f"{path}: {why}. {show_more(path.parent)}")
 
 
 def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[Line]:
@@ -137,8 +148,18 @@ def last_seq(path: Path) -> int:
         raise _failed(path, trouble, "its last row") from trouble
 
 
+def tail_lines(directory: Path, after_seq: int) -> list[Line]:
+    """The rows after that one that wait in the tail file, unchecked. Raises JournalFailed."""
+    try:
+        waiting = tail.read(directory)
+    except OSError as trouble:
+        raise JournalFailed(f"{directory / tail.NAME}: cannot be read: {trouble.strerror}") from trouble
+    return [Line(*row) for row in waiting if row[0] > after_seq]
+
+
 def head_at(found: list[Segment], seq: int) -> Head | None:
     """The journal's head as it was after that row, or None where it does not reach there."""
+    waiting = tail_lines(found[0].path.parent, 0) if found else []
     for segment in found:
         if segment.first_seq == seq + 1:
             return Head(seq, segment.chain)
@@ -149,8 +170,10 @@ def head_at(found: list[Segment], seq: int) -> Head | None:
                     row = connection.execute("SELECT chain FROM rows WHERE seq = ?", (seq,)).fetchone()
                 except sqlite3.Error as trouble:
                     raise _failed(segment.path, trouble, f"row {seq}") from trouble
-            return None if row is None else Head(seq, row[0])
-    return None
+            if row is not None:
+                return Head(seq, row[0])
+            break
+    return next((Head(seq, line.chain) for line in waiting if line.seq == seq), None)
 
 
 def beginning(found: list[Segment]) -> Head:

@@ -1,9 +1,11 @@
 """Keeps rows in a directory of SQLite files, so that nothing acknowledged is lost when the process dies.
 
 A segment is one file in WAL mode, named by its first sequence number: one row an entry, each with a hash chained from
-the row before. Beside the segments stand snapshots (the engine's whole state after one entry), a lock, and a reserve
-file that is given up when the disk is full. What takes long (checkpoints, closing a segment, pruning) happens in a
-thread with connections of its own; a snapshot is written by a forked child, which has the state as it stood.
+the row before. A few rows at a time wait in a tail file, which takes them faster than SQLite, until it follows in one
+larger transaction after the replies have left. Beside the segments stand snapshots (the engine's whole state after one
+entry), a lock, and a reserve file that is given up when the disk is full. What takes long (checkpoints, closing a
+segment, pruning) happens in a thread with connections of its own; a snapshot is written by a forked child, which has
+the state as it stood.
 """
 
 from __future__ import annotations
@@ -23,16 +25,23 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from . import log
+from . import log, tail
 from .config import Journal as Settings
 from .core import entry as e
 from .core import reading, snapshot
 from .core.engine import Engine
 from .errors import JournalBusy, JournalDamaged, JournalFailed
+from .tail import Row, Tail
 
 FORMAT = 1
 CHAIN_SIZE = 16
 GENESIS = bytes(CHAIN_SIZE)
+
+_FEW_ROWS = 8
+"""A batch of more rows goes to SQLite at once: it is large enough by itself."""
+
+_MANY_ROWS = 16
+"""So many wait in the tail at the most."""
 
 _CHECKPOINT_ROWS = 2_000
 _LONG_WAL_PAGES = 10_000
@@ -96,8 +105,13 @@ class SegmentJournal:
             self._connection.execute("PRAGMA busy_timeout=0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what a crash has cut off goes for good
             self._connection.execute("PRAGMA busy_timeout=5000")
+            left = self._left_in_tail()
         except (sqlite3.Error, OSError) as trouble:
             raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
+        self._waiting: list[Row] = []
+        """What is in the tail and not yet in SQLite."""
+        self._keep(left)
+        self._tail = self._begin_tail() if settings.durability == "process" else None
         self._behind = _Behind(self._directory, settings)
         self._look_at_space()
 
@@ -109,23 +123,34 @@ class SegmentJournal:
             encoded = reading.encode(row)
             chain = blake2b(chain + encoded, digest_size=CHAIN_SIZE).digest()
             values.append((row.entry.seq, encoded, chain))
-        try:
-            self._write(values)
-        except sqlite3.Error as trouble:
-            if not self._is_out_of_space(trouble):
-                raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
-            self._give_up_reserve()
-            try:
-                self._write(values)
-            except sqlite3.Error as again:
-                raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
+        if self._tail is not None and len(values) <= _FEW_ROWS and self._tail.fits(values):
+            self._tail.add(values)
+            self._waiting += values
+        else:
+            self._keep(self._waiting + values)
+            self._tail_is_done()
         self.head = Head(values[-1][0], chain)
-        self._rows_since_checkpoint += len(values)
         if type(rows[-1].entry.body) is e.Poisoned:
             self._is_poisoned = True
 
-    def maintain(self, engine: Engine) -> None:
-        """Between two batches: what is due of checkpoints, segments, snapshots and a look at the free space."""
+    @property
+    def is_waiting(self) -> bool:
+        """Whether rows wait in the tail for a quiet moment."""
+        return bool(self._waiting)
+
+    def catch_up(self) -> None:
+        """Brings SQLite up to the last row."""
+        if self._waiting:
+            self._keep(self._waiting)
+            self._tail_is_done()
+
+    def maintain(self, engine: Engine, *, is_quiet: bool = True) -> None:
+        """Between two batches: what is due of the tail, checkpoints, segments, snapshots, a look at the free space.
+
+        `is_quiet`: nobody has said anything for a moment. Raises JournalFailed.
+        """
+        if is_quiet or len(self._waiting) >= _MANY_ROWS:
+            self.catch_up()
         if self._rows_since_checkpoint >= _CHECKPOINT_ROWS:
             self._rows_since_checkpoint = 0
             self._behind.checkpoint(self._segment)
@@ -145,6 +170,7 @@ class SegmentJournal:
         """Has a forked child write the state as it stands now. The loop goes on at once."""
         if self._snapshot_pid or not self._is_whole(engine):
             return
+        self.catch_up()
         self._snapshot_seq = self.head.seq
         try:
             with warnings.catch_warnings():
@@ -167,6 +193,13 @@ class SegmentJournal:
         """Ends tidily: with a last snapshot of an engine that can be trusted, so that the next start is a quick one."""
         if self._snapshot_pid:
             self._reap(wait=True)
+        try:
+            self.catch_up()
+        except JournalFailed as trouble:
+            log.error("journal.not_caught_up", why=trouble)  # the rows are in the tail, and the next start finds them
+            engine = None
+        if self._tail is not None:
+            self._tail.close()
         self._behind.close_segment(self._connection)
         self._behind.stop()
         if engine is not None and self._is_whole(engine) and engine.seq > self._snapshot_seq and not self.why_low:
@@ -177,7 +210,40 @@ class SegmentJournal:
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
+    def _left_in_tail(self) -> list[Row]:
+        """What the process before this one had not yet brought into SQLite."""
+        last = self._connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0
+        return [row for row in tail.read(self._directory) if last < row[0] <= self.head.seq]
+
+    def _begin_tail(self) -> Tail | None:
+        try:
+            return Tail(self._directory / tail.NAME, _FILE_MODE)
+        except OSError as trouble:
+            log.warning("journal.no_tail", why=trouble)  # every batch goes to SQLite then, which takes a little longer
+            return None
+
+    def _tail_is_done(self) -> None:
+        self._waiting = []
+        if self._tail is not None:
+            self._tail.reset()
+
+    def _keep(self, values: list[Row]) -> None:
+        """Brings rows into SQLite, all or none; into the reserve's room if there is no other. Raises JournalFailed."""
+        if not values:
+            return
+        try:
+            self._write(values)
+        except sqlite3.Error as trouble:
+            if not self._is_out_of_space(trouble):
+                raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
+            self._give_up_reserve()
+            try:
+                self._write(values)
+            except sqlite3.Error as again:
+                raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
+        self._rows_since_checkpoint += len(values)
+
+    def _write(self, values: list[Row]) -> None:
         execute = self._connection.execute
         if len(values) == 1:
             execute(_INSERT, values[0])  # a transaction of its own
@@ -197,6 +263,7 @@ class SegmentJournal:
         return engine.seq == self.head.seq and not self._is_poisoned
 
     def _roll(self, engine: Engine) -> None:
+        self.catch_up()
         path = self._directory / _segment_name(self.head.seq + 1)
         try:
             _create(path, self._settings, self.id, self.head)

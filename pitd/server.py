@@ -31,6 +31,10 @@ _EVENT = struct.Struct("=hi")
 
 _IDLE_MS = 1_000
 
+_QUIET_MS = 5
+"""After so long without a message SQLite catches up with the journal's tail."""
+
+
 _AWAKE_S = 100e-6
 """How long it looks out for the next message before it sleeps; never when nothing has come."""
 
@@ -131,6 +135,8 @@ class Server:
 
     def _wait_ms(self, idle_ms: int) -> int:
         """How long nothing needs doing, if nobody speaks."""
+        if self._journal is not None and self._journal.is_waiting:
+            idle_ms = min(idle_ms, _QUIET_MS)
         wait_ms = self._living.wait_ms(min(idle_ms, _IDLE_MS))
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
@@ -165,7 +171,7 @@ class Server:
         for identity, header, body in out:
             self._send(identity, header, body)
         if self._journal is not None:
-            self._journal.maintain(self._sequencer.engine)
+            self._journal.maintain(self._sequencer.engine, is_quiet=left == self._config.daemon.batch)
         return left < self._config.daemon.batch
 
     def _read_one(self) -> None:

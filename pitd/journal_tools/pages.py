@@ -25,12 +25,14 @@ class Pages:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._segments: list[Path] = []
+        self._waiting: list[history.Line] = []
         self.look_again()
         if not self._segments:
             raise JournalFailed(f"{directory}: holds no journal" + ("" if directory.is_dir() else "; it is not there"))
 
     def look_again(self) -> None:
         """Takes in which segments a live daemon has begun or deleted meanwhile."""
+        self._waiting = history.tail_lines(self.directory, 0)  # first: a live daemon brings them into its segments
         self._segments = segments(self.directory)
 
     @property
@@ -41,7 +43,8 @@ class Pages:
     def last_seq(self) -> int:
         """The newest row."""
         last = self._segments[-1]
-        return max(history.last_seq(last), segment_start(last) - 1)
+        waiting = self._waiting[-1].seq if self._waiting else 0
+        return max(history.last_seq(last), segment_start(last) - 1, waiting)
 
     def rows(self, after_seq: int, upto_seq: int | None = None) -> Iterator[history.Line]:
         """The rows after that one, in order; up to the end that the journal has when it gets there."""
@@ -89,7 +92,13 @@ class Pages:
 
     def _page(self, path: Path, after: int, upto: int, containing: Sequence[bytes]) -> list[history.Line]:
         try:
-            return history.page(path, after, upto, containing)
+            page = history.page(path, after, upto, containing)
+            if path == self._segments[-1] and self._waiting and self._waiting[-1].seq > after:
+                kept = max(history.last_seq(path), after)
+                for line in self._waiting:
+                    if kept < line.seq <= upto and (not containing or any(each in line.row for each in containing)):
+                        page.append(line)
+            return page
         except PitdError:
             if not path.exists():
                 return []  # pruned meanwhile

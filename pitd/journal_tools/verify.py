@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from .. import history, journal
+from .. import history, journal, tail
 from ..core import snapshot
 from ..core.reading import Reader
 from ..errors import JournalDamaged, JournalFailed, PitdError
@@ -83,6 +83,7 @@ class _Check:
     def everything(self) -> None:
         began = time.monotonic()
         taken = journal.snapshots(self._directory)  # before the segments: a live daemon goes on
+        waiting = history.tail_lines(self._directory, 0)  # first: a live daemon brings them into its segments
         found = journal.segments(self._directory)
         if not found and not taken:
             raise JournalFailed(f"{self._directory}: holds no journal")
@@ -91,6 +92,9 @@ class _Check:
         self._wanted = {int(path.stem): None for path in taken}
         for path in found:
             self._segment(path)
+        for line in waiting:
+            if line.seq > self._seq:
+                self._line(self._directory / tail.NAME, line)
         for path in taken:
             self._snapshot(path)
         self.verdict.last_seq = self._seq

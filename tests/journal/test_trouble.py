@@ -156,7 +156,8 @@ def test_a_disk_with_no_room_at_all_ends_the_daemon_and_keeps_what_was_answered(
     house.die()
     found = brought_back(small_disk / "journal")
     working = {id for id, each in found.engine.orders.open.items() if each.state is pit.OrderState.WORKING}
-    assert working == set(committed)
+    asked = {each.reservation_id for each in held[: len(committed) + 1]}
+    assert set(committed) <= working <= asked, "the last one may have reached the tail"
 
 
 def test_a_full_disk_puts_a_new_segment_and_snapshots_off(small_disk: Path) -> None:
@@ -215,20 +216,19 @@ def test_a_directory_that_turned_read_only_ends_the_start_with_74(tmp_path: Path
         assert "the journal cannot be kept there: Read-only file system" in said
 
 
-def test_an_io_error_lets_no_reply_go_and_ends_with_74() -> None:
+def test_an_io_error_ends_with_74_and_loses_nothing_that_was_answered() -> None:
     with running(SETTINGS_OF_THE_DAEMON) as daemon, daemon.connect("mm1", timeout_s=3) as engine:
         held = [hold(engine) for _ in range(5)]
         wal = next((daemon.folder / "journal").glob("*-wal"))
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (wal.stat().st_size, wal.stat().st_size))
-        with pytest.raises(pit.OutcomeUnknown):
-            held[0].commit()
+        held[0].commit()  # the tail takes it; SQLite can't follow
         until(daemon.has_ended, "it to end")
         assert daemon.process is not None and daemon.process.returncode == 74
         assert "cannot be written: disk I/O error" in daemon.log()
         daemon.start()
         assert len(engine.open_orders()) == 5
         held[1].commit()
-        assert engine.outcome("alpha", held[0].order.id).state in (pit.OrderState.HELD, pit.OrderState.ROLLED_BACK)
+        assert engine.outcome("alpha", held[0].order.id).state is pit.OrderState.WORKING
 
 
 # ---------------------------------------------------------------------------------------------- what can't be read

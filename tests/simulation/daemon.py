@@ -97,7 +97,11 @@ class Daemon:
 
     def leave(self) -> None:
         """Stops tidily, as by SIGTERM."""
-        self.journal.close(self.engine)
+        try:
+            self.journal.close(self.engine)
+        except Killed:
+            self.kill()
+            return
         self._down()
 
     def kill(self) -> None:

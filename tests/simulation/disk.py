@@ -152,9 +152,9 @@ class SimulatedJournal(journal.SegmentJournal):
             self._rows_since_checkpoint = 1_000_000
         disk.kill("after the rows")
 
-    def maintain(self, engine: Engine) -> None:
+    def maintain(self, engine: Engine, *, is_quiet: bool = False) -> None:
         self._space_at = 0.0
-        super().maintain(engine)
+        super().maintain(engine, is_quiet=is_quiet or self.draw.random() < 0.3)
 
     def take_snapshot(self, engine: Engine) -> None:
         """A snapshot of now, which appears a little later: its child lives on when the daemon dies."""
@@ -162,6 +162,7 @@ class SimulatedJournal(journal.SegmentJournal):
         disk.kill("a new segment begun")
         if not self._is_whole(engine):
             return
+        self.catch_up()
         self._snapshot_seq = self.head.seq
         aside = disk.home / "aside"
         aside.mkdir(exist_ok=True)
