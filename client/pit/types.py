@@ -427,7 +427,8 @@ def _squeezed(value: Decimal, name: str) -> Decimal:
 def check_name(value: object, field: str) -> None:
     """Raises InvalidInput unless the value is 1 to 64 printable characters."""
     if type(value) is not str or not 0 < len(value) <= MAX_ID_LENGTH or not value.isprintable() or value.isspace():
-        raise InvalidInput(f"{field}: 1 to {MAX_ID_LENGTH} printable characters are wanted, not {str(value)[:80]!r}")
+        shown = repr(value[:80]) if isinstance(value, str) else f"a value of type {type(value).__name__}"
+        raise InvalidInput(f"{field}: 1 to {MAX_ID_LENGTH} printable characters are wanted, not {shown}")
 
 
 def _choice(choices: type[E], value: object, field: str) -> E:

@@ -89,7 +89,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         if self.each == ("account",):
             return f"account {account}"
         names = {"account": account, "client": client, "instrument": symbol, "settlement": settlement}
-        return ", ".join(f"{dimension} {names[dimension]}" for dimension in self.each)
+        if len(self.each) == 1:
+            return f"{self.each[0]} {names[self.each[0]]}"
+        return ", ".join(f"{each} {names[each].replace(',', ',,')}" for each in self.each)  # no two pairs read alike
 
     def scope_of(self, attempt: Attempt) -> str:
         listed = attempt.listed

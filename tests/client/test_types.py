@@ -358,3 +358,8 @@ def test_the_reject_codes_are_the_fields_own_texts():
         "SystemUnavailable ArithmeticOverflow Other"
     )
     assert [str(code) for code in pit.RejectCode] == codes.split()
+
+
+def test_a_name_that_is_a_huge_number_is_told_without_writing_it_out():
+    with pytest.raises(pit.InvalidInput, match="a value of type int"):
+        pit.Instrument("AAPL", 10**5000)  # type: ignore[arg-type]

@@ -282,3 +282,10 @@ def test_memory_of_one_key_is_bounded_by_max_orders():
         attempt_at(core, n / 1000)
     [[_, times]] = core.engine.policies["rate_limit"].save()["msg_rate"]
     assert len(times) <= 2
+
+
+def test_names_with_commas_make_no_two_pairs_one():
+    core = Core('[limits]\nx = { control = "rate_limit", each = "account+client", max_orders = 1, window = "1s" }')
+    limit = core.engine.policies["rate_limit"]._limits.by_name["x"]
+    pairs = [("a", "b, client c"), ("a, client b", "c"), ("a,", "c"), ("a", ",c"), ("a, b", "c"), ("a", "b, c")]
+    assert len({limit.scope(account, client, "", "") for account, client in pairs}) == len(pairs)
