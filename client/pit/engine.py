@@ -102,6 +102,13 @@ class Engine:
         """The daemon's version: it is there and answers."""
         return _calls.expect(self._query(wire.Ping()), wire.Pong).version
 
+    def ask(self, query: wire.Query) -> wire.Reply:
+        """The answer to any question of `pit.wire`, for tools. Raises what a failure stands for."""
+        reply = self._query(query)
+        if isinstance(reply, wire.Failed):
+            raise _calls.error_of(reply)
+        return reply
+
     # ------------------------------------------------------------------------------------------ for operators
 
     def block(self, scope: str, reason: str) -> None:

@@ -1,0 +1,526 @@
+"""The command `pitctl`: what an operator sees of a running daemon, and what a person may do to it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+import pit
+from pit import wire
+from pit.places import default_endpoint
+from pit.types import Outcome
+
+from . import __version__
+from .core.orders import ENDED
+from .journal_tools import objects
+from .journal_tools.words import printable
+from .operator_screen import Screen
+
+READY, NOT_READY, NO_ANSWER = 0, 1, 2
+"""What `isready` says by its exit code. Every other command ends with 2, too, where no daemon answers."""
+
+_SAID_NO = 1
+_USAGE = 64
+_NOT_ALLOWED = 77
+_INTERRUPTED = 130
+
+Connect = Callable[[str, str, float], pit.Engine]
+R = TypeVar("R")
+
+
+def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> int:
+    """Runs one command; the exit code says how it ended. `connect` gives the engine to speak to, where it is no daemon
+    at an endpoint.
+    """
+    options = _parser().parse_args(argv)
+    options.connect = connect or (lambda name, endpoint, timeout_s: pit.connect(name, endpoint, timeout_s=timeout_s))
+    options.endpoint = options.endpoint or default_endpoint()
+    try:
+        code = options.run(options)
+    except (pit.Unavailable, pit.OutcomeUnknown) as trouble:
+        unknown = "; it may have happened: look before you try again" if isinstance(trouble, pit.OutcomeUnknown) else ""
+        return _complain(f"{trouble}{unknown}", NO_ANSWER)
+    except pit.NotAuthorized as trouble:
+        return _complain(f"{trouble}; or give --name of a client that has it", _NOT_ALLOWED)
+    except pit.Fenced as trouble:
+        return _complain(f"{trouble}: another pitctl of the same name; give this one another --name", _SAID_NO)
+    except pit.PitError as trouble:
+        return _complain(str(trouble), _SAID_NO)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    assert isinstance(code, int)
+    return code
+
+
+# ---------------------------------------------------------------------------------------------- is it there?
+
+
+def _ping(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        version = engine.ping()
+    if options.json:
+        _put({"version": version, "endpoint": options.endpoint})
+    else:
+        print(f"pitd {version} answers at {options.endpoint}")
+    return 0
+
+
+def _isready(options: argparse.Namespace) -> int:
+    try:
+        with _connected(options) as engine:
+            status = _status_of(engine)
+    except (pit.Unavailable, pit.OutcomeUnknown, pit.Closed) as trouble:
+        return _told_ready(options, NO_ANSWER, "no answer", str(trouble), None)
+    if status.why_refusing:
+        return _told_ready(options, NOT_READY, "refuses new orders", status.why_refusing, status.seq)
+    return _told_ready(options, READY, "takes new orders", "", status.seq)
+
+
+def _told_ready(options: argparse.Namespace, code: int, answer: str, why: str, seq: int | None) -> int:
+    if options.json:
+        _put({"seq": seq, "is_ready": code == READY, "answer": answer, "why": why})
+    elif not options.quiet:
+        print(f"{options.endpoint}: {answer}{f': {printable(why)}' if why else ''}")
+    return code
+
+
+def _status(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        status = _status_of(engine)
+    if options.json:
+        _put(_status_object(status))
+    else:
+        Screen().status(status)
+    return 0
+
+
+def _status_object(status: wire.StatusIs) -> dict[str, Any]:
+    told = _plain(status)
+    told["up_s"] = round(status.up_ns / 1e9, 3)
+    told["states"] = {str(state): count for state, count in status.states}
+    told["is_ready"] = not status.why_refusing
+    del told["up_ns"]
+    return told
+
+
+# ---------------------------------------------------------------------------------------------- what there is
+
+
+def _sessions(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        pages = list(_session_pages(engine))
+    return _shown(options, pages, "sessions", lambda screen, lines: screen.sessions(lines))
+
+
+def _session_pages(engine: pit.Engine) -> Iterator[wire.SessionsAre]:
+    page = _expect(engine, wire.ListSessions(), wire.SessionsAre)
+    yield page
+    while page.more:
+        page = _expect(engine, wire.ListSessions(page.sessions[-1].session), wire.SessionsAre)
+        yield page
+
+
+def _accounts(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        page = _expect(engine, wire.ListAccounts(), wire.AccountsAre)
+        pages = [page]
+        while page.more:
+            page = _expect(engine, wire.ListAccounts(page.accounts[-1].account), wire.AccountsAre)
+            pages.append(page)
+    return _shown(options, pages, "accounts", lambda screen, lines: screen.accounts(lines))
+
+
+def _orders(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        pages = list(_order_pages(engine, options.which, options.account, options.client, options.order))
+    return _shown(options, pages, "orders", lambda screen, lines: screen.orders(lines))
+
+
+def _order_pages(
+    engine: pit.Engine, which: wire.Which, account: str | None, client: str | None, order_id: str | None
+) -> Iterator[wire.OrdersAre]:
+    after = 0
+    while True:
+        page = _expect(engine, wire.ListOrders(which, after, account, client, order_id), wire.OrdersAre)
+        yield page
+        after = page.after
+        if not after:
+            return
+
+
+def _limits(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        page = _expect(engine, wire.ListLimits(), wire.LimitsAre)
+        pages = [page]
+        while page.position >= 0:
+            page = _expect(engine, wire.ListLimits(page.position, page.after), wire.LimitsAre)
+            pages.append(page)
+    return _shown(options, pages, "limits", lambda screen, lines: screen.limits(lines))
+
+
+def _blocks(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        page = _expect(engine, wire.ListAllBlocks(), wire.BlocksAre)
+        pages, had = [page], len(page.blocks)
+        while page.more:
+            page = _expect(engine, wire.ListAllBlocks(had), wire.BlocksAre)
+            had += len(page.blocks)
+            pages.append(page)
+    return _shown(options, pages, "blocks", lambda screen, lines: screen.blocks(lines))
+
+
+def _shown(
+    options: argparse.Namespace, pages: Sequence[Any], name: str, show: Callable[[Screen, list[Any]], None]
+) -> int:
+    """What pages hold, as one table or one object, with the rows that they were read at."""
+    lines = [line for page in pages for line in getattr(page, name)]
+    if options.json:
+        _put({"seq": pages[0].seq, "until_seq": pages[-1].seq, name: [_line_object(line) for line in lines]})
+        return 0
+    screen = Screen()
+    show(screen, lines)
+    screen.read_at(pages[0].seq, pages[-1].seq)
+    return 0
+
+
+def _line_object(line: Any) -> dict[str, Any]:
+    told = _plain(line)
+    if isinstance(line, wire.LimitSeen):
+        told["distance"] = None if line.used is None else objects.plain(line.bound - line.used)
+    return told
+
+
+# ---------------------------------------------------------------------------------------------- one order
+
+
+def _outcome(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        account = _account(engine, options)
+        outcome = engine.outcome(account, options.order)
+        seq = _status_of(engine).seq
+    if options.json:
+        _put({"seq": seq, "outcome": _plain(outcome)})
+    else:
+        _say_outcome(outcome)
+        Screen().read_at(seq, seq)
+    return 0
+
+
+def _say_outcome(outcome: Outcome) -> None:
+    by = f", ended by {outcome.ended_by}" if outcome.ended_by else ""
+    because = f" ({printable(outcome.reason)})" if outcome.reason else ""
+    print(f"order {outcome.order_id} of account {outcome.account}: {outcome.state}{by}{because}")
+    left = "" if outcome.state in ENDED else f", open {outcome.open_quantity:f}"
+    print(f"  filled {outcome.filled_quantity:f}{left}")
+    if outcome.venue_order_id:
+        print(f"  at the venue: {outcome.venue_order_id}")
+    if outcome.flags:
+        print(f"  flags: {', '.join(outcome.flags)}")
+
+
+def _why(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        decision = _expect(engine, wire.AskDecision(_account(engine, options), options.order), wire.DecisionIs)
+    if options.json:
+        _put(_plain(decision) | {"holds": [{"control": one, "effect": what} for one, what in decision.holds]})
+        return 0
+    Screen().decision(decision)
+    if decision.outcome is not None:
+        _say_outcome(decision.outcome)
+    Screen().read_at(decision.seq, decision.seq)
+    return 0
+
+
+def _account(engine: pit.Engine, options: argparse.Namespace) -> str:
+    """Whose order it is: as given, else of the only open or lately closed one of that id. Raises InvalidInput."""
+    if options.account is not None:
+        return str(options.account)
+    found: set[str] = set()
+    for which in (wire.Which.OPEN, wire.Which.CLOSED):
+        for page in _order_pages(engine, which, None, None, options.order):
+            found.update(each.account for each in page.orders)
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise pit.InvalidInput(
+            f"order {options.order} is in the accounts {', '.join(sorted(found))}: say which by --account"
+        )
+    raise pit.UnknownId(
+        f"no order {options.order} is open or closed lately (a refused one is not remembered): give --account to have "
+        "the journal searched"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- what a person does
+
+
+def _block(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    risk = "nobody at all may trade any more: block firm?" if scope == "firm" else ""
+    return _change(
+        options,
+        risk,
+        lambda engine: engine.block(scope, options.reason),
+        f"{scope} is blocked",
+    )
+
+
+def _unblock(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    return _change(
+        options, f"let {scope} trade again?", lambda engine: engine.unblock(scope, options.reason), f"{scope} may trade"
+    )
+
+
+def _rearm(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    return _change(
+        options,
+        f"grant {options.limit} for {scope} another {options.room} from where the P&L stands?",
+        lambda engine: engine.rearm(options.limit, scope, options.room, options.reason),
+        f"{options.limit} for {scope} has {options.room} of room",
+    )
+
+
+def _settle(options: argparse.Namespace) -> int:
+    stands = "works at the venue" if options.working else "was never sent: nothing of it is counted any more"
+    return _change_order(
+        options,
+        stands,
+        lambda engine, account: engine.settle(account, options.order, working=options.working, reason=options.reason),
+    )
+
+
+def _close_order(options: argparse.Namespace) -> int:
+    return _change_order(
+        options,
+        "has nothing left at the venue: nothing of it is counted any more",
+        lambda engine, account: engine.close_order(account, options.order, reason=options.reason),
+    )
+
+
+def _accept_history(options: argparse.Namespace) -> int:
+    return _change(
+        options,
+        "entries that a client has seen are missing for good. Have the open orders been compared with the venue?",
+        lambda engine: engine.accept_history(reason=options.reason),
+        "history is accepted; new orders are taken",
+    )
+
+
+def _change(options: argparse.Namespace, risk: str, change: Callable[[pit.Engine], object], told: str) -> int:
+    if not _is_agreed(options, risk):
+        return _SAID_NO
+    with _connected(options) as engine:
+        change(engine)
+        return _changed(options, engine, told)
+
+
+def _change_order(options: argparse.Namespace, said: str, change: Callable[[pit.Engine, str], pit.OrderState]) -> int:
+    with _connected(options) as engine:
+        account = _account(engine, options)
+        if not _is_agreed(options, f"order {options.order} of account {account} {said}. Sure?"):
+            return _SAID_NO
+        state = change(engine, account)
+        return _changed(options, engine, f"order {options.order} of account {account} is {state}")
+
+
+def _changed(options: argparse.Namespace, engine: pit.Engine, told: str) -> int:
+    if options.json:
+        seq = _status_of(engine).seq
+        _put({"seq": seq, "done": told, "actor": options.name, "reason": options.reason})
+    else:
+        print(f"{told} (by {options.name}: {printable(options.reason)})")
+    return 0
+
+
+def _is_agreed(options: argparse.Namespace, risk: str) -> bool:
+    if options.yes or not risk:
+        return True
+    print(f"{printable(risk)} [y/N] ", end="", file=sys.stderr, flush=True)
+    try:
+        agreed = input().strip().lower() in ("y", "yes")
+    except EOFError:
+        print(file=sys.stderr)
+        agreed = False
+    if not agreed:
+        print("nothing was changed (--yes does not ask)", file=sys.stderr)
+    return agreed
+
+
+# ---------------------------------------------------------------------------------------------- within
+
+
+def _connected(options: argparse.Namespace) -> pit.Engine:
+    engine = options.connect(options.name, options.endpoint, options.timeout)
+    assert isinstance(engine, pit.Engine)
+    return engine
+
+
+def _status_of(engine: pit.Engine) -> wire.StatusIs:
+    return _expect(engine, wire.AskStatus(), wire.StatusIs)
+
+
+def _expect(engine: pit.Engine, query: wire.Query, wanted: type[R]) -> R:
+    reply = engine.ask(query)
+    if not isinstance(reply, wanted):
+        raise pit.ProtocolError(f"{wanted.__name__} was expected, not {type(reply).__name__}")
+    return reply
+
+
+def _plain(value: msgspec.Struct) -> dict[str, Any]:
+    told: dict[str, Any] = objects.plain(value)
+    told.pop("kind", None)
+    return told
+
+
+def _put(value: Any) -> None:
+    print(msgspec.json.encode(value).decode())
+
+
+def _complain(why: str, code: int) -> int:
+    print(f"pitctl: {printable(why)}", file=sys.stderr)
+    return code
+
+
+def _own_name() -> str:
+    """Who acts, when nobody says: the user's name, as far as a client may be called so."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"pitctl-{re.sub(r'[^A-Za-z0-9._-]', '_', user)}"[:64]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_USAGE, f"{self.prog}: {message}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pitctl",
+        description="Looks into a running pitd, and lets a person act: block, rearm, settle. What is changed is "
+        "journaled with who did it (--name) and why (--reason). All but ping, isready and status needs the role "
+        '"operate": [clients.NAME] roles = ["operate"].',
+        epilog="exit codes: 0 done (isready: takes new orders), 1 it said no (isready: refuses new orders), "
+        "2 no answer, 64 usage, 77 not allowed",
+    )
+    parser.add_argument("--version", action="version", version=f"pitctl {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = commands.add_parser(
+            name, help=help, description=help[0].upper() + help[1:] + "."
+        )
+        one.add_argument(
+            "--endpoint", metavar="URL", help="where the daemon is (default: $PITD_ENDPOINT, else its usual place)"
+        )
+        one.add_argument(
+            "--timeout", type=_seconds, default=2.0, metavar="S", help="seconds to wait for an answer (default: 2)"
+        )
+        one.add_argument(
+            "--name", default=_own_name(), metavar="NAME", help="the client to act as (default: %(default)s)"
+        )
+        one.add_argument("--json", action="store_true", help="as JSON; decimals are text")
+        one.set_defaults(run=run)
+        return one
+
+    add("ping", _ping, "say whether a daemon answers")
+    one = add("isready", _isready, "say by the exit code whether new orders are taken: 0 yes, 1 no, 2 no answer")
+    one.add_argument("--quiet", action="store_true", help="say nothing")
+    add("status", _status, "show how the daemon is: what it does, its journal, orders by state, quarantined ones")
+    add("sessions", _sessions, "show every session: in flight, unsettled, and how its client's death would be noticed")
+    add("accounts", _accounts, "show every account: realised P&L against its bounds, open orders, blocks")
+
+    one = add("orders", _orders, "show everybody's orders")
+    which = one.add_mutually_exclusive_group()
+    for each, told in (
+        (wire.Which.OPEN, "held, sent, quarantined or working (the default)"),
+        (wire.Which.STALE, "open, and their client has no session now"),
+        (wire.Which.QUARANTINED, "perhaps at the venue: counted until a report or a person settles them"),
+        (wire.Which.CLOSED, "closed lately"),
+    ):
+        which.add_argument(f"--{each}", action="store_const", dest="which", const=each, help=told)
+    one.set_defaults(which=wire.Which.OPEN)
+    one.add_argument("--account", metavar="A", help="of this account")
+    one.add_argument("--client", metavar="C", help="of this client")
+    one.add_argument("--order", metavar="ID", help="of this id")
+
+    add("limits", _limits, "show every limit with what it has counted: used, bound, distance")
+    add("blocks", _blocks, "show every scope that may not trade, and why")
+
+    for name, run, told in (
+        ("outcome", _outcome, "tell what became of an order, as far as the journal goes back"),
+        ("why", _why, "tell how an order was decided: each limit's numbers"),
+    ):
+        _add_order(add(name, run, told))
+
+    one = add("block", _block, 'stop "account NAME", "group NAME" or "firm"')
+    _add_scope(one)
+    _add_change(one)
+    one = add("unblock", _unblock, "lift an operator's block")
+    _add_scope(one)
+    _add_change(one)
+    one = add("rearm", _rearm, "grant a tripped P&L limit new room from where the P&L stands")
+    one.add_argument("limit", metavar="LIMIT")
+    _add_scope(one)
+    one.add_argument("--room", required=True, metavar="AMOUNT", help="in the limit's settlement asset")
+    _add_change(one)
+    one = add("settle", _settle, "say what is true of an open order: it works at the venue, or was never sent")
+    _add_order(one)
+    stands = one.add_mutually_exclusive_group(required=True)
+    stands.add_argument("--working", action="store_const", dest="working", const=True, help="it works at the venue")
+    stands.add_argument("--not-sent", action="store_const", dest="working", const=False, help="it was never sent")
+    _add_change(one)
+    one = add("close-order", _close_order, "say that nothing of an open order is left at the venue")
+    _add_order(one)
+    _add_change(one)
+    one = add("accept-history", _accept_history, "let trading go on although the end of the journal is missing")
+    _add_change(one)
+    return parser
+
+
+def _add_scope(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("scope", nargs="+", metavar="SCOPE", help="account NAME, group NAME or firm")
+
+
+def _add_order(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("order", metavar="ORDER", help="its id")
+    parser.add_argument("--account", metavar="A", help="in this account (needed unless the id is open in one only)")
+
+
+def _add_change(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", required=True, type=_reason, metavar="TEXT", help="why: it is journaled")
+    parser.add_argument("--yes", action="store_true", help="don't ask")
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("say why, in a few words")
+    return text
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 3_600:
+        raise argparse.ArgumentTypeError(f"seconds above zero, at most 3600, are wanted, not {text!r}")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())

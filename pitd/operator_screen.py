@@ -1,0 +1,235 @@
+"""How pitctl shows what it has been told: tables for a person at a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pit import wire
+from pit.types import Block, OrderState
+
+from .journal_tools.words import moment, printable
+
+_PIPE_WIDTH = 200
+"""Where no terminal says how wide it is, so that nothing is cut that another program reads."""
+
+_ALARMING = 0.8
+"""From this share of a bound on, a limit is shown in yellow."""
+
+
+class Screen:
+    """Writes to standard output. Whatever names and reasons hold is shown as text, never obeyed."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+    def put(self, what: RenderableType) -> None:
+        self._console.print(what)
+
+    def read_at(self, first_seq: int, last_seq: int) -> None:
+        """At which row of the journal the daemon stood."""
+        at = f"at row {last_seq}" if first_seq == last_seq else f"over rows {first_seq} to {last_seq}"
+        self.put(Text(f"read {at}", style="dim"))
+
+    def status(self, status: wire.StatusIs) -> None:
+        self.put(status_of(status))
+
+    def sessions(self, lines: Sequence[wire.SessionSeen]) -> None:
+        self.put(sessions_of(lines))
+
+    def accounts(self, lines: Sequence[wire.AccountSeen]) -> None:
+        self.put(accounts_of(lines))
+
+    def orders(self, lines: Sequence[wire.OrderSeen]) -> None:
+        self.put(orders_of(lines))
+
+    def limits(self, lines: Sequence[wire.LimitSeen]) -> None:
+        self.put(limits_of(lines))
+
+    def blocks(self, lines: Sequence[Block]) -> None:
+        self.put(blocks_of(lines))
+
+    def decision(self, decision: wire.DecisionIs) -> None:
+        self.put(decision_of(decision))
+
+
+def status_of(status: wire.StatusIs) -> RenderableType:
+    table = Table.grid(padding=(0, 2))
+    if status.why_refusing:
+        doing = Text(f"refuses new orders: {printable(status.why_refusing)}", style="bold red")
+    else:
+        doing = Text("takes new orders", style="green")
+    states = ", ".join(f"{count} {state}" for state, count in status.states)
+    kept = f"{status.journal}, durability {status.durability}, row {status.journal_seq}"
+    journal = Text(kept if status.journal else "none: a restart forgets everything")
+    if status.journal_low:
+        journal.append(f" - {status.journal_low}", style="bold red")
+    elif status.journal:
+        journal.append(" - good")
+    lines: list[tuple[str, str | Text]] = [
+        ("pitd", Text.assemble(f"{status.version} at {status.endpoint}, ", doing)),
+        ("up", f"{_span(status.up_ns)}, process {status.pid}, row {status.seq}, epoch {status.epoch.hex() or 'none'}"),
+        ("settings", status.settings_from),
+        ("journal", journal),
+        ("sessions", str(status.sessions)),
+        ("open orders", f"{status.open_orders}{f' ({states})' if states else ''}, and {status.requests} requests"),
+    ]
+    if status.quarantined:
+        alarm = f"{status.quarantined}: perhaps at the venue, and counted; see pitctl orders --quarantined"
+        lines.append(("QUARANTINED", Text(alarm, style="bold red")))
+    lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
+    lines.append(("limits", str(status.limits)))
+    for name, value in lines:
+        table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(printable(value)))
+    return table
+
+
+def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
+    table = _table("client", ">session", "roles", ">in flight", ">unsettled", ">commands", "death noticed by")
+    for each in lines:
+        _add(
+            table,
+            each.client,
+            each.session,
+            ", ".join(each.roles),
+            each.in_flight,
+            each.unsettled,
+            each.commands,
+            each.noticed_by,
+        )
+    return table
+
+
+def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
+    table = _table("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "blocked by")
+    for each in lines:
+        blocked = "; ".join(f"{block.limit} ({block.scope})" for block in each.blocks)
+        money: Sequence[wire.MoneySeen | None] = each.money or (None,)
+        for at, one in enumerate(money):
+            first = (each.account, each.group or "", each.open_orders) if not at else ("", "", "")
+            pnl = ("", "", "", "") if one is None else (one.pnl, one.settlement, one.floor, one.ceiling)
+            _add(table, *first, *pnl, "" if at else blocked, style="red" if each.blocks else "")
+    return table
+
+
+def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
+    table = _table("account", "order", "client", "state", "what", ">filled", ">open", ">lease left", "venue id", "why")
+    for each in lines:
+        here = each.client if each.is_client_here else f"{each.client or 'nobody'} (not here)"
+        lease = "" if each.lease_left_s is None else f"{each.lease_left_s:.1f} s"
+        why = "; ".join(filter(None, (each.ended_by, each.reason, *each.flags)))
+        style = "red" if each.state is OrderState.QUARANTINED else ""
+        _add(
+            table,
+            each.account,
+            each.order_id,
+            here,
+            str(each.state),
+            _what(each),
+            each.filled_quantity,
+            each.open_quantity,
+            lease,
+            each.venue_order_id or "",
+            why,
+            style=style,
+        )
+    return table
+
+
+def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:
+    table = _table("limit", "for", "counts", ">used", ">bound", ">left", "of bound")
+    for each in lines:
+        left = None if each.used is None else each.bound - each.used
+        style = "bold red" if each.is_tripped else "yellow" if _share(each) >= _ALARMING else ""
+        _add(table, each.limit, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
+    return table
+
+
+def blocks_of(lines: Sequence[Block]) -> RenderableType:
+    table = _table("scope", "code", "limit", "by", "why")
+    for each in lines:
+        _add(table, each.scope, str(each.code), each.limit, each.author, each.reason)
+    return table
+
+
+def decision_of(decision: wire.DecisionIs) -> RenderableType:
+    said = Text("accepted", style="green") if decision.is_accepted else Text("refused", style="bold red")
+    where = f" in row {decision.decided_seq}, {moment(decision.wall_ns)}, client {decision.client or 'unknown'}"
+    head = Text.assemble(f"order {decision.order_id} of account {decision.account}: ", said, where)
+    parts: list[RenderableType] = [head]
+    if decision.rejects:
+        table = _table("limit", "code", "for", ">used", ">asked", ">bound", "why")
+        for each in decision.rejects:
+            numbers = (each.used, each.requested, each.bound)
+            _add(table, each.limit, str(each.code), each.scope, *numbers, each.reason)
+        parts.append(table)
+    if decision.holds:
+        table = _table("control", "counted for it")
+        for control, effect in decision.holds:
+            _add(table, control, effect)
+        parts.append(table)
+    parts.append(Text(printable(decision.row), style="dim"))
+    return Group(*parts)
+
+
+# ---------------------------------------------------------------------------------------------- pieces
+
+
+def _table(*columns: str) -> Table:
+    """A table without frames. A column whose name begins with > holds numbers."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in columns:
+        table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: Any, style: str = "") -> None:
+    table.add_row(*(Text(_cell(each)) for each in cells), style=style)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:f}" if isinstance(value, Decimal) else printable(str(value))
+
+
+def _what(seen: wire.OrderSeen) -> str:
+    order = seen.order
+    if order is None:
+        return "known from the venue only"
+    amount = f"volume {order.volume:f}" if order.volume is not None else f"{order.quantity:f}"
+    return f"{order.side} {amount} {order.instrument} {'at market' if order.price is None else f'@ {order.price:f}'}"
+
+
+def _share(seen: wire.LimitSeen) -> float:
+    if seen.used is None or seen.bound <= 0:
+        return 0.0
+    return max(0.0, min(9.99, float(seen.used) / float(seen.bound)))
+
+
+def _bar(seen: wire.LimitSeen) -> str:
+    if seen.is_tripped:
+        return "TRIPPED"
+    if seen.used is None or seen.bound <= 0:
+        return ""
+    filled = min(10, round(_share(seen) * 10))
+    return f"{'█' * filled}{'░' * (10 - filled)} {_share(seen):4.0%}"
+
+
+def _span(ns: int) -> str:
+    seconds = ns // 1_000_000_000
+    days, rest = divmod(seconds, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, seconds = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
