@@ -38,9 +38,19 @@ def allowed_calls(unit: Path) -> set[str]:
     for line in settings(unit, "SystemCallFilter"):
         named: set[str] = set()
         for word in line.removeprefix("~").split():
-            named |= _calls_of(word)
+            named |= _calls_of(word.partition(":")[0])
         allowed = allowed - named if line.startswith("~") else allowed | named
     return allowed | _calls_of("@default")
+
+
+def pretended_calls(unit: Path) -> set[str]:
+    """Those that are told to have been done, and are not."""
+    return {
+        word.removesuffix(":0")
+        for line in settings(unit, "SystemCallFilter")
+        for word in line.removeprefix("~").split()
+        if word.endswith(":0")
+    }
 
 
 def _calls_of(name: str) -> set[str]:
@@ -81,6 +91,7 @@ def close_in(unit: Path, command: Sequence[str]) -> None:
     seccomp.seccomp_init.restype = ctypes.c_void_p
     families = [getattr(socket, name) for line in settings(unit, "RestrictAddressFamilies") for name in line.split()]
     calls = allowed_calls(unit)
+    refusal = getattr(errno, settings(unit, "SystemCallErrorNumber")[0])
 
     if os.geteuid() == 0:
         if settings(unit, "PrivateNetwork") == ["yes"] and libc.unshare(0x40000000):
@@ -113,7 +124,8 @@ def close_in(unit: Path, command: Sequence[str]) -> None:
     assert len(families) == 1, "more families need more rules"
     other_family = _Argument(0, _NOT_EQUAL, families[0], 0)
     load(_ALLOW, [(_ERRNO | errno.EAFNOSUPPORT, "socket", [other_family])])
-    load(_ERRNO | errno.EPERM, [(_ALLOW, name, []) for name in sorted(calls)])
+    rules = [(_ALLOW, name, []) for name in sorted(calls)] + [(_ERRNO, name, []) for name in pretended_calls(unit)]
+    load(_ERRNO | refusal, rules)
 
 
 def main() -> None:
