@@ -309,15 +309,13 @@ def test_the_audit_group_reads_the_journal_of_a_running_and_of_a_stopped_daemon_
 def test_users_groups_and_folders_are_made_as_the_unit_wants_them(installed: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(installed, root)
-    subprocess.run(["systemd-sysusers", f"--root={root}", "/etc/sysusers.d/pitd.conf"], check=True, capture_output=True)
+    subprocess.run(["systemd-sysusers", f"--root={root}", "pitd.conf"], check=True, capture_output=True)
     users = {line.split(":")[0]: line.split(":") for line in (root / "etc/passwd").read_text().splitlines()}
     groups = {line.split(":")[0]: int(line.split(":")[2]) for line in (root / "etc/group").read_text().splitlines()}
     user = users[one(SERVICE, "User")]
     assert int(user[3]) == groups[one(SERVICE, "Group")]
     assert one(SOCKET, "SocketGroup") in groups
-    subprocess.run(
-        ["systemd-tmpfiles", f"--root={root}", "--create", "/etc/tmpfiles.d/pitd.conf"], check=True, capture_output=True
-    )
+    subprocess.run(["systemd-tmpfiles", f"--root={root}", "--create", "pitd.conf"], check=True, capture_output=True)
     config_file = (root / "etc/pitd/pitd.toml").stat()
     assert (config_file.st_mode & 0o777, config_file.st_uid, config_file.st_gid) == (0o640, 0, groups["pitd-audit"])
     assert (root / "run/pitd").stat().st_mode & 0o777 == 0o755
@@ -357,7 +355,7 @@ def test_a_line_of_the_install_page_can_be_meant(words: list[str]) -> None:
     for word in given:
         if word.startswith("deploy/"):
             assert (ROOT / word).is_file(), word
-        if re.fullmatch(r"pitd\.\w+", word):
+        if re.fullmatch(r"pitd\.(service|socket)", word):
             assert (DEPLOY / word).is_file(), word
         if word.endswith(".whl"):
             assert word in wheels(), word
