@@ -232,7 +232,10 @@ def _why(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
         decision = _expect(engine, wire.AskDecision(_account(engine, options), options.order), wire.DecisionIs)
     if options.json:
-        _put(_plain(decision) | {"holds": [{"control": one, "effect": what} for one, what in decision.holds]})
+        _put(
+            _plain(decision)
+            | {"holds": [{"control": one, "effect": msgspec.json.decode(what)} for one, what in decision.holds]}
+        )
         return 0
     Screen().decision(decision)
     if decision.outcome is not None:

@@ -578,8 +578,8 @@ class BlocksAre(Body, frozen=True):
 
 class DecisionIs(Body, frozen=True, kw_only=True):
     """How an order was decided, in row `decided_seq` of the journal: `rejects` where it was refused, each with the
-    limit's numbers; else `holds`: what each control has counted for it. `row` is the row in words. `outcome` is what
-    became of it since.
+    limit's numbers; else `holds`: what each control has counted for it, as JSON. `row` is the row in words, `outcome`
+    what became of it since.
     """
 
     seq: int

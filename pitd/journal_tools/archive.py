@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from pit import wire
 
 from .. import log
@@ -168,7 +170,8 @@ def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
     row = known.decided
     client = found.decided_by or ""
     opened = next((each for each in row.effects if isinstance(each, e.OrderOpened)), None)
-    holds = () if opened is None else tuple((each.policy, str(objects.plain(each.effect))) for each in opened.holds)
+    counted = [each for each in row.effects if isinstance(each, e.PolicyChanged)] if opened is not None else []
+    holds = tuple((each.policy, _in_json(each.effect)) for each in (*counted, *(opened.holds if opened else ())))
     return wire.DecisionIs(
         seq=found.upto_seq,
         account=question.account,
@@ -182,6 +185,10 @@ def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
         row=words.line(row, client),
         outcome=known.outcome(),
     )
+
+
+def _in_json(effect: object) -> str:
+    return msgspec.json.encode(objects.plain(effect)).decode()
 
 
 def _pruned(found: _Found) -> str:

@@ -185,7 +185,7 @@ ACCEPTED_DECISION = wire.DecisionIs(
     decided_seq=4000,
     wall_ns=1_700_000_000_000_000_000,
     is_accepted=True,
-    holds=(("open_order_notional", "18500"),),
+    holds=(("open_order_notional", '["NotionalHeld","18500",[["open_usd","firm"]]]'),),
     row="4000 …",
     outcome=OUTCOME,
 )
