@@ -55,8 +55,8 @@ _HEADER = struct.Struct("<BQQQ")
 
 class Header(NamedTuple):
     """`session` is 0 before the handshake. On the way back `acked` is what `told` makes of the daemon's sequence
-    number, and `session` the mark of the command that is answered or refused (0 where there is none): a number that was refused
-    is used again, so a late answer to the one must not pass for the other's.
+    number, and `session` the mark of the command that is answered or refused (0 where there is none): a number that was
+    refused is used again, so a late answer to the one must not pass for the other's.
     """
 
     message: int

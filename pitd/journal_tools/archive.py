@@ -170,8 +170,10 @@ def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
     row = known.decided
     client = found.decided_by or ""
     opened = next((each for each in row.effects if isinstance(each, e.OrderOpened)), None)
-    counted = [each for each in row.effects if isinstance(each, e.PolicyChanged)] if opened is not None else []
-    holds = tuple((each.policy, _in_json(each.effect)) for each in (*counted, *(opened.holds if opened else ())))
+    holds: list[tuple[str, str]] = []
+    if opened is not None:
+        holds += [(each.policy, _in_json(each.effect)) for each in row.effects if isinstance(each, e.PolicyChanged)]
+        holds += [(each.policy, _in_json(each.effect)) for each in opened.holds]
     return wire.DecisionIs(
         seq=found.upto_seq,
         account=question.account,
@@ -181,7 +183,7 @@ def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
         wall_ns=row.entry.wall_ns,
         is_accepted=opened is not None,
         rejects=row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else (),
-        holds=holds,
+        holds=tuple(holds),
         row=words.line(row, client),
         outcome=known.outcome(),
     )
