@@ -15,7 +15,7 @@ import pytest
 from daemon import Daemon, running
 
 import pit
-from pitd import cli, config, errors, local
+from pitd import cli, config, errors, local, operator
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 TEXT = README.read_text(encoding="utf-8")
@@ -348,26 +348,35 @@ def test_a_daemon_that_was_restarted_and_has_forgotten_tells_those_from_before_i
 # ---------------------------------------------------------------------------------------------- commands
 
 
+PARSERS = {"pitd": cli._parser, "pitctl": operator._parser}
+
+
 def commands() -> list[list[str]]:
-    """Every `pitd …` that stands in a block of commands, word by word."""
+    """Every `pitd …` and `pitctl …` that stands in a block of commands, word by word."""
     lines = [line for block in BLOCKS if block.language == "sh" for line in block.text.splitlines()]
     parts = [part.strip() for line in lines for part in line.partition("#")[0].split("&&")]
     split = [shlex.split(part) for part in parts]
-    return [words for words in split if words and words[0].rpartition("/")[2] == "pitd"]
+    return [words for words in split if words and words[0].rpartition("/")[2] in PARSERS]
 
 
 @pytest.mark.parametrize("words", commands(), ids=lambda words: " ".join(words))
 def test_a_command_in_the_readme_exists_as_written(words: list[str]) -> None:
-    assert cli._parser().parse_args(words[1:])
+    assert PARSERS[words[0].rpartition("/")[2]]().parse_args(words[1:])
 
 
 def test_the_commands_in_the_text_exist() -> None:
-    named = set(re.findall(r"`pitd ([a-z-]+)", TEXT))
-    assert named
-    for name in named:
-        with pytest.raises(SystemExit) as ended:
-            cli._parser().parse_args([name, "--help"])
-        assert ended.value.code == 0
+    for program, parser in PARSERS.items():
+        named = set(re.findall(rf"`{program} ([a-z-]+)", TEXT))
+        assert named or program == "pitctl"
+        for name in named:
+            with pytest.raises(SystemExit) as ended:
+                parser().parse_args([name, "--help"])
+            assert ended.value.code == 0
+
+
+def test_the_exit_codes_of_isready_are_those_in_the_readme() -> None:
+    (line,) = [line for block in BLOCKS for line in block.text.splitlines() if line.startswith("pitctl isready")]
+    assert list(map(int, re.findall(r"\b\d\b", line))) == [operator.READY, operator.NOT_READY, operator.NO_ANSWER]
 
 
 def test_the_quick_start_begins_with_a_configuration_that_would_run(
