@@ -250,7 +250,7 @@ class _Other:
     def _translated(self, effect: e.Effect, holds: tuple[e.Hold, ...]) -> e.Effect | None:
         """A recorded effect as it would have been: the same, but for what the limits themselves did."""
         match effect:
-            case e.PolicyChanged() | e.Reconfigured():
+            case e.PolicyChanged() | e.Reconfigured() | e.HoldsReplaced():
                 return None
             case e.Blocked():
                 return effect if effect.block.limit in _OF_PERSONS else None

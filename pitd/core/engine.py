@@ -194,6 +194,7 @@ class Engine:
             e.SessionFinished: self._do_session_finished,
             e.VoidedUpTo: self._do_voided,
             e.Reconfigured: self._do_reconfigured,
+            e.HoldsReplaced: self._do_holds_replaced,
             e.EpochBegan: self._do_epoch_began,
             e.Disputed: self._do_disputed,
             e.HistoryAccepted: self._do_history_accepted,
@@ -297,8 +298,9 @@ class Engine:
                 self._emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
+                is_other = bool(self.settings) and body.settings != self.settings
                 self._emit(e.Reconfigured(body.settings, body.instruments, body.groups))
-                return e.Done()
+                return e.Done(self._hold_anew() if is_other else 0)
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
@@ -928,12 +930,7 @@ class Engine:
         record.filled_quantity += effect.quantity
         record.open_quantity = effect.open_quantity
         if effect.holds is not record.holds and effect.holds != record.holds:
-            if record.state not in ENDED:
-                for hold in reversed(record.holds):
-                    self.policies[hold.policy].undo(hold.effect)
-                for hold in effect.holds:
-                    self.policies[hold.policy].apply(hold.effect)
-            record.holds = effect.holds
+            self._replace_holds(record, effect.holds)
 
     def _do_order_named(self, effect: e.OrderNamed) -> None:
         record = self.orders.find(effect.reservation_id)
@@ -1037,6 +1034,34 @@ class Engine:
         self.bounds = setup.bounds
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
+
+    def _hold_anew(self) -> int:
+        """Counts what is open by the limits that are in force now: the number of orders that hold something else."""
+        count = 0
+        for record in (*self.orders.open.values(), *self.orders.closed.values()):
+            if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
+                continue
+            group = self.accounts.group_of(record.account)
+            attempt = Attempt(record.order, record.listed, record.client, group, self._now_ns)
+            holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
+            if holds != record.holds:
+                self._emit(e.HoldsReplaced(record.reservation_id, holds))
+                count += 1
+        return count
+
+    def _do_holds_replaced(self, effect: e.HoldsReplaced) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        self._replace_holds(record, effect.holds)
+
+    def _replace_holds(self, record: OrderRecord, holds: tuple[Hold, ...]) -> None:
+        """Takes back what the order held and applies what it holds now; one that has ended only remembers it."""
+        if record.state not in ENDED:
+            for hold in reversed(record.holds):
+                self.policies[hold.policy].undo(hold.effect)
+            for hold in holds:
+                self.policies[hold.policy].apply(hold.effect)
+        record.holds = holds
 
     def _do_epoch_began(self, effect: e.EpochBegan) -> None:
         if self.epochs:

@@ -339,6 +339,13 @@ class LeasesRestarted(Record, frozen=True):
     now_ns: int
 
 
+class HoldsReplaced(Record, frozen=True):
+    """What an order holds under other limits than those that it was accepted by."""
+
+    reservation_id: int
+    holds: tuple[Hold, ...]
+
+
 class EpochBegan(Record, frozen=True):
     """Another process serves from here on."""
 
@@ -408,6 +415,7 @@ Effect = (
     | SessionFinished
     | VoidedUpTo
     | Reconfigured
+    | HoldsReplaced
     | EpochBegan
     | Disputed
     | HistoryAccepted

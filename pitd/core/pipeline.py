@@ -85,6 +85,19 @@ class Pipeline:
         except Exception:
             return None
 
+    def rehold(self, holds: tuple[Hold, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Hold, ...]:
+        """What an open order holds under the limits in force now. A policy that can't say keeps what it holds."""
+        anew: list[Hold] = []
+        for policy in self._by_id.values():
+            own = tuple(hold.effect for hold in holds if hold.policy == policy.id)
+            try:
+                own = policy.rehold(own, attempt, open_quantity)
+            except Exception as trouble:
+                if not isinstance(trouble, (NotRepresentable, Unvalued)):
+                    raise
+            anew.extend(Hold(policy.id, effect) for effect in own)
+        return tuple(anew)
+
     def report(self, reported: Reported) -> tuple[Effect, ...] | None:
         """What the policies do about a report; None when one of them failed. Raises where a sum is not exact."""
         wanted: list[Effect] = []

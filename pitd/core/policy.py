@@ -140,6 +140,12 @@ class Policy:
         """What remains of a hold once only `open_quantity` of the order may still trade. Above zero always."""
         return hold
 
+    def rehold(self, held: tuple[Any, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Any, ...]:
+        """What an open order holds once limits have changed: `held` is what it held by the old ones. It is open, so no
+        limit can refuse it any more.
+        """
+        return held
+
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         """New room for a tripped limit, by an operator. A reject says why there is none."""
         return Verdict(

@@ -15,6 +15,7 @@ from .entry import (
     Effect,
     Entry,
     Hold,
+    HoldsReplaced,
     OrderFilled,
     OrderOpened,
     PolicyChanged,
@@ -118,7 +119,7 @@ class Reader:
                 effects.append(PolicyChanged(effect.policy, self._convert(effect.policy, effect.effect)))
             elif type(effect) is OpenedHere:
                 effects.append(_opened(effect, entry, self._holds(effect.holds)))
-            elif type(effect) is OrderOpened or type(effect) is OrderFilled:
+            elif type(effect) is OrderOpened or type(effect) is OrderFilled or type(effect) is HoldsReplaced:
                 effects.append(msgspec.structs.replace(effect, holds=self._holds(effect.holds)))
             else:
                 effects.append(effect)  # type: ignore[arg-type]  # nothing of the written form is left here

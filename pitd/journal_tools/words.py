@@ -158,6 +158,8 @@ def effect(effect: e.Effect) -> str:
             return "history disputed: no new orders"
         case e.HistoryAccepted():
             return "history accepted"
+        case e.HoldsReplaced():
+            return f"{effect.reservation_id} counts by other limits"
         case e.EpochBegan():
             return "another process serves"
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured():

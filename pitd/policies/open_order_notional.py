@@ -32,6 +32,9 @@ class OpenOrderNotional(Policy):
     """Keeps the notional of all open orders (held, sent, quarantined, working) at their own prices. Refuses with
     RiskLimitExceeded an order that would take it above `max_notional`. A fill releases its share, a close the rest.
 
+    After a change of limits what is open counts by the new ones, above them if need be: then nothing passes until it is
+    below. A market order that was taken while no limit asked for its price is not counted.
+
     Example, limit 1000: 6 @ 100 passes (600), 5 @ 100 is refused (1100); 2 of the 6 fill (400), 6 @ 100 passes (1000).
     """
 
@@ -70,6 +73,13 @@ class OpenOrderNotional(Policy):
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
         return NotionalHeld(order_notional(order, listed, open_quantity), hold.counters)
+
+    def rehold(self, held: tuple[Any, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Any, ...]:
+        limits = self._limits.matching(attempt)
+        if not limits:
+            return ()
+        amount = order_notional(attempt.order, attempt.listed, open_quantity)
+        return (NotionalHeld(amount, tuple((limit.name, limit.scope_of(attempt)) for limit in limits)),)
 
     def held(self, limit: str, scope: str) -> Decimal:
         """What is open on that counter."""
