@@ -102,7 +102,7 @@ def default_journal() -> str:
 def load(path: str | Path) -> Config:
     """Reads a configuration file. Raises ConfigError naming file, key and mend."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # some editors begin a file with a mark of the encoding
+        text = Path(path).read_text(encoding="utf-8").removeprefix("\ufeff")  # some editors begin a file with that mark
     except OSError as trouble:
         raise ConfigError(f"{path}: cannot be read: {trouble.strerror}") from trouble
     except UnicodeDecodeError as trouble:

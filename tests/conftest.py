@@ -1,14 +1,37 @@
-"""What every test run has: hypothesis without a clock of its own, so that a busy machine changes no verdict."""
+"""What every test run has: hypothesis without a clock of its own, and the mark of what takes long."""
 
 from __future__ import annotations
 
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile(
     "pitd",
-    deadline=None,
+    deadline=None,  # a busy machine changes no verdict
     database=None,
     print_blob=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors],
 )
 hypothesis.settings.load_profile("pitd")
+
+SLOW = (
+    "tests/deploy/",
+    "tests/journal/test_damage.py",
+    "tests/journal/test_outcome.py",
+    "tests/journal/test_segments.py",
+    "tests/journal/test_tail.py",
+    "tests/journal/test_trouble.py",
+    "tests/process/test_demo.py",
+    "tests/process/test_kills.py",
+    "tests/process/test_restart.py",
+    "tests/process/test_shared_limit.py",
+    "tests/process/test_systemd.py",
+    "tests/process/test_tape.py",
+)
+"""What starts many processes or fills disks: `.ci/run` has it all, the README's command leaves it out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW) or item.get_closest_marker("simulation"):
+            item.add_marker(pytest.mark.slow)

@@ -29,6 +29,7 @@ def test_a_journal_is_for_its_group_to_read_whatever_the_umask(tmp_path: Path, m
         for _ in range(12):
             live.trade(10)
             live.finish_snapshot()
+        live.finish_behind()
         modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir() if path.name != "reserve"}
     kinds = {name.partition(".")[2] for name in modes}
     assert {"segment", "segment-wal", "segment-shm", "snapshot"} <= kinds
