@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pit.types import OrderState
 
 from .config import Config
+from .core.accounts import FIRM
 from .core.sessions import Session
 from .sequencer import Sequencer
 
@@ -56,7 +57,9 @@ class House:
                 f"a client has seen entry {disputed}, which the journal does not have: look at the open orders, then "
                 "pitctl accept-history"
             )
-        return self.journal_low
+        if self.journal_low:
+            return self.journal_low
+        return "; ".join(str(block) for block in self._sequencer.engine.accounts.blocks() if block.scope == FIRM)
 
     def tally(self) -> tuple[Counter[OrderState], Counter[str]]:
         """How many orders are open, by state and by account."""

@@ -200,6 +200,12 @@ def _line_object(line: Any) -> dict[str, Any]:
     return told
 
 
+def _top(options: argparse.Namespace) -> int:
+    from .operator_top import run
+
+    return run(lambda: _connected(options), options.every, once=options.once)
+
+
 # ---------------------------------------------------------------------------------------------- one order
 
 
@@ -462,6 +468,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--order", metavar="ID", help="of this id")
 
     add("limits", _limits, "show every limit with what it has counted: used, bound, distance")
+    one = add("top", _top, "show it all on a live screen: q leaves, h blocks the whole firm")
+    one.add_argument("--every", type=_seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
+    one.add_argument("--once", action="store_true", help="look once, and print it")
     add("blocks", _blocks, "show every scope that may not trade, and why")
 
     for name, run, told in (

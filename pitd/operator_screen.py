@@ -214,6 +214,11 @@ def _share(seen: wire.LimitSeen) -> float:
     return max(0.0, min(9.99, float(seen.used) / float(seen.bound)))
 
 
+def nearest_first(seen: wire.LimitSeen) -> tuple[bool, float]:
+    """Sorts limits: what has tripped, then what is nearest to its bound."""
+    return not seen.is_tripped, -_share(seen)
+
+
 def _bar(seen: wire.LimitSeen) -> str:
     if seen.is_tripped:
         return "TRIPPED"
