@@ -54,7 +54,11 @@ class Manager:
         if now < self._status_at:
             return
         self._status_at = now + _STATUS_EVERY_S
-        text = f"recovering: {done} of {max(done, rows)} rows carried out" if rows else "recovering: looking at the journal"
+        text = (
+            f"recovering: {done} of {max(done, rows)} rows carried out"
+            if rows
+            else "recovering: looking at the journal"
+        )
         self._say(f"STATUS={text}", f"EXTEND_TIMEOUT_USEC={_MORE_TIME_S * 1_000_000}")
 
     def ready(self, status: str) -> None:
