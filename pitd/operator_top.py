@@ -128,6 +128,8 @@ def _halt(engine: pit.Engine, console: Console) -> None:
     try:
         engine.block("firm", reason)
         console.print(Text("firm is blocked; pitctl unblock firm lets it trade again", style="bold"))
+    except pit.OutcomeUnknown as silence:
+        console.print(Text(printable(f"it may be blocked, and may not: {silence}"), style="bold white on red"))
     except pit.PitError as trouble:
         console.print(Text(printable(f"NOT blocked: {trouble}"), style="bold white on red"))
     time.sleep(1.5)  # long enough to be read before the screen comes back

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from builders import Local, fill, money, order
+from builders import Local, fill, money, order, saved
 from rich.console import Console
 
 import pit
@@ -423,6 +423,18 @@ EVERYBODYS: list[wire.Query] = [
     wire.ListAllBlocks(),
     wire.AskDecision("alpha", "o1"),
 ]
+
+
+@pytest.mark.parametrize("query", [*EVERYBODYS, wire.AskStatus()], ids=lambda query: type(query).__name__)
+def test_looking_changes_nothing(desk: Desk, query: wire.Query) -> None:
+    quarantined(desk)
+    desk.trader.apply_execution_report(money("x", pnl="-121", account="beta"))
+    before = saved(desk.local.core)
+    desk.trader.execute_pre_trade(order(quantity="501"))
+    moved = saved(desk.local.core)
+    assert moved != before, "so that a change would be seen"
+    queries.answer(desk.local.core, "ops", query, 10**12, sees_all=True, house=desk.local.house.house)
+    assert saved(desk.local.core) == moved
 
 
 @pytest.mark.parametrize("query", EVERYBODYS, ids=lambda query: type(query).__name__)
