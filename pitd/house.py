@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pit.types import OrderState
 
 from .config import Config
 from .core.accounts import FIRM
+from .core.orders import ENDED
 from .core.sessions import Session
 from .sequencer import Sequencer
 
@@ -18,6 +19,8 @@ _COUNTED_MOST = 5_000
 """So many open orders are counted at every question. More of them are counted once a second at the most."""
 
 _KEPT_S = 1.0
+
+_OPEN = [state for state in OrderState if state not in ENDED]
 
 
 class House:
@@ -30,8 +33,9 @@ class House:
         self.pid = os.getpid()
         self._sequencer = sequencer
         self._began_ns = sequencer.now_ns
-        self._tally: tuple[Counter[OrderState], Counter[str]] | None = None
-        self._counted_at = 0.0
+        self._states: dict[OrderState, int] = {}
+        self._by_account: Counter[str] = Counter()
+        self._counted_at: dict[str, float] = {}
 
     @property
     def epoch(self) -> bytes:
@@ -61,16 +65,28 @@ class House:
             return self.journal_low
         return "; ".join(str(block) for block in self._sequencer.engine.accounts.blocks() if block.scope == FIRM)
 
-    def tally(self) -> tuple[Counter[OrderState], Counter[str]]:
-        """How many orders are open, by state and by account."""
-        orders = self._sequencer.engine.orders.open
+    def states(self) -> dict[OrderState, int]:
+        """How many orders are open, by state."""
+        if self._is_due("states"):
+            found = [record.state for record in self._sequencer.engine.orders.open.values()]
+            counts = (
+                (state, found.count(state)) for state in _OPEN
+            )  # by identity: a dictionary would hash each in Python
+            self._states = {state: count for state, count in counts if count}
+        return self._states
+
+    def open_by_account(self) -> Mapping[str, int]:
+        """How many orders are open, by account; 0 for every other one."""
+        if self._is_due("accounts"):
+            self._by_account = Counter([record.account for record in self._sequencer.engine.orders.open.values()])
+        return self._by_account
+
+    def _is_due(self, what: str) -> bool:
+        """Whether they are to be counted again: always, but of very many only now and then."""
         now = time.monotonic()
-        if self._tally is None or len(orders) <= _COUNTED_MOST or now - self._counted_at > _KEPT_S:
-            by_state: Counter[OrderState] = Counter()
-            by_account: Counter[str] = Counter()
-            for record in orders.values():
-                by_state[record.state] += 1
-                by_account[record.account] += 1
-            self._tally = by_state, by_account
-            self._counted_at = time.monotonic()
-        return self._tally
+        counted_at = self._counted_at.get(what)
+        is_large = len(self._sequencer.engine.orders.open) > _COUNTED_MOST
+        if counted_at is not None and is_large and now - counted_at < _KEPT_S:
+            return False
+        self._counted_at[what] = now
+        return True

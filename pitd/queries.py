@@ -130,7 +130,7 @@ def _only_operators(client: str, query: wire.Query, house: House) -> str:
 
 
 def _status(engine: Engine, house: House) -> wire.Reply:
-    states, _ = house.tally()
+    states = house.states()
     journal = house.config.journal
     return wire.StatusIs(
         seq=engine.seq,
@@ -148,7 +148,7 @@ def _status(engine: Engine, house: House) -> wire.Reply:
         sessions=len(engine.sessions),
         open_orders=len(engine.orders.open),
         states=tuple(sorted(states.items())),
-        quarantined=states[OrderState.QUARANTINED],
+        quarantined=states.get(OrderState.QUARANTINED, 0),
         requests=len(engine.requests),
         blocks=len(engine.accounts.blocks()),
         limits=sum(len(policy.limit_names) for policy in engine.policies.values()),
@@ -188,7 +188,7 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
                 tripped=each.tripped,
             )
             money.setdefault(each.account, []).append(seen)
-    _, open_orders = house.tally()
+    open_orders = house.open_by_account()
     blocked = (block.scope.removeprefix("account ") for block in engine.accounts.blocks() if " " in block.scope)
     known = {*money, *open_orders, *engine.accounts.groups(), *(name for name in blocked if "group " not in name)}
     names = look.page(known)
