@@ -21,12 +21,15 @@ SLOW = (
     "tests/journal/test_segments.py",
     "tests/journal/test_tail.py",
     "tests/journal/test_trouble.py",
+    "tests/operator/test_with_a_daemon.py",
+    "tests/process/test_clients.py",
     "tests/process/test_demo.py",
     "tests/process/test_kills.py",
     "tests/process/test_restart.py",
     "tests/process/test_shared_limit.py",
     "tests/process/test_systemd.py",
     "tests/process/test_tape.py",
+    "tests/simulation/test_simulation.py::test_the_",
 )
 """What starts many processes or fills disks: `.ci/run` has it all, the README's command leaves it out."""
 
