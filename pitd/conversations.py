@@ -195,7 +195,9 @@ class Conversations:
                 "its history, or that session ended long ago. Look at your open orders, then connect anew"
             )
             return failed(wire.FailureCode.JOURNAL_BEHIND, why)
-        if live is None and len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions:
+        is_operator = "operate" in self._config.roles_of(hello.client)  # gets through: one session a configured name
+        is_full = len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions
+        if live is None and is_full and not is_operator:
             why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
             return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         return None

@@ -112,6 +112,13 @@ def test_what_is_dangerous_is_not_done_where_nobody_can_be_asked(daemon: Daemon)
     assert read(daemon, "blocks")["blocks"] == []
 
 
+def test_an_operator_gets_through_when_the_table_of_sessions_is_full() -> None:
+    with running("daemon.max_sessions = 1\n" + LIMITS) as full, full.connect("mm1"):
+        with pytest.raises(pit.CapacityExceeded):
+            full.connect("mm2")
+        assert {each["client"] for each in read(full, "sessions")["sessions"]} == {"mm1", "ops"}
+
+
 def test_isready_tells_a_daemon_that_is_gone_from_one_that_refuses(daemon: Daemon) -> None:
     with running(LIMITS) as other:
         assert pitctl(other, "isready").returncode == 0
