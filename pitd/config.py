@@ -53,7 +53,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     durability: Literal["none", "process", "power"] = "process"
     """What an acknowledged command survives: nothing; the death of the process; a power cut."""
     segment_rows: int = 250_000
-    snapshot_rows: int = 25_000
+    snapshot_rows: int = 15_000
     keep_ns: int = 30 * 86_400_000_000_000
     reserve_bytes: int = 16 << 20
     """Set aside for what must go on when the disk is full."""

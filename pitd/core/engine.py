@@ -74,7 +74,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     sessions_ended_kept: int = 1_000
     requests_ended_kept: int = 10_000
     reports_per_order: int = 10_000
-    closed_kept: int = 100_000
+    closed_kept: int = 50_000
     closed_kept_ns: int = 3_600_000_000_000
     leases_per_entry: int = 1_000
     restarts_in_a_row: int = 3
