@@ -181,17 +181,6 @@ def beginning(found: list[Segment]) -> Head:
     return Head(found[0].first_seq - 1, found[0].chain) if found else Head(0, GENESIS)
 
 
-def is_unborn(path: Path) -> bool:
-    """Whether a segment has no heading and no rows. Not what a crash leaves behind: one is begun under another name."""
-    if path.exists() and not path.stat().st_size:
-        return False
-    try:
-        with _open(path) as connection:
-            return not connection.execute("SELECT 1 FROM sqlite_master").fetchone()
-    except (sqlite3.DatabaseError, JournalFailed):
-        return False
-
-
 _WAL_HEADER = struct.Struct(">IIII8sII")
 _FRAME_HEADER = struct.Struct(">II8sII")
 _LOOKS = 3

@@ -278,29 +278,6 @@ def saved(engine: Engine) -> Mapping[str, Any]:
     }
 
 
-def encoded(row: e.Row) -> bytes:
-    """A row's bytes, as a journal would keep them."""
-    return msgspec.msgpack.encode(row)
-
-
-def decoded(row: bytes, policies: Mapping[str, Policy]) -> e.Row:
-    """A row from its bytes, with the effects in their policies' own types."""
-    plain = _row.decode(row)
-    return msgspec.structs.replace(plain, effects=tuple(_typed(effect, policies) for effect in plain.effects))
-
-
-_row = msgspec.msgpack.Decoder(e.Row)
-
-
-def _typed(effect: e.Effect, policies: Mapping[str, Policy]) -> e.Effect:
-    if isinstance(effect, e.PolicyChanged):
-        return e.PolicyChanged(effect.policy, effect_from(policies[effect.policy], effect.effect))
-    if isinstance(effect, (e.OrderOpened, e.OrderFilled)):
-        holds = tuple(e.Hold(hold.policy, effect_from(policies[hold.policy], hold.effect)) for hold in effect.holds)
-        return msgspec.structs.replace(effect, holds=holds)
-    return effect
-
-
 def effect_from(policy: Policy, plain: Any) -> Any:
     """A policy's effect from what its encoding was decoded to."""
     return msgspec.convert(plain, Union[policy.effect_types])  # noqa: UP007 - built from a tuple

@@ -11,11 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import AAPL, INSTRUMENTS, Core, decoded, encoded, order, report, saved
+from builders import AAPL, INSTRUMENTS, Core, order, report, saved
 
 import pit
 from pitd.core import entry as e
 from pitd.core.engine import exact_context
+from pitd.core.reading import Reader, encode
 
 SETTINGS = f"""
 {INSTRUMENTS}
@@ -171,13 +172,13 @@ def carried_out(rows: list[e.Row]) -> Core:
     other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
     with decimal.localcontext(exact_context()):
         for row in rows:
-            other.engine.carry_out(decoded(encoded(row), other.engine.policies))
+            other.engine.carry_out(Reader(other.engine.policies).row(encode(row)))
     return other
 
 
 def digest_of(seed: int, steps: int) -> str:
     rows = Trader(seed, steps=steps).core.rows
-    return hashlib.blake2b(b"".join(map(encoded, rows))).hexdigest()
+    return hashlib.blake2b(b"".join(map(encode, rows))).hexdigest()
 
 
 def test_the_history_is_a_rough_one():
@@ -233,13 +234,13 @@ def test_the_same_entries_are_decided_alike():
     for row in core.rows:
         other.now_ns = row.entry.now_ns
         other.enter(row.entry.body)
-    assert [encoded(row) for row in other.rows] == [encoded(row) for row in core.rows]
+    assert [encode(row) for row in other.rows] == [encode(row) for row in core.rows]
 
 
 def test_rows_survive_their_encoding():
     core = Trader(6, steps=600).core
     for row in core.rows:
-        assert decoded(encoded(row), core.engine.policies) == row
+        assert Reader(core.engine.policies).row(encode(row)) == row
 
 
 def test_nothing_hangs_on_the_hash_seed():
