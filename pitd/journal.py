@@ -250,7 +250,11 @@ class SegmentJournal:
             return
         execute("BEGIN IMMEDIATE")
         try:
-            self._connection.executemany(_INSERT, values)
+            at = 0
+            for count, statement in _INSERT_MANY:
+                while len(values) - at >= count:
+                    execute(statement, [each for row in values[at : at + count] for each in row])
+                    at += count
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -379,6 +383,9 @@ class _Behind:
 
 
 _INSERT = "INSERT INTO rows VALUES (?, ?, ?)"
+
+_INSERT_MANY = [(count, "INSERT INTO rows VALUES " + ", ".join(["(?, ?, ?)"] * count)) for count in (64, 16, 4, 1)]
+"""A statement for so many rows costs less than that many statements."""
 
 
 def _create(path: Path, settings: Settings, id: bytes, head: Head) -> None:
