@@ -27,15 +27,6 @@ class Journal(Protocol):
     def append(self, rows: Sequence[e.Row]) -> None: ...
 
 
-class Unjournaled:
-    """Keeps nothing: what the daemon knows ends with its process."""
-
-    why_low = ""
-
-    def append(self, rows: Sequence[e.Row]) -> None:
-        pass
-
-
 class Sequencer:
     """The one door to an engine. Not thread-safe: its owner sees to it that one call runs at a time.
 
@@ -151,8 +142,8 @@ class Sequencer:
                 "look at the open orders and accept its history"
             )
             return e.Failed(e.Failure.JOURNAL_BEHIND, why)
-        if self._journal is not None and self._journal.why_low:
-            return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self._journal.why_low}")
+        if self.journal_low:
+            return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self.journal_low}")
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,10 +15,10 @@ from rich.console import Console
 import pit
 from pit import wire
 from pitd import operator, operator_top, queries
+from pitd.core import entry as e
 from pitd.core.limits import Selection
 from pitd.core.policy import Counter, Look, Money, Policy
 from pitd.policies.pnl_kill_switch import PnlBound, PnlKillSwitch
-from pitd.sequencer import Unjournaled
 
 LIMITS = """
 [accounts]
@@ -121,9 +122,18 @@ def test_isready_is_not_while_the_whole_firm_is_blocked(desk: Desk) -> None:
     assert "all stop" in desk.said()
 
 
-def test_isready_is_not_while_the_journal_has_no_room(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Unjournaled, "why_low", "12 MB left")
-    desk.local.house.sequencer._journal = Unjournaled()
+class LowOnSpace:
+    """A journal that keeps nothing and has nearly no room for it."""
+
+    why_low = "12 MB left"
+
+    def append(self, rows: Sequence[e.Row]) -> None:
+        pass
+
+
+
+def test_isready_is_not_while_the_journal_has_no_room(desk: Desk) -> None:
+    desk.local.house.sequencer._journal = LowOnSpace()
     assert desk.run("isready") == operator.NOT_READY
     assert "12 MB left" in desk.said()
 
