@@ -131,7 +131,6 @@ class LowOnSpace:
         pass
 
 
-
 def test_isready_is_not_while_the_journal_has_no_room(desk: Desk) -> None:
     desk.local.house.sequencer._journal = LowOnSpace()
     assert desk.run("isready") == operator.NOT_READY
