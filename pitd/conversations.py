@@ -10,6 +10,7 @@ from pit.errors import ProtocolError
 from . import log, peers, queries, translate
 from .archive import Archive, Question
 from .config import Config
+from .core import entry as e
 from .core.sessions import Session, over
 from .house import House
 from .sequencer import Sequencer
@@ -27,7 +28,6 @@ class Conversations:
     def __init__(self, sequencer: Sequencer, config: Config, archive: Archive | None = None) -> None:
         """`archive` knows what the engine has forgotten; None where no journal is kept."""
         self.out: list[Frames] = []
-        self.malformed = 0
         self.house = House(sequencer, config)
         self._sequencer = sequencer
         self._config = config
@@ -54,7 +54,7 @@ class Conversations:
             self.refuse_malformed(identity, str(trouble)[:300], header.number, _mark(header, body))
 
     def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
-        self.malformed += 1
+        self.house.metrics.malformed += 1
         self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", mark)
 
     def found(self) -> None:
@@ -110,7 +110,11 @@ class Conversations:
             return
         digest = wire.digest_of(body)
         known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
-        kind = wire.Message.REFUSAL if known.is_refusal else wire.Message.COMMAND
+        kind = wire.Message.COMMAND
+        if known.is_refusal:
+            kind = wire.Message.REFUSAL
+            if isinstance(known.reply, e.Failed):
+                self.house.metrics.refused[known.reply.failure] += 1
         reply = translate.reply_of(known.reply, self._sequencer.now_ns)
         self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
         if session.ended_by is not None:
@@ -227,6 +231,7 @@ class Conversations:
         return self._session_of.pop(identity, None)
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:
+        self.house.metrics.refused[code] += 1
         self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why), mark)
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply, mark: int = 0) -> None:

@@ -13,6 +13,7 @@ from .config import Config
 from .core.accounts import FIRM
 from .core.orders import ENDED
 from .core.sessions import Session
+from .metrics import Metrics
 from .sequencer import Sequencer
 
 _COUNTED_MOST = 5_000
@@ -44,6 +45,10 @@ class House:
     @property
     def seq(self) -> int:
         return self._sequencer.seq
+
+    @property
+    def metrics(self) -> Metrics:
+        return self._sequencer.metrics
 
     @property
     def journal_low(self) -> str:

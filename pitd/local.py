@@ -115,6 +115,7 @@ class _LocalTransport:
             while self._sequencer.end_due():
                 pass
             self._sequencer.release()
+            self._sequencer.publish()
             now_ns = self._sequencer.now_ns
             return queries.answer(
                 self._sequencer.engine, self._session.client, query, now_ns, sees_all=True, house=self._house

@@ -66,6 +66,8 @@ def answer(
             blocks = engine.accounts.blocks()
             upto = query.skip + _most(query.most)
             return wire.BlocksAre(engine.seq, blocks[max(0, query.skip) : upto], more=upto < len(blocks))
+        case wire.AskMetrics():
+            return house.metrics.told(_status(engine, house))
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
@@ -129,7 +131,7 @@ def _only_operators(client: str, query: wire.Query, house: House) -> str:
     )
 
 
-def _status(engine: Engine, house: House) -> wire.Reply:
+def _status(engine: Engine, house: House) -> wire.StatusIs:
     states = house.states()
     journal = house.config.journal
     return wire.StatusIs(

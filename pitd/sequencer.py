@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from .core import entry as e
 from .core.accounts import FIRM, account_scope
 from .core.engine import NEW_RISK, POISONED, CarryOutFailed, Engine
 from .core.sessions import Known, Session
+from .metrics import Metrics
 
 AWAY_NS = 100_000_000
 """What a loop takes for having been stopped: half of the shortest lease there is by default."""
@@ -41,10 +43,12 @@ class Sequencer:
         self.engine = engine
         self.epoch = b""
         """The name of this process among all that have served; empty where nobody comes back to it."""
+        self.metrics = Metrics()
         self._clock = clock
         self._journal = journal
         self._away_ns = away_ns
         self._rows: list[e.Row] = []
+        self._released: list[e.Row] = []
         self.now_ns = clock.now_ns()
 
     @property
@@ -128,10 +132,20 @@ class Sequencer:
 
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""
+        self.publish()
         if self._rows:
-            assert self._journal is not None
-            self._journal.append(self._rows)
+            if self._journal is not None:
+                began = time.perf_counter()
+                self._journal.append(self._rows)
+                self.metrics.journal_s.observe(time.perf_counter() - began)
+            self._released += self._rows
             self._rows = []
+
+    def publish(self) -> None:
+        """Takes in for the world what has been released: once its replies have left, or with the next batch."""
+        if self._released:
+            self.metrics.count(self._released)
+            self._released.clear()
 
     def _no_new_risk(self, session: Session, command: e.Command) -> e.Failed | None:
         """Why nothing may be added to what is counted, before the core is asked."""
@@ -155,11 +169,9 @@ class Sequencer:
         try:
             result = self.engine.apply(entry)
         except CarryOutFailed as trouble:
-            if self._journal is not None:
-                self._rows.append(poisoned(entry, trouble))
+            self._rows.append(poisoned(entry, trouble))
             raise
-        if self._journal is not None:
-            self._rows.append(e.Row(entry, result.effects, result.reply))
+        self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
 
 

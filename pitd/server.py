@@ -63,7 +63,6 @@ class Server:
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
         self._is_stopping = False
-        self.unsendable = 0
         self.endpoint = config.daemon.endpoint
 
     def bind(self, held_fd: int | None = None) -> None:
@@ -158,6 +157,7 @@ class Server:
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
         left = self._config.daemon.batch
+        began = time.perf_counter()
         try:
             while left and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
                 self._read_one()
@@ -170,6 +170,9 @@ class Server:
         out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
+        if out:
+            self._sequencer.metrics.command_s.observe(time.perf_counter() - began, len(out))
+        self._sequencer.publish()
         if self._journal is not None:
             self._journal.maintain(self._sequencer.engine, is_quiet=left == self._config.daemon.batch)
         return left < self._config.daemon.batch
@@ -227,7 +230,7 @@ class Server:
             self._socket.send(header, zmq.SNDMORE | zmq.NOBLOCK)
             self._socket.send(body, zmq.NOBLOCK)
         except zmq.ZMQError as trouble:
-            self.unsendable += 1
+            self._sequencer.metrics.unsendable += 1
             if trouble.errno == zmq.EHOSTUNREACH:
                 self._conversations.lost(identity)
 

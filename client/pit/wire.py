@@ -341,6 +341,10 @@ class AskDecision(Body, frozen=True):
     order_id: str
 
 
+class AskMetrics(Body, frozen=True):
+    """What has been counted since the daemon began to serve: for exporters, and for screens."""
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -353,6 +357,7 @@ Query = (
     | ListLimits
     | ListAllBlocks
     | AskDecision
+    | AskMetrics
 )
 
 
@@ -595,6 +600,42 @@ class DecisionIs(Body, frozen=True, kw_only=True):
     outcome: Outcome | None = None
 
 
+class Histogram(Seen, frozen=True):
+    """How many took up to so many seconds: one count for each of `upto_s`, not adding up, and one for all above."""
+
+    upto_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+class RejectsSeen(Seen, frozen=True):
+    control: str
+    code: str
+    count: int
+
+
+class MetricsAre(Body, frozen=True, kw_only=True):
+    """Counters since the daemon began to serve, and its status now. `entries`: rows of the journal; `commands` by their
+    kind; `accepted` and `rejects` are what the risk pipeline said; `failed`: commands that could not be done, by their
+    code; `refused`: what the engine never saw, by its code; `unsendable`: replies whose client was gone or did not
+    read. `lapses`: leases that ended, by what ended them; `ends`: what else took orders out of the open ones.
+    """
+
+    status: StatusIs
+    entries: int
+    commands: tuple[tuple[str, int], ...]
+    accepted: int
+    rejects: tuple[RejectsSeen, ...]
+    failed: tuple[tuple[str, int], ...]
+    refused: tuple[tuple[str, int], ...]
+    malformed: int
+    unsendable: int
+    lapses: tuple[tuple[str, int], ...]
+    ends: tuple[tuple[str, int], ...]
+    command_s: Histogram
+    journal_s: Histogram
+
+
 Reply = (
     Welcome
     | Deferred
@@ -616,6 +657,7 @@ Reply = (
     | LimitsAre
     | BlocksAre
     | DecisionIs
+    | MetricsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -190,6 +190,22 @@ ACCEPTED_DECISION = wire.DecisionIs(
     outcome=OUTCOME,
 )
 
+METRICS = wire.MetricsAre(
+    status=STATUS,
+    entries=4711,
+    commands=(("CheckOrder", 9), ("Commit", 2)),
+    accepted=8,
+    rejects=(wire.RejectsSeen(control="rate_limit", code="RateLimitExceeded", count=1),),
+    failed=(("UnknownId", 1),),
+    refused=(("NotAuthorized", 3),),
+    malformed=2,
+    unsendable=1,
+    lapses=(("client_gone", 1), ("lease", 2)),
+    ends=(("filled", 4),),
+    command_s=wire.Histogram((0.001, 0.1), (9, 1, 1), 0.75),
+    journal_s=wire.Histogram((0.001, 0.1), (9, 1, 0), 0.5),
+)
+
 HELLOS: list[wire.Body] = [
     wire.Hello(1, "mm1", bytes(range(16)), 42, 4711),
     wire.Hello(1, "mm1", bytes(range(16))),
@@ -240,6 +256,7 @@ QUERIES: list[wire.Body] = [
     wire.ListAllBlocks(500, 100),
     wire.ListAllBlocks(),
     wire.AskDecision("alpha", "o1"),
+    wire.AskMetrics(),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -268,6 +285,7 @@ REPLIES: list[wire.Body] = [
     wire.BlocksAre(4711, (BLOCK,), False),
     REFUSED_DECISION,
     ACCEPTED_DECISION,
+    METRICS,
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),
