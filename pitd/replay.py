@@ -238,7 +238,7 @@ class _Other:
         if row.reply.result.already_applied:
             return []
         report = command.report
-        record = self._engine.orders.named(report.account, report.order_id, report.venue_order_id)
+        record = self._engine.orders.by_key.get((report.account, row.reply.result.order_id or ""))
         listed = record.listed if record is not None else None
         if listed is None and report.instrument is not None:
             listed = self._engine.instruments.find(report.instrument)

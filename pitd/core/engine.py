@@ -57,6 +57,9 @@ OPERATOR = "operator"
 POISONED = "poisoned"
 """What stands for the limit in a block that a poisoned entry has left behind. A person lifts it."""
 
+SHARED_VENUE_ID = "shared_venue_id"
+"""Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
+
 
 NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
@@ -600,9 +603,12 @@ class Engine:
 
     def _report(self, command: e.ApplyReport, session: Session) -> e.Reply:
         report = command.report
-        record = self.orders.named(report.account, report.order_id, report.venue_order_id)
+        fingerprint = _fingerprint(report)
+        record = self._order_of(report, fingerprint)
         if record is None:
-            return self._report_of_stranger(report)
+            return self._report_of_stranger(report, fingerprint)
+        if isinstance(record, Failed):
+            return record
         if (
             report.venue_order_id is not None
             and record.venue_order_id is not None
@@ -613,7 +619,6 @@ class Engine:
                 f"report {report.report_id}: order {record.order_id} is {record.venue_order_id} at the venue, "
                 f"not {report.venue_order_id}",
             )
-        fingerprint = _fingerprint(report)
         before = None if record.reports is None else record.reports.get(report.report_id)
         if before is not None:
             if before != fingerprint:
@@ -626,6 +631,21 @@ class Engine:
         if record.reports is not None and len(record.reports) >= self.bounds.reports_per_order:
             return Failed(Failure.CAPACITY_EXCEEDED, f"order {record.order_id} has had {len(record.reports)} reports")
         return self._apply_report(report, record, fingerprint)
+
+    def _order_of(self, report: ExecutionReport, fingerprint: bytes) -> OrderRecord | Failed | None:
+        """The order that a report names by its own id, else by the venue's. One of several is never guessed."""
+        record = None if report.order_id is None else self.orders.by_key.get((report.account, report.order_id))
+        if record is not None or report.venue_order_id is None:
+            return record
+        fits = self.orders.behind(report.account, report.venue_order_id, report.report_id, fingerprint)
+        if len(fits) > 1:
+            named = ", ".join(each.order_id for each in fits)
+            why = (
+                f"report {report.report_id}: {report.venue_order_id} names several orders of account {report.account} "
+                f"({named}), and nothing was booked; give report.order_id"
+            )
+            return Failed(Failure.INVALID_INPUT, why)
+        return fits[0] if fits else None
 
     def _apply_report(self, report: ExecutionReport, record: OrderRecord, fingerprint: bytes) -> e.Reply:
         id = record.reservation_id
@@ -645,8 +665,8 @@ class Engine:
         flags = [does.flag] if does.flag else []
         if does.to is not None and does.to is not record.state:
             self._emit(e.OrderMoved(id, does.to, final, ""))
-        if report.venue_order_id is not None:
-            self._learn_name(record, report.venue_order_id)
+        if report.venue_order_id is not None and self._learn_name(record, report.venue_order_id):
+            flags.append(SHARED_VENUE_ID)
         if fill is not None:
             self._emit(fill.effect)
             if fill.overfilled:
@@ -697,7 +717,7 @@ class Engine:
     def _policy_failed(self, report: ExecutionReport) -> Failed:
         return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
 
-    def _report_of_stranger(self, report: ExecutionReport) -> e.Reply:
+    def _report_of_stranger(self, report: ExecutionReport, fingerprint: bytes) -> e.Reply:
         """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
         flags = ("unknown_order",)
         if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
@@ -725,7 +745,7 @@ class Engine:
         record = self.orders.closed[self._seq]
         if report.quantity is not None:
             self._emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
-        self._emit(e.ReportNoted(self._seq, report.report_id, _fingerprint(report)))
+        self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint))
         blocks = self._emit_report_effects(wanted)
         return e.Applied(_result(record, flags, blocks))
 
@@ -734,9 +754,18 @@ class Engine:
             self._emit(effect)
         return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
 
-    def _learn_name(self, record: OrderRecord, venue_order_id: str) -> None:
-        if record.venue_order_id is None:
-            self._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+    def _learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
+        """Notes what the venue calls an order. True when another open one goes by that id: both are flagged."""
+        if record.venue_order_id is not None:
+            return False
+        namesakes = () if record.state in ENDED else self.orders.namesakes(record, venue_order_id)
+        self._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+        if not namesakes:
+            return False
+        for each in (*namesakes, record):
+            if SHARED_VENUE_ID not in each.flags:
+                self._emit(e.OrderFlagged(each.reservation_id, SHARED_VENUE_ID))
+        return True
 
     # ------------------------------------------------------------------------------------------ operators
 

@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
@@ -127,6 +128,17 @@ def step(event: Event, record: OrderRecord) -> Step:
     return found
 
 
+class _Shared(msgspec.Struct):
+    """The orders of one account that go, or went, by the same id at the venue."""
+
+    open: dict[int, OrderRecord]
+    ended: dict[int, OrderRecord]
+    """The last of them to end: a late copy of a report may still be about one."""
+
+
+_ENDED_NAMESAKES_KEPT = 8
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """An order that passed the start stage and waits to be executed."""
 
@@ -174,7 +186,7 @@ class Orders:
         self.closed: dict[int, OrderRecord] = {}
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
         self.by_client: dict[str, dict[int, None]] = {}
-        self._by_venue_id: dict[tuple[str, str], OrderRecord] = {}
+        self._by_venue_id: dict[tuple[str, str], OrderRecord | _Shared] = {}
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
         self._forget_at_ns = 0
@@ -188,13 +200,27 @@ class Orders:
     def find(self, reservation_id: int) -> OrderRecord | None:
         return self.open.get(reservation_id) or self.closed.get(reservation_id)
 
-    def named(self, account: str, order_id: str | None, venue_order_id: str | None) -> OrderRecord | None:
-        """The order by its own id, else by the venue's."""
-        if order_id is not None:
-            record = self.by_key.get((account, order_id))
-            if record is not None:
-                return record
-        return self._by_venue_id.get((account, venue_order_id)) if venue_order_id is not None else None
+    def behind(self, account: str, venue_order_id: str, report_id: str, fingerprint: bytes) -> Sequence[OrderRecord]:
+        """The orders that a report by the venue's id alone can be about: with more than one, nobody knows which.
+
+        One that has ended is among them only if it has had this very report, or if none of them is open.
+        """
+        alias = self._by_venue_id.get((account, venue_order_id))
+        if alias is None:
+            return ()
+        if not isinstance(alias, _Shared):
+            return (alias,)
+        ended = list(alias.ended.values())
+        knows = [record for record in ended if record.reports and record.reports.get(report_id) == fingerprint]
+        return [*islice(alias.open.values(), 5), *knows] or ended
+
+    def namesakes(self, record: OrderRecord, venue_order_id: str) -> Sequence[OrderRecord]:
+        """Other open orders of the account that go by that id at the venue; a few of them, if there are many."""
+        alias = self._by_venue_id.get((record.account, venue_order_id))
+        if alias is None:
+            return ()
+        others = list(islice(alias.open.values(), 3)) if isinstance(alias, _Shared) else [alias]
+        return [other for other in others if other is not record and other.state not in ENDED]
 
     def add(self, record: OrderRecord) -> None:
         assert (record.account, record.order_id) not in self.by_key
@@ -206,17 +232,30 @@ class Orders:
 
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
         record.venue_order_id = venue_order_id
-        self._by_venue_id[record.account, venue_order_id] = record
+        named = (record.account, venue_order_id)
+        alias = self._by_venue_id.get(named)
+        if alias is None or alias is record:
+            self._by_venue_id[named] = record
+            return
+        if not isinstance(alias, _Shared):
+            first, alias = alias, _Shared({}, {})
+            self._by_venue_id[named] = alias
+            _place(alias, first)
+        _place(alias, record)
 
     def venue_ids(self) -> list[tuple[str, str, int]]:
-        """Account, the venue's id, reservation id: what the aliases name now."""
-        return [(*named, record.reservation_id) for named, record in self._by_venue_id.items()]
+        """Account, the venue's id, reservation id: what the aliases name now; of namesakes, those that ended first."""
+        found: list[tuple[str, str, int]] = []
+        for named, alias in self._by_venue_id.items():
+            records = [*alias.ended.values(), *alias.open.values()] if isinstance(alias, _Shared) else [alias]
+            found += [(*named, record.reservation_id) for record in records]
+        return found
 
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
-        for account, venue_order_id, reservation_id in venue_ids:
+        for _, venue_order_id, reservation_id in venue_ids:
             record = self.find(reservation_id)
             assert record is not None
-            self._by_venue_id[account, venue_order_id] = record
+            self.name(record, venue_order_id)
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""
@@ -227,10 +266,12 @@ class Orders:
             del self.by_client[record.client]
         record.ended_ns = now_ns
         self.closed[record.reservation_id] = record
+        self._place_again(record)
 
     def revive(self, record: OrderRecord) -> None:
         del self.closed[record.reservation_id]
         self._open(record)
+        self._place_again(record)
 
     def forget(self, now_ns: int) -> None:
         """Lets go of what closed too long ago, or is one too many; at most two at a time, so that no step is long."""
@@ -247,10 +288,37 @@ class Orders:
             del self.closed[record.reservation_id]
             del self.by_key[record.account, record.order_id]
             if record.venue_order_id is not None:
-                named = (record.account, record.venue_order_id)
-                if self._by_venue_id.get(named) is record:
-                    del self._by_venue_id[named]
+                self._unname(record, record.venue_order_id)
+
+    def _unname(self, record: OrderRecord, venue_order_id: str) -> None:
+        named = (record.account, venue_order_id)
+        alias = self._by_venue_id.get(named)
+        if isinstance(alias, _Shared):
+            alias.ended.pop(record.reservation_id, None)
+            if not alias.ended and not alias.open:
+                del self._by_venue_id[named]
+        elif alias is record:
+            del self._by_venue_id[named]
+
+    def _place_again(self, record: OrderRecord) -> None:
+        """An order that goes by a shared id at the venue has ended, or come back."""
+        if record.venue_order_id is not None:
+            alias = self._by_venue_id.get((record.account, record.venue_order_id))
+            if isinstance(alias, _Shared):
+                _place(alias, record)
 
     def _open(self, record: OrderRecord) -> None:
         self.open[record.reservation_id] = record
         self.by_client.setdefault(record.client, {})[record.reservation_id] = None
+
+
+def _place(alias: _Shared, record: OrderRecord) -> None:
+    id = record.reservation_id
+    if record.state not in ENDED:
+        alias.ended.pop(id, None)
+        alias.open[id] = record
+        return
+    alias.open.pop(id, None)
+    alias.ended[id] = record
+    if len(alias.ended) > _ENDED_NAMESAKES_KEPT:
+        del alias.ended[next(iter(alias.ended))]

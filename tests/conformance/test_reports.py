@@ -180,3 +180,15 @@ def test_a_clerk_may_report_and_not_trade(gate: Gate) -> None:
     engine = gate.connect("mm1")
     order = commit(engine, gate.order())
     assert clerk.apply_execution_report(report_on(order, "cancelled")).state is OrderState.CLOSED
+
+
+def test_a_report_by_a_venue_id_that_several_open_orders_share_is_refused(engine: pit.Engine, gate: Gate) -> None:
+    orders = [commit(engine, gate.order(), "V9") for _ in range(2)]
+    by_venue = pit.ExecutionReport(
+        account=orders[0].account, kind="fill", report_id="f1", venue_order_id="V9", quantity="1", price="100"
+    )
+    with pytest.raises(pit.InvalidInput, match=f"{orders[0].id}.*{orders[1].id}.*give report.order_id"):
+        engine.apply_execution_report(by_venue)
+    assert engine.outcome(orders[1].account, orders[1].id).flags == ("shared_venue_id",)
+    result = engine.apply_execution_report(report_on(orders[1], "fill", report_id="f1", quantity="1", price="100"))
+    assert (result.order_id, result.open_quantity) == (orders[1].id, 9)

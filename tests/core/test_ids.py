@@ -167,6 +167,19 @@ def test_what_is_forgotten_takes_its_venue_id_along():
     assert len(core.engine.orders._by_venue_id) == 1
 
 
+def test_orders_that_share_a_venue_id_are_forgotten_with_it():
+    core = Core(closed_kept=1)
+    for n in range(30):
+        held = core.check(order(id=f"o{n}"))
+        core.commit(held.reservation_id, "v1")
+        if n % 3:
+            core.report(report("cancelled", order_id=f"o{n}"))
+    for n in range(0, 30, 3):
+        core.report(report("cancelled", order_id=f"o{n}"))
+    closed(core, "another")
+    assert not core.engine.orders._by_venue_id
+
+
 def test_a_reservation_that_is_forgotten_is_unknown():
     core = Core(closed_kept=1)
     held = core.check(order(id="o1"))

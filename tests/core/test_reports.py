@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from decimal import Decimal
 
 import pytest
@@ -9,6 +10,8 @@ from builders import AAPL, INSTRUMENTS, OPEN_USD, Core, fill, money, order, repo
 
 import pit
 from pitd.core import entry as e
+from pitd.core import snapshot
+from pitd.core.engine import exact_context
 
 PNL = """
 [limits]
@@ -302,6 +305,180 @@ def test_a_venues_id_that_is_another_orders_own_id_names_nobody():
     no = core.report(report("fill", venue_order_id="o1", quantity="1", price="100", instrument=AAPL))
     assert no.failure == "InvalidInput"
     assert filled(core) == 0
+
+
+# ---------------------------------------------------------------------------------------------- a venue id for several
+
+
+SHARED = ("shared_venue_id",)
+
+
+def two_as_v1(*, by: str = "commit") -> Core:
+    """A core in which orders o1 and o2, 10 at 100 each, both work at the venue as v1."""
+    core = working()
+    held = core.check(order(id="o2"))
+    if by == "commit":
+        core.commit(held.reservation_id, "v1")
+    else:
+        core.report(report("accepted", order_id="o2", venue_order_id="v1"))
+    return core
+
+
+def by_v1(kind: str = "fill", report_id: str = "f1", **fields: object) -> pit.ExecutionReport:
+    traded = {"quantity": "4", "price": "100"} if kind == "fill" else {}
+    return report(kind, venue_order_id="v1", report_id=report_id, **(traded | fields))
+
+
+@pytest.mark.parametrize("by", ["commit", "report"])
+@pytest.mark.parametrize("kind", ["accepted", "fill", "cancelled", "expired", "rejected"])
+def test_a_report_by_an_id_that_two_open_orders_share_is_refused_and_changes_nothing(by, kind):
+    core = two_as_v1(by=by)
+    after = what_counts(core)
+    no = core.report(by_v1(kind, pnl="-5"))
+    assert no.failure == "InvalidInput"
+    assert "o1" in no.message and "o2" in no.message and "give report.order_id" in no.message
+    assert what_counts(core) == after
+
+
+def test_by_their_own_ids_both_go_on():
+    core = two_as_v1()
+    core.report(fill("o1", "4"))
+    core.report(fill("o2", "7", venue_order_id="v1"))
+    assert (filled(core, "o1"), filled(core, "o2"), core.held()) == (4, 7, 900)
+
+
+@pytest.mark.parametrize("by", ["commit", "report"])
+def test_both_open_orders_of_one_venue_id_are_flagged(by):
+    core = two_as_v1(by=by)
+    flags = [core.engine.orders.by_key["alpha", id].flags for id in ("o1", "o2")]
+    assert flags == [SHARED, SHARED]
+
+
+def test_the_report_that_brings_a_taken_venue_id_says_so_and_is_applied():
+    core = working()
+    core.check(order(id="o2"))
+    result = core.report(fill("o2", "4", venue_order_id="v1")).result
+    assert (result.order_id, result.flags, filled(core, "o2")) == ("o2", SHARED, 4)
+
+
+def test_the_commit_that_brings_a_taken_venue_id_is_not_lost():
+    core = two_as_v1()
+    assert core.engine.orders.by_key["alpha", "o2"].state == "working"
+    assert core.engine.orders.by_key["alpha", "o2"].venue_order_id == "v1"
+
+
+def test_a_third_order_of_a_venue_id_is_flagged_as_well():
+    core = two_as_v1()
+    held = core.check(order(id="o3"))
+    core.commit(held.reservation_id, "v1")
+    assert [record.flags for record in core.engine.orders.open.values()] == [SHARED] * 3
+    assert "o1, o2, o3" in core.report(by_v1()).message
+
+
+@pytest.mark.parametrize(("ended", "left"), [("o1", "o2"), ("o2", "o1")])
+def test_when_one_of_them_has_closed_the_venue_id_names_the_other(ended, left):
+    core = two_as_v1()
+    core.report(report("cancelled", order_id=ended))
+    assert core.report(by_v1()).result.order_id == left
+    assert (filled(core, ended), filled(core, left)) == (0, 4)
+
+
+def test_a_venue_id_that_is_used_again_after_the_close_names_the_new_order_without_a_flag():
+    core = working()
+    core.report(report("cancelled", order_id="o1"))
+    held = core.check(order(id="o2"))
+    core.commit(held.reservation_id, "v1")
+    result = core.report(by_v1()).result
+    assert (result.order_id, result.flags, core.engine.orders.by_key["alpha", "o2"].flags) == ("o2", (), ())
+
+
+def test_a_late_copy_of_the_closed_orders_report_is_not_booked_on_the_new_one():
+    core = working()
+    last = by_v1(quantity="10", pnl="-7")
+    core.report(last)
+    held = core.check(order(id="o2"))
+    core.commit(held.reservation_id, "v1")
+    after = what_counts(core)
+    no = core.report(last)
+    assert (no.failure, "o1" in no.message, "o2" in no.message) == ("InvalidInput", True, True)
+    assert what_counts(core) == after
+    by_name = fill("o1", "10", report_id="f1", pnl="-7")
+    assert core.report(by_name).result.already_applied
+
+
+def test_another_report_under_the_closed_orders_report_id_is_the_new_ones():
+    core = working()
+    core.report(by_v1(quantity="10"))
+    held = core.check(order(id="o2"))
+    core.commit(held.reservation_id, "v1")
+    core.report(by_v1(quantity="3"))
+    assert filled(core, "o2") == 3
+
+
+def test_after_both_have_closed_a_copy_of_a_report_is_known_by_the_one_that_had_it():
+    core = two_as_v1()
+    core.report(fill("o1", "10", report_id="f1"))
+    core.report(fill("o2", "10", report_id="f2"))
+    for report_id, order_id in (("f1", "o1"), ("f2", "o2")):
+        result = core.report(by_v1(report_id=report_id, quantity="10")).result
+        assert (result.order_id, result.already_applied) == (order_id, True)
+
+
+def test_after_both_have_closed_another_fill_fits_either_and_is_refused():
+    core = two_as_v1()
+    core.report(report("cancelled", order_id="o1"))
+    core.report(report("cancelled", order_id="o2"))
+    assert core.report(by_v1()).failure == "InvalidInput"
+    assert (filled(core, "o1"), filled(core, "o2")) == (0, 0)
+
+
+def test_an_order_that_comes_back_shares_its_venue_id_again():
+    core = working()
+    core.settle("o1", working=False)
+    held = core.check(order(id="o2"))
+    core.commit(held.reservation_id, "v1")
+    core.report(fill("o1", "1"))
+    assert core.report(by_v1()).failure == "InvalidInput"
+
+
+def test_orders_of_one_venue_id_in_two_accounts_share_nothing():
+    core = working()
+    held = core.check(order(id="o2", account="beta"))
+    core.commit(held.reservation_id, "v1")
+    assert core.report(by_v1(account="beta")).result.order_id == "o2"
+    assert core.report(by_v1()).result.order_id == "o1"
+
+
+def test_one_venue_id_for_very_many_orders_stays_cheap_to_look_at():
+    core = Core(PNL.replace("1000000", "100000000"))
+    for n in range(300):
+        held = core.check(order(id=f"o{n}", quantity="1", price="1"))
+        core.commit(held.reservation_id, "0")
+    no = core.report(report("fill", venue_order_id="0", quantity="1", price="1"))
+    assert no.failure == "InvalidInput" and len(no.message) < 300
+
+
+def test_shared_venue_ids_come_back_with_a_snapshot_and_with_the_rows():
+    core = two_as_v1()
+    core.report(report("cancelled", order_id="o2"))
+    for id in ("o3", "o4"):
+        held = core.check(order(id=id))
+        core.commit(held.reservation_id, "v1")
+    core.report(report("cancelled", order_id="o3"))
+    wanted = core.engine.orders.venue_ids()
+    assert [id for *_, id in wanted] == [4, 7, 2, 9]
+    with decimal.localcontext(exact_context()):
+        image = snapshot.decode(snapshot.encode(snapshot.take(core.engine)))
+        loaded, replayed = Core(PNL).engine, Core(PNL).engine
+        snapshot.load(loaded, image)
+        for row in core.rows:
+            replayed.carry_out(row)
+        for engine in (loaded, replayed):
+            assert engine.orders.venue_ids() == wanted
+            entry = e.Entry(engine.seq + 1, core.now_ns, 0, e.Commanded(1, 99, 0, b"", e.ApplyReport(by_v1())))
+            session = engine.sessions.get(1)
+            session.next_number = 99
+            assert engine.apply(entry).reply.failure == "InvalidInput"
 
 
 # ---------------------------------------------------------------------------------------------- money and who

@@ -97,7 +97,7 @@ def inside(engine: Engine) -> dict[str, Any]:
         "order of open ones": list(orders.open),
         "by client": {client: list(ids) for client, ids in orders.by_client.items() if ids},
         "by key": {key: record.reservation_id for key, record in orders.by_key.items()},
-        "by venue id": {key: record.reservation_id for key, record in orders._by_venue_id.items()},
+        "by venue id": orders.venue_ids(),
         "live sessions": {client: session.id for client, session in sessions._live.items()},
         "ending sessions": list(sessions.ending),
         "unsettled": {id: list(session.unsettled) for id, session in sessions._by_id.items()},
