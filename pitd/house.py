@@ -68,7 +68,10 @@ class House:
             )
         if self.journal_low:
             return self.journal_low
-        return "; ".join(str(block) for block in self._sequencer.engine.accounts.blocks() if block.scope == FIRM)
+        engine = self._sequencer.engine
+        halt = engine.trading.of(FIRM)
+        blocks = [str(block) for block in engine.accounts.blocks() if block.scope == FIRM]
+        return "; ".join(blocks if halt is None else [str(halt), *blocks])
 
     def states(self) -> dict[OrderState, int]:
         """How many orders are open, by state."""

@@ -176,7 +176,17 @@ def _blocks(options: argparse.Namespace) -> int:
             page = _expect(engine, wire.ListAllBlocks(had), wire.BlocksAre)
             had += len(page.blocks)
             pages.append(page)
-    return _shown(options, pages, "blocks", lambda screen, lines: screen.blocks(lines))
+        halts = engine.restrictions()
+    blocks = [block for page in pages for block in page.blocks]
+    if options.json:
+        told = {"seq": pages[0].seq, "until_seq": pages[-1].seq}
+        _put(told | {"blocks": list(map(_plain, blocks)), "restrictions": list(map(_plain, halts))})
+        return 0
+    screen = Screen()
+    screen.blocks(blocks)
+    screen.restrictions(halts)
+    screen.read_at(pages[0].seq, pages[-1].seq)
+    return 0
 
 
 def _shown(
@@ -289,6 +299,18 @@ def _unblock(options: argparse.Namespace) -> int:
     return _change(
         options, f"let {scope} trade again?", lambda engine: engine.unblock(scope, options.reason), f"{scope} may trade"
     )
+
+
+def _halt(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    risk = "trading stops everywhere: halt firm?" if scope == "firm" else ""
+    return _change(options, risk, lambda engine: engine.halt(scope, options.reason), f"{scope} is halted")
+
+
+def _resume(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    risk = f"let {scope} take new orders again?"
+    return _change(options, risk, lambda engine: engine.resume(scope, options.reason), f"{scope} is active again")
 
 
 def _rearm(options: argparse.Namespace) -> int:
@@ -420,7 +442,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pitctl",
-        description="Looks into a running pitd, and lets a person act: block, rearm, settle. What is changed is "
+        description="Looks into a running pitd, and lets a person act: halt, block, rearm, settle. What is changed is "
         "journaled with who did it (--name) and why (--reason). All but ping, isready and status needs the role "
         '"operate": [clients.NAME] roles = ["operate"].',
         epilog="exit codes: 0 done (isready: takes new orders), 1 it said no (isready: refuses new orders), "
@@ -471,7 +493,7 @@ def _parser() -> argparse.ArgumentParser:
     one = add("top", _top, "show it all on a live screen: q leaves, h blocks the whole firm")
     one.add_argument("--every", type=_seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     one.add_argument("--once", action="store_true", help="look once, and print it")
-    add("blocks", _blocks, "show every scope that may not trade, and why")
+    add("blocks", _blocks, "show every scope that is blocked or halted, by whom, and why")
 
     for name, run, told in (
         ("outcome", _outcome, "tell what became of an order, as far as the journal goes back"),
@@ -484,6 +506,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_change(one)
     one = add("unblock", _unblock, "lift an operator's block")
     _add_scope(one)
+    _add_change(one)
+    one = add("halt", _halt, 'stop trading of "account NAME", "group NAME", "instrument NAME" or "firm"')
+    _add_scope(one, "account NAME, group NAME, instrument NAME (a symbol, or AAPL/USD) or firm")
+    _add_change(one)
+    one = add("resume", _resume, "end a halt of that very scope")
+    _add_scope(one, "account NAME, group NAME, instrument NAME or firm")
     _add_change(one)
     one = add("rearm", _rearm, "grant a tripped P&L limit new room from where the P&L stands")
     one.add_argument("limit", metavar="LIMIT")
@@ -504,8 +532,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_scope(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("scope", nargs="+", metavar="SCOPE", help="account NAME, group NAME or firm")
+def _add_scope(parser: argparse.ArgumentParser, help: str = "account NAME, group NAME or firm") -> None:
+    parser.add_argument("scope", nargs="+", metavar="SCOPE", help=help)
 
 
 def _add_order(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import Block, OrderState
+from pit.types import Block, OrderState, Restriction
 
 from .journal_tools.words import moment, printable
 
@@ -56,6 +56,9 @@ class Screen:
     def blocks(self, lines: Sequence[Block]) -> None:
         self.put(blocks_of(lines))
 
+    def restrictions(self, lines: Sequence[Restriction]) -> None:
+        self.put(restrictions_of(lines))
+
     def decision(self, decision: wire.DecisionIs) -> None:
         self.put(decision_of(decision))
 
@@ -85,6 +88,7 @@ def status_of(status: wire.StatusIs) -> RenderableType:
         alarm = f"{status.quarantined}: perhaps at the venue, and counted; see pitctl orders --quarantined"
         lines.append(("QUARANTINED", Text(alarm, style="bold red")))
     lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
+    lines.append(("halts", Text(str(status.restrictions), style="red" if status.restrictions else "")))
     lines.append(("limits", str(status.limits)))
     for name, value in lines:
         table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(printable(value)))
@@ -108,14 +112,15 @@ def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
 
 
 def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
-    table = _table("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "blocked by")
+    table = _table("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "stopped by")
     for each in lines:
-        blocked = "; ".join(f"{block.limit} ({block.scope})" for block in each.blocks)
+        halts = [f"{one.state} ({one.scope})" for one in each.restrictions]
+        stopped = "; ".join([*halts, *(f"{block.limit} ({block.scope})" for block in each.blocks)])
         money: Sequence[wire.MoneySeen | None] = each.money or (None,)
         for at, one in enumerate(money):
             first = (each.account, each.group or "", each.open_orders) if not at else ("", "", "")
             pnl = ("", "", "", "") if one is None else (one.pnl, one.settlement, one.floor, one.ceiling)
-            _add(table, *first, *pnl, "" if at else blocked, style="red" if each.blocks else "")
+            _add(table, *first, *pnl, "" if at else stopped, style="red" if stopped else "")
     return table
 
 
@@ -156,6 +161,13 @@ def blocks_of(lines: Sequence[Block]) -> RenderableType:
     table = _table("scope", "code", "limit", "by", "why")
     for each in lines:
         _add(table, each.scope, str(each.code), each.limit, each.author, each.reason)
+    return table
+
+
+def restrictions_of(lines: Sequence[Restriction]) -> RenderableType:
+    table = _table("scope", "trading", "by", "why")
+    for each in lines:
+        _add(table, each.scope, str(each.state), each.author, each.reason)
     return table
 
 

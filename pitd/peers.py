@@ -32,6 +32,7 @@ _ROLE_FOR: dict[type, Role] = {
     wire.SettleOrder: "operate",
     wire.CloseOrder: "operate",
     wire.AcceptHistory: "operate",
+    wire.SetTradingState: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
 

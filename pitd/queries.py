@@ -48,6 +48,10 @@ def answer(
             return _outcome(engine, client, query, sees_all)
         case wire.ListBlocks():
             return wire.Blocks(engine.accounts.blocks())
+        case wire.ListRestrictions():
+            found = [each for each in engine.trading.restrictions() if each.scope > query.after]
+            page = tuple(found[: _most(query.most)])
+            return wire.RestrictionsAre(engine.seq, page, more=len(found) > len(page))
     assert house is not None
     if isinstance(query, wire.AskStatus):
         return _status(engine, house)
@@ -155,6 +159,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         blocks=len(engine.accounts.blocks()),
         limits=sum(len(policy.limit_names) for policy in engine.policies.values()),
         settings_from=house.config.source,
+        restrictions=len(engine.trading),
     )
 
 
@@ -192,7 +197,14 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
             money.setdefault(each.account, []).append(seen)
     open_orders = house.open_by_account()
     blocked = (block.scope.removeprefix("account ") for block in engine.accounts.blocks() if " " in block.scope)
-    known = {*money, *open_orders, *engine.accounts.groups(), *(name for name in blocked if "group " not in name)}
+    halted = (each.scope.partition(" ") for each in engine.trading.restrictions())
+    known = {
+        *money,
+        *open_orders,
+        *engine.accounts.groups(),
+        *(name for name in blocked if "group " not in name),
+        *(name for kind, _, name in halted if kind == "account"),
+    }
     names = look.page(known)
     page = tuple(
         wire.AccountSeen(
@@ -201,6 +213,7 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
             open_orders=open_orders[name],
             money=tuple(money.get(name, ())),
             blocks=engine.accounts.blocks_on(name),
+            restrictions=engine.trading.over(name, engine.accounts.group_of(name)),
         )
         for name in names[:most]
     )

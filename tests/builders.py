@@ -219,6 +219,13 @@ class Core:
     def unblock(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
         return self.command(e.UnblockScope(scope, reason), client)
 
+    def halt(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
+        return self.command(e.SetTradingState(scope, pit.TradingState.HALTED, reason), client)
+
+    def let_go(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
+        """Ends a halt (`resume` is what a daemon does after it was away)."""
+        return self.command(e.SetTradingState(scope, pit.TradingState.ACTIVE, reason), client)
+
     def rearm(self, limit: str, scope: str, room: str, client: str = "ops") -> Any:
         return self.command(e.Rearm(limit, scope, Decimal(room), "a test"), client)
 
@@ -270,6 +277,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "seq": engine.seq,
         "policies": {id: policy.save() for id, policy in engine.policies.items()},
         "blocks": msgspec.to_builtins(engine.accounts.save()),
+        "restrictions": msgspec.to_builtins(engine.trading.restrictions()),
         "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
         "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],

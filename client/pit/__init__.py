@@ -35,7 +35,9 @@ from .types import (
     Rejected,
     ReportKind,
     ReportResult,
+    Restriction,
     Side,
+    TradingState,
 )
 
 
@@ -81,7 +83,9 @@ __all__ = [
     "ReportKind",
     "ReportResult",
     "Reservation",
+    "Restriction",
     "Side",
+    "TradingState",
     "Unavailable",
     "UnknownId",
     "connect",

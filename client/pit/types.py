@@ -65,6 +65,13 @@ class OrderState(StrEnum):
     CLOSED = "closed"
 
 
+class TradingState(StrEnum):
+    """Whether a scope takes new orders; from loose to strict."""
+
+    ACTIVE = "active"
+    HALTED = "halted"
+
+
 class RejectCode(StrEnum):
     """Why risk said no. The texts are stable: dashboards may count them."""
 
@@ -334,6 +341,18 @@ class Block(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
 
     def __str__(self) -> str:
         return f"{self.scope} blocked by {self.author}: {self.reason}"
+
+
+class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """The trading state of a scope ("firm", "group us", "account alpha", "instrument AAPL/USD"), by whom, and why."""
+
+    scope: str
+    state: TradingState
+    author: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.scope} is {self.state} by {self.author}: {self.reason}"
 
 
 class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):

@@ -26,6 +26,8 @@ from .types import (
     Reject,
     Rejected,
     ReportResult,
+    Restriction,
+    TradingState,
     check_name,
 )
 
@@ -236,6 +238,14 @@ class AcceptHistory(Body, frozen=True):
     reason: str
 
 
+class SetTradingState(Body, frozen=True):
+    """Halts a scope (firm, group, account or instrument), or makes it active again."""
+
+    scope: str
+    state: TradingState
+    reason: str
+
+
 Command = (
     Start
     | Execute
@@ -254,6 +264,7 @@ Command = (
     | SettleOrder
     | CloseOrder
     | AcceptHistory
+    | SetTradingState
 )
 
 
@@ -345,6 +356,13 @@ class AskMetrics(Body, frozen=True):
     """What has been counted since the daemon began to serve: for exporters, and for screens."""
 
 
+class ListRestrictions(Body, frozen=True):
+    """One page of the scopes whose trading state is not ACTIVE, by name, after the one given. For everybody."""
+
+    after: str = ""
+    most: int = 300
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -358,6 +376,7 @@ Query = (
     | ListAllBlocks
     | AskDecision
     | AskMetrics
+    | ListRestrictions
 )
 
 
@@ -476,6 +495,7 @@ class StatusIs(Body, frozen=True, kw_only=True):
     blocks: int
     limits: int
     settings_from: str = ""
+    restrictions: int = 0
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):
@@ -510,13 +530,14 @@ class MoneySeen(Seen, frozen=True, kw_only=True):
 
 
 class AccountSeen(Seen, frozen=True, kw_only=True):
-    """`blocks` also holds those of its group and of the firm."""
+    """`blocks` and `restrictions` also hold those of its group and of the firm."""
 
     account: str
     group: str | None
     open_orders: int
     money: tuple[MoneySeen, ...]
     blocks: tuple[Block, ...]
+    restrictions: tuple[Restriction, ...] = ()
 
 
 class AccountsAre(Body, frozen=True):
@@ -636,6 +657,12 @@ class MetricsAre(Body, frozen=True, kw_only=True):
     journal_s: Histogram
 
 
+class RestrictionsAre(Body, frozen=True):
+    seq: int
+    restrictions: tuple[Restriction, ...]
+    more: bool
+
+
 Reply = (
     Welcome
     | Deferred
@@ -658,6 +685,7 @@ Reply = (
     | BlocksAre
     | DecisionIs
     | MetricsAre
+    | RestrictionsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

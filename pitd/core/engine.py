@@ -24,9 +24,12 @@ from pit.types import (
     Rejected,
     ReportKind,
     ReportResult,
+    Restriction,
+    TradingState,
 )
 
 from . import entry as e
+from . import trading
 from .accounts import FIRM, Accounts, reject_of
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
@@ -82,6 +85,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     leases_per_entry: int = 1_000
     restarts_in_a_row: int = 3
     epochs_kept: int = 1_000
+    restrictions: int = 10_000
 
 
 class Setup(NamedTuple):
@@ -140,6 +144,7 @@ class Engine:
         self.policies = {policy.id: policy for policy in policies}
         assert len(self.policies) == len(policies), "two policies share an id"
         self.accounts = Accounts(groups or {})
+        self.trading = trading.Trading()
         self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
@@ -177,6 +182,7 @@ class Engine:
             e.SettleOrder: self._settle_order,
             e.CloseOrder: self._close_order,
             e.AcceptHistory: self._accept_history,
+            e.SetTradingState: self._set_trading_state,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -201,6 +207,7 @@ class Engine:
             e.EpochBegan: self._do_epoch_began,
             e.Disputed: self._do_disputed,
             e.HistoryAccepted: self._do_history_accepted,
+            e.TradingStateSet: self._do_trading_state_set,
         }
 
     @property
@@ -356,9 +363,9 @@ class Engine:
             if self._is_retry(known, order, session):
                 return self._accepted_again(known, command.sent)
             return _refused(order, (self._duplicate(known),))
-        blocks = self.accounts.blocks_on(order.account)
-        if blocks:
-            return _refused(order, tuple(map(reject_of, blocks)))
+        stops = self.stops_on(order, self.instruments.find(order.instrument))
+        if stops:
+            return _refused(order, stops)
         return self._main_stage(self._attempt(order, session.client), session, command.sent, command.lease_ns)
 
     def judge(self, order: Order, client: str) -> Judgement:
@@ -405,17 +412,26 @@ class Engine:
             ahead.append(_engine_reject(RejectCode.UNKNOWN_INSTRUMENT, attempt.order, _undeclared(attempt.listed)))
         if known is not None:
             ahead.append(self._duplicate(known))
-        blocks = self.accounts.blocks_on(attempt.order.account)
+        stops = self.stops_on(attempt.order, attempt.listed)
         effects, rejects = self.pipeline.start(attempt, is_listed)
-        if blocks:
-            rejects = self.pipeline.in_order([*(map(reject_of, blocks)), *rejects])
+        if stops:
+            rejects = self.pipeline.in_order([*stops, *rejects])
         return effects, (*ahead, *rejects) if ahead else rejects
+
+    def stops_on(self, order: Order, listed: Listed | None) -> tuple[Reject, ...]:
+        """Every block and every halt that keeps an order from going out: looked at again wherever it may go on."""
+        blocks = self.accounts.blocks_on(order.account)
+        if not blocks and not len(self.trading):
+            return ()
+        group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
+        restrictions = self.trading.over(order.account, group, symbol)
+        return (*map(trading.reject_of, restrictions), *map(reject_of, blocks))
 
     def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
         order = attempt.order
-        blocks = self.accounts.blocks_on(order.account)
-        if blocks:  # the start stage itself may have tripped a switch
-            return _refused(order, tuple(map(reject_of, blocks)))
+        stops = self.stops_on(order, attempt.listed)
+        if stops:  # the start stage itself may have tripped a switch
+            return _refused(order, stops)
         holds, rejects = self.pipeline.main(attempt)
         if rejects:
             return _refused(order, rejects)
@@ -438,10 +454,10 @@ class Engine:
 
     def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
-            blocks = self.accounts.blocks_on(known.account)
-            if blocks:
-                assert known.order is not None
-                return _refused(known.order, tuple(map(reject_of, blocks)))
+            assert known.order is not None
+            stops = self.stops_on(known.order, known.listed)
+            if stops:
+                return _refused(known.order, stops)
             self._emit(e.OrderMoved(known.reservation_id, SENT))
         return e.Accepted(known.reservation_id, known.order_id, known.state, known.lease_end_ns, True)
 
@@ -517,10 +533,10 @@ class Engine:
         does = step(event, record)
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
-        if guarded:
-            blocks = self.accounts.blocks_on(record.account)
-            if blocks and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
-                return _refused(record.order, tuple(map(reject_of, blocks)))
+        if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
+            stops = self.stops_on(record.order, record.listed)
+            if stops:
+                return _refused(record.order, stops)
         if does.to is not None and does.to is not record.state:
             self._emit(e.OrderMoved(reservation_id, does.to, ended_by if does.to in ENDED else None, reason))
             if does.flag:
@@ -789,7 +805,7 @@ class Engine:
         known = sorted(set(self.accounts.groups().values()))
         if kind != "group" or name in known:
             return ""
-        return f"no account is in group {name}, so nothing would be blocked; known: {', '.join(known) or 'none'}"
+        return f"no account is in group {name}, so nothing would be stopped; known: {', '.join(known) or 'none'}"
 
     def _unblock(self, command: e.UnblockScope, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -808,6 +824,35 @@ class Engine:
                 for effect in self.pipeline.as_effects(policy, policy.lift(limit, command.scope).effects):
                     self._emit(effect)
         return e.Done(len(lifted))
+
+    def _set_trading_state(self, command: e.SetTradingState, session: Session) -> e.Reply:
+        scope, is_halt = command.scope, command.state is not TradingState.ACTIVE
+        problem = trading.bad_scope(scope) or _bad_reason(command.reason)
+        if not problem and is_halt:  # what is halted may always be let go, whatever the configuration knows by now
+            problem = self._nobody_in(scope) or self._nothing_named(scope)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        before = self.trading.of(scope)
+        if before is None and not is_halt:
+            others = ", ".join(each.scope for each in self.trading.restrictions()[:5])
+            return Failed(Failure.UNKNOWN_ID, f"{scope} is not halted; halted now: {others or 'nothing'}")
+        if before is None and len(self.trading) >= self.bounds.restrictions:
+            return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.trading)} scopes are halted: halt the firm instead")
+        restriction = Restriction(scope=scope, state=command.state, author=session.client, reason=command.reason)
+        self._emit(e.TradingStateSet(restriction))
+        return e.Done(1)
+
+    def _nothing_named(self, scope: str) -> str:
+        """Why a halt of that instrument would stop nothing. Any pair may turn up; symbols are declared."""
+        kind, _, name = scope.partition(" ")
+        underlying, _, settlement = name.rpartition("/")
+        if kind != "instrument" or (underlying and settlement) or self.instruments.find(name) is not None:
+            return ""
+        known = ", ".join(sorted(each.symbol for each in self.instruments.declared())[:20])
+        return (
+            f"no instrument {name} is declared, so nothing would be halted; declared: {known or 'none'}; a pair is "
+            "written UNDERLYING/SETTLEMENT"
+        )
 
     def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -1024,6 +1069,9 @@ class Engine:
 
     def _do_unblocked(self, effect: e.Unblocked) -> None:
         self.accounts.lift(effect.scope, effect.limit)
+
+    def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
+        self.trading.apply(effect.restriction)
 
     def _do_session_started(self, effect: e.SessionStarted) -> None:
         self.sessions.start(effect.session, effect.client, effect.token)

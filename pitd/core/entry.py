@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult
+from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult, Restriction, TradingState
 
 from .instruments import Listed
 
@@ -114,6 +114,12 @@ class AcceptHistory(Record, frozen=True):
     reason: str
 
 
+class SetTradingState(Record, frozen=True):
+    scope: str
+    state: TradingState
+    reason: str
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -132,6 +138,7 @@ Command = (
     | SettleOrder
     | CloseOrder
     | AcceptHistory
+    | SetTradingState
 )
 
 
@@ -366,6 +373,12 @@ class Unblocked(Record, frozen=True):
     limit: str
 
 
+class TradingStateSet(Record, frozen=True):
+    """`state` ACTIVE: nothing of it is left."""
+
+    restriction: Restriction
+
+
 class SessionStarted(Record, frozen=True):
     session: int
     client: str
@@ -419,6 +432,7 @@ Effect = (
     | EpochBegan
     | Disputed
     | HistoryAccepted
+    | TradingStateSet
 )
 
 

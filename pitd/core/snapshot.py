@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from pit.types import Block
+from pit.types import Block, Restriction
 
 from .engine import Engine
 from .entry import EndedBy
@@ -42,6 +42,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     blocks: Sequence[Block]
     policies: dict[str, PolicyState]
     epochs: Sequence[tuple[bytes, int]] = ()
+    restrictions: Sequence[Restriction] = ()
 
 
 class Mismatch(Exception):
@@ -68,6 +69,7 @@ def take(engine: Engine) -> Image:
         sessions_ended=sessions.over(),
         blocks=engine.accounts.save(),
         epochs=list(engine.epochs.items()),
+        restrictions=engine.trading.restrictions(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -95,6 +97,7 @@ def load(engine: Engine, image: Image) -> None:
         policy.load(state.saved)
     reader = Reader(engine.policies)
     engine.accounts.load(image.blocks)
+    engine.trading.load(image.restrictions)
     for record in (*image.closed, *image.open):
         if record.holds:
             record.holds = tuple(map(reader.hold, record.holds))

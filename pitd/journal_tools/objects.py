@@ -126,7 +126,7 @@ class Flat:
                 return self._named(command.reservation_id) | {"venue_order_id": venue_order_id}
             case e.SettleOrder() | e.CloseOrder():
                 return {"account": command.account, "order_id": command.order_id}
-            case e.BlockScope() | e.UnblockScope():
+            case e.BlockScope() | e.UnblockScope() | e.SetTradingState():
                 return {"scope": command.scope}
             case e.Rearm():
                 return {"scope": command.scope, "limit": command.limit}

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pit.types import ExecutionReport, Order, Reject
+from pit.types import ExecutionReport, Order, Reject, TradingState
 
 from ..core import entry as e
 from ..core.numbers import text
@@ -93,6 +93,11 @@ def command(command: e.Command) -> str:
             return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
         case e.AcceptHistory():
             return f"accept-history{_because(command.reason)}"
+        case e.SetTradingState():
+            return f"{_TO_STATE[command.state]} {command.scope}{_because(command.reason)}"
+
+
+_TO_STATE = {TradingState.ACTIVE: "resume", TradingState.HALTED: "halt"}
 
 
 def order(order: Order) -> str:
@@ -158,6 +163,8 @@ def effect(effect: e.Effect) -> str:
             return "history disputed: no new orders"
         case e.HistoryAccepted():
             return "history accepted"
+        case e.TradingStateSet():
+            return f"{effect.restriction.scope} {effect.restriction.state} by {effect.restriction.author}"
         case e.HoldsReplaced():
             return f"{effect.reservation_id} counts by other limits"
         case e.EpochBegan():

@@ -96,6 +96,10 @@ class Trader:
                 return core.block(draw.choice(("account gamma", "account gamma", "group eq", "firm", "nonsense")))
             case "unblock":
                 return core.unblock(draw.choice(("account gamma", "group eq", "firm")))
+            case "halt":
+                return core.halt(draw.choice(("account alpha", "instrument BTC/USDT", "group eq", "nonsense")))
+            case "let_go":
+                return core.let_go(draw.choice(("account alpha", "instrument BTC/USDT", "group eq")))
             case "rearm":
                 scope = draw.choice((*(f"account {account}" for account in ACCOUNTS), "group eq"))
                 return core.rearm("eq_loss" if scope == "group eq" else "day_loss", scope, "300")
@@ -155,15 +159,15 @@ _WEIGHTED = (
     *("report",) * 20,
     *("start", "execute") * 6,
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop") * 4,
-    *("leases", "unblock", "rearm") * 6,
-    *("resume", "connect", "vanish", "void", "block", "person"),
+    *("leases", "unblock", "rearm", "let_go") * 6,
+    *("resume", "connect", "vanish", "void", "block", "person", "halt"),
 )
 
 
 CAUSED_BY_TRADING = {
     *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
-    *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo),
+    *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet),
 }
 
 

@@ -231,6 +231,9 @@ class Kept:
         scope = dice.choice(("account alpha", "group eq", "firm"))
         if what < 0.905:
             return e.AcceptHistory("a test")
+        if what < 0.91:
+            state = dice.choice((pit.TradingState.HALTED, pit.TradingState.ACTIVE, pit.TradingState.ACTIVE))
+            return e.SetTradingState(dice.choice((scope, "instrument AAPL/USD")), state, "a test")
         if what < 0.915:
             return e.BlockScope(scope, "a test")
         if what < 0.945:

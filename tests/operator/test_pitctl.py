@@ -327,6 +327,8 @@ def test_a_block_records_who_and_why(desk: Desk) -> None:
     [
         ("block", "firm"),
         ("unblock", "firm"),
+        ("halt", "firm"),
+        ("resume", "firm"),
         ("rearm", "day_loss", "firm", "--room", "5"),
         ("settle", "o1", "--working"),
         ("close-order", "o1"),
@@ -374,6 +376,31 @@ def test_a_block_of_the_firm_asks_first_and_one_of_an_account_is_quick(
     assert desk.run("block", "firm", "--reason", "all stop") == 1
     assert desk.run("block", "account", "alpha", "--reason", "this one stop") == 0
     assert [block["scope"] for block in desk.read("blocks")["blocks"]] == ["account alpha"]
+
+
+def test_a_halt_is_seen_where_an_operator_looks_and_ends_by_resume(desk: Desk) -> None:
+    assert desk.run("halt", "instrument", "AAPL/USD", "--reason", "no prices") == 0
+    assert desk.run("halt", "group", "us", "--reason", "lunch") == 0
+    (group, instrument) = desk.read("blocks")["restrictions"]
+    assert (instrument["scope"], instrument["state"]) == ("instrument AAPL/USD", "halted")
+    assert (group["author"], group["reason"]) == ("ops", "lunch")
+    assert desk.read("status")["restrictions"] == 2
+    for command in ("blocks", "accounts"):
+        assert desk.run(command) == 0 and "halted" in desk.said()
+    for scope in (("instrument", "AAPL/USD"), ("group", "us")):
+        assert desk.run("resume", *scope, "--reason", "back", "--yes") == 0
+    assert desk.trader.execute_pre_trade(order())
+
+
+def test_a_halt_of_the_firm_asks_first_and_isready_says_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    said_to(monkeypatch, "")
+    assert desk.run("halt", "firm", "--reason", "all stop") == 1
+    assert desk.run("isready") == operator.READY
+    assert desk.run("halt", "firm", "--reason", "all stop", "--yes") == 0
+    assert desk.run("isready") == operator.NOT_READY and "all stop" in desk.said()
+    assert desk.run("resume", "firm", "--reason", "go on") == 1, "letting go asks as well"
+    assert desk.run("resume", "firm", "--reason", "go on", "--yes") == 0
+    assert desk.run("isready") == operator.READY
 
 
 def test_a_quarantined_order_can_be_said_to_work_and_then_be_closed(desk: Desk) -> None:

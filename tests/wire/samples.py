@@ -18,7 +18,9 @@ from pit.types import (
     Rejected,
     ReportKind,
     ReportResult,
+    Restriction,
     Side,
+    TradingState,
 )
 
 ORDER = Order(
@@ -65,6 +67,7 @@ BLOCK = Block(
     reason="lost 1000",
     author="pnl_kill_switch",
 )
+HALT = Restriction(scope="instrument AAPL/USD", state=TradingState.HALTED, author="ops", reason="no prices")
 OPEN = OpenOrder(
     reservation_id=7,
     order=ORDER,
@@ -116,6 +119,7 @@ STATUS = wire.StatusIs(
     blocks=1,
     limits=2,
     settings_from="/etc/pitd/pitd.toml",
+    restrictions=1,
 )
 SESSION = wire.SessionSeen(
     session=42, client="mm1", roles=("report", "trade"), in_flight=1, unsettled=2, commands=9, noticed_by="kernel"
@@ -123,7 +127,9 @@ SESSION = wire.SessionSeen(
 MONEY = wire.MoneySeen(
     settlement="USD", pnl=Decimal("-60.5"), floor=Decimal(-100), ceiling=Decimal(500), tripped=("day_loss",)
 )
-ACCOUNT = wire.AccountSeen(account="alpha", group="us", open_orders=2, money=(MONEY,), blocks=(BLOCK,))
+ACCOUNT = wire.AccountSeen(
+    account="alpha", group="us", open_orders=2, money=(MONEY,), blocks=(BLOCK,), restrictions=(HALT,)
+)
 BARE_ACCOUNT = wire.AccountSeen(
     account="beta", group=None, open_orders=0, money=(wire.MoneySeen(settlement="USD", pnl=Decimal(0)),), blocks=()
 )
@@ -237,6 +243,7 @@ COMMANDS: list[wire.Body] = [
     wire.SettleOrder("alpha", "o1", True, "asked the venue"),
     wire.CloseOrder("alpha", "o1", "asked the venue"),
     wire.AcceptHistory("compared with the venue"),
+    wire.SetTradingState("firm", TradingState.HALTED, "fire drill"),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),
@@ -257,6 +264,8 @@ QUERIES: list[wire.Body] = [
     wire.ListAllBlocks(),
     wire.AskDecision("alpha", "o1"),
     wire.AskMetrics(),
+    wire.ListRestrictions("firm", 100),
+    wire.ListRestrictions(),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -286,6 +295,7 @@ REPLIES: list[wire.Body] = [
     REFUSED_DECISION,
     ACCEPTED_DECISION,
     METRICS,
+    wire.RestrictionsAre(4711, (HALT,), True),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),

@@ -1,0 +1,79 @@
+"""The trading state of every scope: of the firm, of groups, of accounts and of instruments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pit.types import MAX_ID_LENGTH, Reject, RejectCode, Restriction, TradingState
+
+from .accounts import FIRM, account_scope, group_scope
+
+LIMIT = "trading_state"
+"""What stands for the limit, and for the control, in a reject."""
+
+
+def instrument_scope(symbol: str) -> str:
+    return f"instrument {symbol}"
+
+
+def bad_scope(scope: str) -> str:
+    """Why that is no scope that has a trading state, or nothing."""
+    kind, _, name = scope.partition(" ")
+    longest = 2 * MAX_ID_LENGTH + 1 if kind == "instrument" else MAX_ID_LENGTH  # a pair is two names and a stroke
+    is_named = kind in ("account", "group", "instrument") and bool(name.strip()) and len(name) <= longest
+    if scope == FIRM or (is_named and name.isprintable()):
+        return ""
+    return f'a scope is "firm", "group NAME", "account NAME" or "instrument NAME", not {scope[:80]!r}'
+
+
+class Trading:
+    """What is not ACTIVE, by scope. A halt is a state of trading: it says nothing of anybody's conduct, as a block
+    does, covers instruments too, and leaves limits and their latches alone. One state a scope; of those over an order
+    the strictest wins, which is to say that each of them may refuse it.
+    """
+
+    def __init__(self) -> None:
+        self._restrictions: dict[str, Restriction] = {}
+
+    def __len__(self) -> int:
+        return len(self._restrictions)
+
+    def restrictions(self) -> tuple[Restriction, ...]:
+        """Every scope that is not ACTIVE, by name."""
+        return tuple(self._restrictions[scope] for scope in sorted(self._restrictions))
+
+    def of(self, scope: str) -> Restriction | None:
+        return self._restrictions.get(scope)
+
+    def over(self, account: str, group: str | None, symbol: str | None = None) -> tuple[Restriction, ...]:
+        """What is not ACTIVE of the firm, the group, the account and the instrument, in this order."""
+        if not self._restrictions:
+            return ()
+        scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
+        if symbol is not None:
+            scopes.append(instrument_scope(symbol))
+        return tuple(self._restrictions[scope] for scope in scopes if scope in self._restrictions)
+
+    def apply(self, restriction: Restriction) -> None:
+        if restriction.state is TradingState.ACTIVE:
+            self._restrictions.pop(restriction.scope, None)
+        else:
+            self._restrictions[restriction.scope] = restriction
+
+    def load(self, restrictions: Sequence[Restriction]) -> None:
+        for restriction in restrictions:
+            self.apply(restriction)
+
+
+def reject_of(restriction: Restriction) -> Reject:
+    """What an order under it is answered: InstrumentRestricted for an instrument's halt, AccountBlocked for the others,
+    since it is the account that may not trade.
+    """
+    is_instrument = restriction.scope.startswith("instrument ")
+    return Reject(
+        code=RejectCode.INSTRUMENT_RESTRICTED if is_instrument else RejectCode.ACCOUNT_BLOCKED,
+        policy=LIMIT,
+        limit=LIMIT,
+        scope=restriction.scope,
+        reason=str(restriction),
+    )
