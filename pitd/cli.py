@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, config, journal, log, replay_cli, systemd
+from . import __version__, bootstrap, config, config_files, journal, log, replay_cli, systemd
 from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
 from .core.numbers import text
@@ -119,7 +119,8 @@ def init(options: argparse.Namespace) -> int:
 
 def check_config(options: argparse.Namespace) -> int:
     """Says what would run, and starts nothing."""
-    settings = _load(options)
+    written = _written(options)
+    settings = config.from_written(written)
     if options.json:
         print(bootstrap.settings_text(settings))
         return 0
@@ -136,7 +137,10 @@ def check_config(options: argparse.Namespace) -> int:
         extra = "".join(f", {name} {text(n)}" for name, n in (("tick", listed.tick), ("lot", listed.lot)) if n)
         print(f"instrument {symbol}: {listed.kind}, multiplier {text(listed.multiplier)} {listed.settlement}{extra}")
     for limit in settings.limits:
-        print(f"limit {limit.name}: {_shown_limit(limit)}")
+        places = ", ".join(Path(place).name for place in written.places.every(f"limits.{limit.name}"))
+        print(f"limit {limit.name}: {_shown_limit(limit)} ({places})")
+    for name in written.passed_over:
+        print(f"warning: {name} was not read: a drop-in's name ends with {config_files.SUFFIX} and begins with no dot")
     if not settings.limits:
         print("warning: no limits; only the shape of orders is checked")
     return 0
@@ -175,12 +179,16 @@ def _shown_limit(limit: Limit) -> str:
 
 
 def _load(options: argparse.Namespace) -> config.Config:
+    return config.from_written(_written(options))
+
+
+def _written(options: argparse.Namespace) -> config_files.Written:
     path = options.config or (_DEFAULT_CONFIG if Path(_DEFAULT_CONFIG).exists() else None)
     if path is None:
         raise ConfigError(
             f"no configuration: give --config FILE (there is no {_DEFAULT_CONFIG}); `pitd init FILE` writes one"
         )
-    return config.load(path)
+    return config_files.read(path)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -240,7 +248,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", metavar="FILE", help=f"the TOML file (default: {_DEFAULT_CONFIG})")
+    parser.add_argument(
+        "--config", metavar="FILE", help=f"the TOML file, with FILE.d/*.toml (default: {_DEFAULT_CONFIG})"
+    )
 
 
 if __name__ == "__main__":

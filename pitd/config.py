@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +16,8 @@ from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
+from . import config_files
+from .config_files import Places, Written
 from .core.accounts import FIRM
 from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
@@ -33,6 +34,8 @@ Role = Literal["trade", "report", "operate"]
 
 LONGEST_NS = 3_650 * 86_400_000_000_000
 """Ten years: moments that far away still fit the 64 bits that they travel in."""
+
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 CONTROLS = ("pnl_kill_switch", "rate_limit", "order_size_limit", "open_order_notional")
 
@@ -100,23 +103,18 @@ def default_journal() -> str:
 
 
 def load(path: str | Path) -> Config:
-    """Reads a configuration file. Raises ConfigError naming file, key and mend."""
-    try:
-        text = Path(path).read_text(encoding="utf-8").removeprefix("\ufeff")  # some editors begin a file with that mark
-    except OSError as trouble:
-        raise ConfigError(f"{path}: cannot be read: {trouble.strerror}") from trouble
-    except UnicodeDecodeError as trouble:
-        raise ConfigError(f"{path}: is not UTF-8 text: {trouble}") from trouble
-    return parse(text, str(path))
+    """Reads a configuration file and its drop-ins. Raises ConfigError naming file, line, key and mend."""
+    return from_written(config_files.read(path))
 
 
 def parse(text: str, source: str = "<configuration>") -> Config:
-    """Reads configuration text. Raises ConfigError naming file, key and mend."""
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as trouble:
-        raise ConfigError(f"{source}: is not TOML: {trouble}") from trouble
-    return from_tables(tables, source)
+    """Reads configuration text. Raises ConfigError naming source, line, key and mend."""
+    return from_written(config_files.read_text(text, source))
+
+
+def from_written(written: Written) -> Config:
+    """What was written, read. Raises ConfigError naming file, line, key and mend."""
+    return _Reader(written.source, written.places).config(written.tables)
 
 
 def from_settings(settings: str) -> Config:
@@ -126,14 +124,15 @@ def from_settings(settings: str) -> Config:
 
 def from_tables(tables: Mapping[str, Any], source: str = "<configuration>") -> Config:
     """The same from tables that are already read. Raises ConfigError."""
-    return _Reader(source).config(tables)
+    return _Reader(source, Places(source)).config(tables)
 
 
 class _Reader:
-    """Reads one file. Keeps the file's name, so that every error can begin with it."""
+    """Reads one configuration. Knows where each key was written, so that every error can begin with that."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, places: Places) -> None:
         self._source = source
+        self._places = places
 
     def config(self, tables: Mapping[str, Any]) -> Config:
         self._only_keys("", tables, ("daemon", "journal", "gate", "instruments", "accounts", "clients", "limits"))
@@ -160,6 +159,9 @@ class _Reader:
             self._fail(
                 "daemon.endpoint", f'"ipc:///path/to.sock" or "tcp://127.0.0.1:7421" is wanted, not {endpoint!r}'
             )
+        port = endpoint.rpartition(":")[2]
+        if port.isdigit() and int(port) > 65_535:
+            self._fail("daemon.endpoint", f"a port is a number up to 65535, not {port}")
         if endpoint.startswith("ipc://"):
             room = 107 - len(os.fsencode(endpoint[6:]))
             if room < 0:
@@ -269,7 +271,7 @@ class _Reader:
         clients = {}
         for name in table:
             key = f"clients.{name}"
-            self._name(key, name)
+            self._client(key, name)
             one = self._table(table, name, "clients")
             self._only_keys(key, one, ("roles",))
             roles = self._names(key, one, "roles") or frozenset({"trade", "report"})
@@ -346,6 +348,8 @@ class _Reader:
             "only": self._selection(key, table, groups, instruments),
             "without": without,
         }
+        if _leaves_nobody(common, groups, instruments):
+            self._fail(f"{key}.except", "it takes out all that the limit is for: nothing would be left under it")
         match control:
             case "pnl_kill_switch":
                 return self._pnl_bound(key, table, common)
@@ -416,17 +420,21 @@ class _Reader:
         self._known_groups(f"{key}.groups", sorted(chosen or ()), groups)
         symbols = self._names(key, table, "instruments")
         for symbol in sorted(symbols or ()):
-            if symbol not in instruments and "/" not in symbol:
+            underlying, _, asset = symbol.rpartition("/")
+            if symbol not in instruments and not (underlying and asset):
                 self._fail(
                     f"{key}.instruments",
                     f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair: "AAPL/USD"',
                 )
+        clients = self._names(key, table, "clients")
+        for client in sorted(clients or ()):
+            self._client(f"{key}.clients", client)
         settlement = self._text(key, table, "settlement", "") or None
         if settlement is not None:
             self._name(f"{key}.settlement", settlement)
         return Selection(
             accounts=self._names(key, table, "accounts"),
-            clients=self._names(key, table, "clients"),
+            clients=clients,
             groups=chosen,
             instruments=symbols,
             settlement=settlement,
@@ -543,8 +551,51 @@ class _Reader:
         except InvalidInput as trouble:
             self._fail(key, str(trouble).removeprefix(f"{key}: "))
 
+    def _client(self, key: str, name: str) -> None:
+        self._name(key, name)
+        problem = bad_client(name)
+        if problem:
+            self._fail(key, problem)
+
     def _fail(self, key: str, mend: str) -> NoReturn:
-        raise ConfigError(f"{self._source}: {key}: {mend}")
+        raise ConfigError(f"{self._places.of(key)}: {key}: {mend}")
+
+
+def bad_client(name: str) -> str:
+    """Why no client can be called so, or nothing."""
+    if _CLIENT.fullmatch(name):
+        return ""
+    return f"a client name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit, not {name[:80]!r}"
+
+
+def _leaves_nobody(limit: Mapping[str, Any], groups: Mapping[str, str], instruments: Mapping[str, Listed]) -> bool:
+    """Whether what a limit leaves out is all that it is for."""
+    only: Selection = limit["only"]
+    without: Selection | None = limit["without"]
+    if without is None:
+        return False
+    over_group = frozenset({limit["over"].group}) if isinstance(limit["over"], Group) else None
+    for_groups = only.groups if over_group is None else over_group
+    if for_groups is None and only.accounts is not None and all(each in groups for each in only.accounts):
+        for_groups = frozenset(groups[each] for each in only.accounts)
+    settlements = None if only.settlement is None else {only.settlement}
+    if settlements is None and only.instruments is not None:
+        settlements = {_settlement_of(each, instruments) for each in only.instruments}
+    return (
+        _is_all_of(without.accounts, only.accounts)
+        and _is_all_of(without.clients, only.clients)
+        and _is_all_of(without.groups, for_groups)
+        and _is_all_of(without.instruments, only.instruments)
+        and (without.settlement is None or settlements == {without.settlement})
+    )
+
+
+def _is_all_of(left_out: frozenset[str] | None, chosen: frozenset[str] | None) -> bool:
+    return left_out is None or (chosen is not None and chosen <= left_out)
+
+
+def _settlement_of(symbol: str, instruments: Mapping[str, Listed]) -> str:
+    return instruments[symbol].settlement if symbol in instruments else symbol.rpartition("/")[2]
 
 
 def _may_overlap(one: Selection, other: Selection) -> bool:

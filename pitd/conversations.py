@@ -9,7 +9,7 @@ from pit.errors import ProtocolError
 
 from . import log, peers, queries, translate
 from .archive import Archive, Question
-from .config import Config
+from .config import Config, bad_client
 from .core import entry as e
 from .core.sessions import Session, over
 from .house import House
@@ -178,7 +178,7 @@ class Conversations:
             spoken = " and ".join(map(str, wire.SPOKEN))
             why = f"this daemon speaks protocol {spoken}, not {hello.protocol}; install the matching pit-client"
             return failed(wire.FailureCode.PROTOCOL, why)
-        problem = peers.bad_name(hello.client)
+        problem = bad_client(hello.client)
         if problem or len(hello.token) != 16:
             return failed(wire.FailureCode.INVALID_INPUT, problem or "a token is 16 bytes")
         bound = self._session_of.get(identity)

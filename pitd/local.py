@@ -15,7 +15,7 @@ from pit import wire
 from pit.errors import Closed, Forked, Unavailable
 from pit.transport import Transport
 
-from . import bootstrap, config, peers, queries, translate
+from . import bootstrap, config, queries, translate
 from .clock import Clock, SystemClock
 from .core.engine import exact_context
 from .core.policy import Policy
@@ -48,7 +48,7 @@ class LocalEngine:
         return pit.Engine(self.transport(name), name, timeout_s=timeout_s)
 
     def transport(self, name: str) -> Transport:
-        problem = peers.bad_name(name)
+        problem = config.bad_client(name)
         if problem:
             raise pit.InvalidInput(problem)
         with self._door.lock, decimal.localcontext(self._context):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import socket
 import struct
@@ -13,8 +12,6 @@ from typing import NamedTuple
 from pit import wire
 
 from .config import Role
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _ROLE_FOR: dict[type, Role] = {
     wire.Start: "trade",
@@ -35,13 +32,6 @@ _ROLE_FOR: dict[type, Role] = {
     wire.SetTradingState: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
-
-
-def bad_name(client: str) -> str:
-    """Why this is no client name, or nothing."""
-    if _NAME.fullmatch(client):
-        return ""
-    return f"a client name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit, not {client[:80]!r}"
 
 
 def not_allowed(client: str, roles: frozenset[Role], command: wire.Command) -> str:
