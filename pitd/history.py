@@ -8,13 +8,14 @@ import os
 import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 from . import tail
 from .errors import JournalDamaged, JournalFailed
-from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
+from .journal import CHAIN_SIZE, FORMAT, GENESIS, Head, chained, segment_start, segments
 
 
 class Segment(NamedTuple):
@@ -74,6 +75,12 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
 
     Raises JournalDamaged, naming file and row, at the first that is missing, out of place or not what was written.
     """
+    for some in batches(found, after):
+        yield from map(Line._make, some)
+
+
+def batches(found: list[Segment], after: Head) -> Iterator[list[tail.Row]]:
+    """The same, many rows at a time. What was good before a bad row comes out before that is said."""
     seq, chain = after
     waiting = tail_lines(found[0].path.parent, seq) if found else []  # first: a live daemon brings them into SQLite
     for at, segment in enumerate(found):
@@ -83,12 +90,19 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
             raise JournalDamaged(f"{segment.path}: does not go on from row {seq}. {show_more(segment.path.parent)}")
         check_tail(segment.path)
         with _open(segment.path) as connection:
-            for line in _fetched(connection, segment.path, seq):
-                own_seq, row, own_chain = line
-                if own_seq != seq + 1 or type(row) is not bytes or chained(chain, row) != own_chain:
-                    raise _broken(segment.path, seq, own_seq)
-                seq, chain = own_seq, own_chain
-                yield line
+            for some in _fetched(connection, segment.path, seq):
+                good = 0
+                for own_seq, row, own_chain in some:
+                    if own_seq != seq + 1 or type(row) is not bytes:
+                        break
+                    if blake2b(chain + row, digest_size=CHAIN_SIZE).digest() != own_chain:
+                        break
+                    seq, chain = own_seq, own_chain
+                    good += 1
+                if good < len(some):
+                    yield some[:good]
+                    raise _broken(segment.path, seq, some[good][0])
+                yield some
         if at + 1 < len(found) and found[at + 1].first_seq != seq + 1:
             raise JournalDamaged(
                 f"{segment.path}: ends with row {seq}, and {found[at + 1].path.name} begins later. "
@@ -102,7 +116,7 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
                 return  # cut off by a power cut, as a WAL's last frames may be: whoever was told of it will say so
             raise _broken(found[0].path.with_name(tail.NAME), seq, line.seq)
         seq, chain = line.seq, line.chain
-        yield line
+        yield [line]
 
 
 def _broken(path: Path, seq: int, following: int) -> JournalDamaged:
@@ -113,11 +127,11 @@ def _broken(path: Path, seq: int, following: int) -> JournalDamaged:
     return JournalDamaged(f"{path}: {why}. {show_more(path.parent)}")
 
 
-def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[Line]:
+def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[list[tail.Row]]:
     try:
         rows = connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,))
         while some := rows.fetchmany(256):
-            yield from map(Line._make, some)
+            yield some
             seq = some[-1][0]
     except sqlite3.Error as trouble:
         raise _failed(path, trouble, f"what follows row {seq}") from trouble

@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pit.types import checked_before
+
 from . import history, log
 from .core import snapshot
 from .core.engine import CarryOutFailed, Engine, exact_context
@@ -21,8 +23,6 @@ from .journal import START, Head, read_snapshot, snapshots
 
 Progress = Callable[[int, int], None]
 """Is told how many rows have been carried out, of how many."""
-
-_TELL_ROWS = 500
 
 
 class Recovered(NamedTuple):
@@ -93,27 +93,29 @@ def carry_on(
     progress: Progress | None = None,
 ) -> Head:
     """Carries the rows after `head` out. Raises JournalDamaged, naming file and row."""
-    reader = Reader(engine.policies)
+    read, carry_out = Reader(engine.policies).deed, engine.carry_out
     began_with, rows = head.seq, 0
     if progress is not None:
         with contextlib.suppress(JournalDamaged, JournalFailed):  # what is wrong there is said when its turn comes
             rows = history.last_seq(found[-1].path) - began_with
-    with _uncollected():
-        for line in history.lines(found, head):
-            if upto is not None and line.seq > upto:
-                break
-            try:
-                row = reader.row(line.row)
-                if row.entry.seq != line.seq:
-                    raise ValueError(f"it says it is row {row.entry.seq}")
-                engine.carry_out(row)
-            except (msgspec.MsgspecError, CarryOutFailed, AssertionError, ValueError) as trouble:
-                raise JournalDamaged(
-                    f"row {line.seq} of {found[0].path.parent} cannot be carried out: {trouble!r}. "
-                    + history.show_more(found[0].path.parent)
-                ) from trouble
-            head = Head(line.seq, line.chain)
-            if progress is not None and not (head.seq - began_with) % _TELL_ROWS:
+    with _uncollected(), checked_before():
+        for some in history.batches(found, head):
+            seq = head.seq
+            for seq, row, chain in some:
+                if upto is not None and seq > upto:
+                    return head
+                try:
+                    deed = read(row)
+                    if deed.seq != seq:
+                        raise ValueError(f"it says it is row {deed.seq}")
+                    carry_out(deed)
+                except (msgspec.MsgspecError, CarryOutFailed, AssertionError, ValueError) as trouble:
+                    raise JournalDamaged(
+                        f"row {seq} of {found[0].path.parent} cannot be carried out: {trouble!r}. "
+                        + history.show_more(found[0].path.parent)
+                    ) from trouble
+                head = Head(seq, chain)
+            if progress is not None:
                 progress(head.seq - began_with, rows)
     return head
 
@@ -140,7 +142,8 @@ def _load(path: Path, found: list[history.Segment], build: Callable[[], Engine])
         raise JournalDamaged(f"row {head.seq} is not in the journal")
     if at != head:
         raise JournalDamaged(f"the journal's row {head.seq} is another")
-    image = snapshot.decode(body)
+    with checked_before():
+        image = snapshot.decode(body)
     if image.seq != head.seq:
         raise JournalDamaged(f"it knows row {image.seq}")
     engine = build()

@@ -70,7 +70,7 @@ def decide_again(
         deciding = _twin(recorded, blank)
         reader = Reader(recorded.policies)
         for row in _rows(found, recorded, last_seq, reader):
-            recorded.carry_out(row)
+            recorded.carry_out(e.deed_of(row))
             decided = _decided(deciding, row)
             again.decided += 1
             if reading.encode(decided) != reading.encode(row):
@@ -139,7 +139,7 @@ def what_if(
         changes: dict[tuple[str, str, RejectCode], Change] = {}
         reader = Reader(recorded.policies)
         for row in _rows(found, recorded, last_seq, reader):
-            recorded.carry_out(row)
+            recorded.carry_out(e.deed_of(row))
             judged = following.follow(row)
             if judged is not None and row.entry.seq >= first_seq:
                 _count(result, changes, judged, keep)
@@ -215,7 +215,7 @@ class _Other:
             translated = self._translated(effect, holds)
             if translated is not None:
                 effects.append(translated)
-        engine.carry_out(e.Row(row.entry, tuple(effects), row.reply))
+        engine.carry_out(e.deed_of(e.Row(row.entry, tuple(effects), row.reply)))
         return judged
 
     def _order_of(self, command: e.Command) -> Order | None:
@@ -352,7 +352,7 @@ def _twin(engine: Engine, blank: Blank) -> Engine:
 def _decided(engine: Engine, row: e.Row) -> e.Row:
     """The row as it is decided now. A poisoned one is taken over: nobody decided it."""
     if isinstance(row.entry.body, e.Poisoned):
-        engine.carry_out(row)
+        engine.carry_out(e.deed_of(row))
         return row
     try:
         result = engine.apply(row.entry)

@@ -226,7 +226,7 @@ class Engine:
 
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
-        self._begin(entry)
+        self._begin(entry.seq, entry.now_ns)
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -241,23 +241,22 @@ class Engine:
         self.is_whole = True
         return Result(effects, reply)
 
-    def carry_out(self, row: e.Row) -> None:
+    def carry_out(self, deed: e.Deed) -> None:
         """Takes up what an entry did, from its recorded effects and reply, without deciding it again."""
-        self._begin(row.entry)
+        self._begin(deed.seq, deed.now_ns)
+        on_effect = self._on_effect
         effect: e.Effect | None = None
         try:
-            for effect in row.effects:
-                self._on_effect[type(effect)](effect)
+            for effect in deed.effects:
+                on_effect[type(effect)](effect)
         except Exception as trouble:
             assert effect is not None
             raise self._failed(effect, trouble) from trouble
-        body = row.entry.body
-        if type(body) is e.Commanded or (type(body) is e.Poisoned and body.session):
-            session = self.sessions.get(body.session)
+        if deed.session:
+            session = self.sessions.get(deed.session)
             assert session is not None
-            self.sessions.answered(session, body.number, body.acked, body.digest, row.reply)
-        self.orders.forget(row.entry.now_ns)
-        self._effects = []
+            self.sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
+        self.orders.forget(deed.now_ns)
         self.is_whole = True
 
     def first_lease_end_ns(self) -> int | None:
@@ -278,10 +277,10 @@ class Engine:
             return f"client {session.client} has {most} open orders"
         return None
 
-    def _begin(self, entry: e.Entry) -> None:
-        assert entry.seq == self._seq + 1 and entry.now_ns >= self._now_ns, (entry.seq, self._seq)
-        self._seq = entry.seq
-        self._now_ns = entry.now_ns
+    def _begin(self, seq: int, now_ns: int) -> None:
+        assert seq == self._seq + 1 and now_ns >= self._now_ns, (seq, self._seq)
+        self._seq = seq
+        self._now_ns = now_ns
         self.is_whole = False
 
     def _apply_other(self, body: e.Body) -> e.Reply:

@@ -514,3 +514,26 @@ class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entry: Entry
     effects: tuple[Effect, ...]
     reply: Reply
+
+
+class Deed(msgspec.Struct, frozen=True, gc=False):
+    """What carrying a row out needs: what the entry did, and whose number its reply answers (session 0: nobody's)."""
+
+    seq: int
+    now_ns: int
+    session: int
+    number: int
+    acked: int
+    digest: bytes
+    effects: tuple[Effect, ...]
+    reply: Reply
+
+
+def deed_of(row: Row) -> Deed:
+    """The part of a row that is carried out."""
+    entry, body = row.entry, row.entry.body
+    if isinstance(body, Commanded | Poisoned):
+        numbered = (body.session, body.number, body.acked, body.digest)
+    else:
+        numbered = (0, 0, 0, b"")
+    return Deed(entry.seq, entry.now_ns, *numbered, row.effects, row.reply)

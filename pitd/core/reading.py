@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Union
 
 import msgspec
@@ -10,14 +10,17 @@ import msgspec
 from pit.types import Order, OrderState
 
 from .entry import (
+    Body,
     CheckOrder,
     Commanded,
+    Deed,
     Effect,
     Entry,
     Hold,
     HoldsReplaced,
     OrderFilled,
     OrderOpened,
+    Poisoned,
     PolicyChanged,
     Record,
     Reply,
@@ -48,6 +51,39 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Written).decode
 
 
+def _with(original: type[msgspec.Struct], **types: Any) -> Any:
+    """The same as it stands in the file, with some of its fields of another type."""
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(original):
+        type_ = types.get(field.name, field.type)
+        fields.append((field.name, type_) if field.required else (field.name, type_, field.default))
+    settings = original.__struct_config__
+    return msgspec.defstruct(original.__name__, fields, tag=settings.tag, array_like=True, frozen=True, gc=False)
+
+
+def _among(union: Any, *others: Any) -> Any:
+    """The same choice, with those in the place of the ones that are written under the same name."""
+    names = {each.__name__ for each in others}
+    return Union[tuple([each for each in union.__args__ if each.__name__ not in names] + list(others))]  # noqa: UP007
+
+
+# What only a policy understands is left as bytes, and read once its policy is known.
+_hold: Any = _with(Hold, effect=msgspec.Raw)
+_PolicyChanged = _with(PolicyChanged, effect=msgspec.Raw)
+_OpenedHere = _with(OpenedHere, holds=tuple[_hold, ...])
+_OrderOpened = _with(OrderOpened, holds=tuple[_hold, ...])
+_OrderFilled = _with(OrderFilled, holds=tuple[_hold, ...])
+_HoldsReplaced = _with(HoldsReplaced, holds=tuple[_hold, ...])
+_effect: Any = _among(Effect, _PolicyChanged, _OpenedHere, _OrderOpened, _OrderFilled, _HoldsReplaced)
+# What is carried out needs no command, unless an order stands in it.
+_Commanded = _with(Commanded, command=msgspec.Raw)
+_Stamped = _with(Entry, body=_among(Body, _Commanded))
+
+_decode_row = msgspec.msgpack.Decoder(_with(_Written, effects=tuple[_effect, ...])).decode
+_decode_deed = msgspec.msgpack.Decoder(_with(_Written, entry=_Stamped, effects=tuple[_effect, ...])).decode
+_decode_check = msgspec.msgpack.Decoder(CheckOrder).decode
+
+
 def encode(row: Row) -> bytes:
     """The bytes of a row."""
     entry, effects = row.entry, row.effects
@@ -74,7 +110,7 @@ def decode(encoded: bytes) -> Row:
     return Row(
         entry,
         tuple(
-            _opened(effect, entry, effect.holds) if isinstance(effect, OpenedHere) else effect
+            _opened(effect, _checked(entry), effect.holds) if isinstance(effect, OpenedHere) else effect
             for effect in written.effects
         ),
         written.reply,
@@ -89,13 +125,16 @@ def _checked(entry: Entry) -> Order | None:
     return None
 
 
-def _opened(here: OpenedHere, entry: Entry, holds: tuple[Hold, ...]) -> OrderOpened:
-    order = _checked(entry)
+def _opened(here: Any, order: Order | None, holds: tuple[Hold, ...]) -> OrderOpened:
     if order is None:
         raise msgspec.ValidationError("it opens an order that its entry does not bring")
     return OrderOpened(
         here.reservation_id, order, here.client, here.session, here.state, here.lease_ns, here.lease_end_ns, holds
     )
+
+
+_NOBODYS = (0, 0, 0, b"")
+"""Where a number stands in a row that answers none."""
 
 
 class Reader:
@@ -108,34 +147,59 @@ class Reader:
         """A lenient one leaves the effects of a policy that is not among them plain: for those who only look."""
         self._policies = policies
         self._is_lenient = is_lenient
-        self._types: dict[str, Any] = {}
+        self._read: dict[str, Callable[[Any], Any]] = {}
+        self._made_of: dict[type, Callable[[Any, Order | None], Effect]] = {
+            _PolicyChanged: lambda raw, _: PolicyChanged(raw.policy, self._reading(raw.policy)(raw.effect)),
+            _OpenedHere: lambda raw, order: _opened(raw, order, self._holds(raw.holds)),
+            _OrderOpened: lambda raw, _: _opened(raw, raw.order, self._holds(raw.holds)),
+            _OrderFilled: lambda raw, _: OrderFilled(
+                raw.reservation_id, raw.quantity, raw.open_quantity, self._holds(raw.holds)
+            ),
+            _HoldsReplaced: lambda raw, _: HoldsReplaced(raw.reservation_id, self._holds(raw.holds)),
+        }
 
     def row(self, encoded: bytes) -> Row:
-        written = _decode(encoded)
+        """All of a row."""
+        written = _decode_row(encoded)
         entry = written.entry
-        effects: list[Effect] = []
-        for effect in written.effects:
-            if type(effect) is PolicyChanged:
-                effects.append(PolicyChanged(effect.policy, self._convert(effect.policy, effect.effect)))
-            elif type(effect) is OpenedHere:
-                effects.append(_opened(effect, entry, self._holds(effect.holds)))
-            elif type(effect) is OrderOpened or type(effect) is OrderFilled or type(effect) is HoldsReplaced:
-                effects.append(msgspec.structs.replace(effect, holds=self._holds(effect.holds)))
-            else:
-                effects.append(effect)  # type: ignore[arg-type]  # nothing of the written form is left here
-        return Row(entry, tuple(effects), written.reply)
+        return Row(entry, self._effects(written.effects, _checked(entry)), written.reply)
+
+    def deed(self, encoded: bytes) -> Deed:
+        """What carrying a row out needs. Its command is left unread, but for an order that it opens."""
+        written = _decode_deed(encoded)
+        entry, effects = written.entry, written.effects
+        body = entry.body
+        order = None
+        if type(body) is _Commanded:
+            if effects and type(effects[-1]) is _OpenedHere:
+                order = _decode_check(body.command).order
+            numbered = (body.session, body.number, body.acked, body.digest)
+        elif type(body) is Poisoned:
+            numbered = (body.session, body.number, body.acked, body.digest)
+        else:
+            numbered = _NOBODYS
+        if effects:
+            effects = self._effects(effects, order)
+        return Deed(entry.seq, entry.now_ns, *numbered, effects, written.reply)
 
     def hold(self, plain: Hold) -> Hold:
-        return Hold(plain.policy, self._convert(plain.policy, plain.effect))
+        """A hold that was read without its policy."""
+        return Hold(plain.policy, msgspec.convert(plain.effect, self._types_of(plain.policy)))
 
-    def _holds(self, plain: tuple[Hold, ...]) -> tuple[Hold, ...]:
-        return tuple([Hold(hold.policy, self._convert(hold.policy, hold.effect)) for hold in plain])
+    def _effects(self, written: tuple[Any, ...], order: Order | None) -> tuple[Effect, ...]:
+        made_of = self._made_of
+        return tuple([made_of[type(raw)](raw, order) if type(raw) in made_of else raw for raw in written])
 
-    def _convert(self, policy: str, plain: Any) -> Any:
-        wanted = self._types.get(policy)
-        if wanted is None:
-            wanted = self._types_of(policy)
-        return msgspec.convert(plain, wanted)
+    def _holds(self, raw: tuple[Any, ...]) -> tuple[Hold, ...]:
+        return tuple([Hold(hold.policy, self._reading(hold.policy)(hold.effect)) for hold in raw])
+
+    def _reading(self, policy: str) -> Callable[[Any], Any]:
+        known = self._read.get(policy)
+        if known is None:
+            known = msgspec.msgpack.Decoder(self._types_of(policy)).decode
+            if policy in self._policies:
+                self._read[policy] = known
+        return known
 
     def _types_of(self, id: str) -> Any:
         policy = self._policies.get(id)
@@ -145,5 +209,4 @@ class Reader:
             raise msgspec.ValidationError(
                 f"there are effects of the policy {id}, which is not here: it can't be taken away while they last"
             )
-        types = self._types[id] = Union[policy.effect_types]  # noqa: UP007 - made of a tuple
-        return types
+        return Union[policy.effect_types]  # noqa: UP007 - made of a tuple

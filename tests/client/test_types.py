@@ -363,3 +363,35 @@ def test_the_reject_codes_are_the_fields_own_texts():
 def test_a_name_that_is_a_huge_number_is_told_without_writing_it_out():
     with pytest.raises(pit.InvalidInput, match="a value of type int"):
         pit.Instrument("AAPL", 10**5000)  # type: ignore[arg-type]
+
+
+def test_what_was_checked_before_is_taken_as_it_is_by_the_thread_that_says_so():
+    with types.checked_before():
+        long_ago = pit.Instrument("", "")
+    assert long_ago.underlying == ""
+    with pytest.raises(pit.InvalidInput):
+        pit.Instrument("", "")
+
+
+def test_while_one_thread_reads_what_was_checked_before_every_other_checks():
+    refused: list[Exception] = []
+
+    def make() -> None:
+        for wrong in ({"account": ""}, {"quantity": "nan"}, {"instrument": ""}):
+            try:
+                order(**wrong)
+            except pit.InvalidInput as trouble:
+                refused.append(trouble)
+
+    with types.checked_before():
+        other = threading.Thread(target=make)
+        other.start()
+        other.join()
+    assert len(refused) == 3
+
+
+def test_after_trouble_everything_is_checked_again():
+    with pytest.raises(KeyError), types.checked_before():
+        raise KeyError
+    with pytest.raises(pit.InvalidInput):
+        order(account="")

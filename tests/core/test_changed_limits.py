@@ -95,6 +95,6 @@ def test_the_change_is_carried_out_from_its_effects() -> None:
     configure(core, limits(cap("other", 1_000)))
     again = Core(limits(cap("open_usd", 1_000)))
     for row in core.rows:
-        again.engine.carry_out(row)
+        again.engine.carry_out(e.deed_of(row))
     assert again.held(limit="other") == Decimal(500)
     assert saved(again.engine) == saved(core.engine)

@@ -176,7 +176,11 @@ def carried_out(rows: list[e.Row]) -> Core:
     other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
     with decimal.localcontext(exact_context()):
         for row in rows:
-            other.engine.carry_out(Reader(other.engine.policies).row(encode(row)))
+            reader = Reader(other.engine.policies)
+            deed = reader.deed(encode(row))
+            assert reader.row(encode(row)) == row, "read whole"
+            assert deed == e.deed_of(row), "read for what it did"
+            other.engine.carry_out(deed)
     return other
 
 

@@ -161,7 +161,7 @@ def test_a_poisoned_entry_is_taken_over_as_it_stands(tmp_path: Path) -> None:
         row = e.Row(e.Entry(sequencer.seq + 1, sequencer.now_ns, 0, body), (e.Blocked(block),), e.Done())
         sequencer.release()
         made.journal.append([row])
-        sequencer.engine.carry_out(row)
+        sequencer.engine.carry_out(e.deed_of(row))
         assert isinstance(made.check(order()), e.Refused)
     assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
 

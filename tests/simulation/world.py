@@ -69,7 +69,7 @@ class Tape:
 
     def _decide_again(self, row: e.Row, encoded: bytes) -> None:
         if isinstance(row.entry.body, e.Poisoned):
-            self.shadow.carry_out(row)
+            self.shadow.carry_out(e.deed_of(row))
             return
         result = self.shadow.apply(row.entry)
         if reading.encode(e.Row(row.entry, result.effects, result.reply)) != encoded:
@@ -213,7 +213,7 @@ class World:
         engine = settings.build_engine(settings.variant("wide"))
         reader = reading.Reader(engine.policies)
         for encoded in self.tape.encoded:
-            engine.carry_out(reader.row(encoded))
+            engine.carry_out(reader.deed(encoded))
         self._same(state_of(engine), "carried out from the beginning")
 
     # ------------------------------------------------------------------------------------------ weather
