@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import threading
+from _thread import get_ident
 from collections.abc import Iterator
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -44,7 +44,7 @@ def checked_before() -> Iterator[None]:
     """
     global _read_by
     assert _read_by is None, "another thread reads what was checked before"
-    _read_by = threading.get_ident()
+    _read_by = get_ident()
     try:
         yield
     finally:
@@ -140,7 +140,7 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     settlement: str
 
     def __post_init__(self) -> None:
-        if _read_by is not None and _read_by == threading.get_ident():
+        if _read_by is not None and _read_by == get_ident():
             return
         check_name(self.underlying, "instrument.underlying")
         check_name(self.settlement, "instrument.settlement")
@@ -183,7 +183,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if _read_by is not None and _read_by == threading.get_ident():
+        if _read_by is not None and _read_by == get_ident():
             return
         check_name(self.account, "order.account")
         if not self.id:
@@ -248,7 +248,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        if _read_by is not None and _read_by == threading.get_ident():
+        if _read_by is not None and _read_by == get_ident():
             return
         check_name(self.account, "report.account")
         check_name(self.report_id, "report.report_id")
