@@ -244,18 +244,30 @@ class Orders:
         _place(alias, record)
 
     def venue_ids(self) -> list[tuple[str, str, int]]:
-        """Account, the venue's id, reservation id: what the aliases name now; of namesakes, those that ended first."""
+        """Account, the venue's id, reservation id: what the aliases name now, where no record says it by itself.
+
+        Of namesakes, those that ended first.
+        """
         found: list[tuple[str, str, int]] = []
         for named, alias in self._by_venue_id.items():
-            records = [*alias.ended.values(), *alias.open.values()] if isinstance(alias, _Shared) else [alias]
-            found += [(*named, record.reservation_id) for record in records]
+            if isinstance(alias, _Shared):
+                found += [(*named, record.reservation_id) for record in (*alias.ended.values(), *alias.open.values())]
+            elif alias.venue_order_id != named[1]:
+                found.append((*named, alias.reservation_id))
         return found
 
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
+        told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
+        for record in self.by_key.values():
+            named = (record.account, record.venue_order_id)
+            if named[1] is not None and named not in told:
+                self._by_venue_id[named] = record  # type: ignore[index]  # not None
         for _, venue_order_id, reservation_id in venue_ids:
-            record = self.find(reservation_id)
-            assert record is not None
-            self.name(record, venue_order_id)
+            known = self.find(reservation_id)
+            assert known is not None
+            last = known.venue_order_id
+            self.name(known, venue_order_id)
+            known.venue_order_id = last
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""

@@ -472,7 +472,7 @@ def test_shared_venue_ids_come_back_with_a_snapshot_and_with_the_rows():
         loaded, replayed = Core(PNL).engine, Core(PNL).engine
         snapshot.load(loaded, image)
         for row in core.rows:
-            replayed.carry_out(row)
+            replayed.carry_out(e.deed_of(row))
         for engine in (loaded, replayed):
             assert engine.orders.venue_ids() == wanted
             entry = e.Entry(engine.seq + 1, core.now_ns, 0, e.Commanded(1, 99, 0, b"", e.ApplyReport(by_v1())))
