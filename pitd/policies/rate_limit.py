@@ -74,8 +74,8 @@ class RateLimit(Policy):
     def apply(self, effect: Any) -> None:
         for name, scope in effect.counters:
             limit = self._limits.by_name.get(name)
-            if limit is None:
-                continue  # a limit that the configuration no longer has
+            if limit is None or not limit.max_orders:
+                continue  # a limit that the configuration no longer has, or one that lets nothing pass: nothing to keep
             counters = self._counters[name]
             times = counters.pop(scope, None)
             if times is None:
@@ -107,9 +107,7 @@ class RateLimit(Policy):
     def load(self, saved: Any) -> None:
         for name in self._counters:
             most = self._limits.by_name[name].max_orders  # it may have been higher when that was saved
-            self._counters[name] = {
-                scope: deque(times[max(0, len(times) - most) :]) for scope, times in saved.get(name, ())
-            }
+            self._counters[name] = {scope: deque(times[-most:]) for scope, times in saved.get(name, ()) if most}
 
     def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
         inside = [at for at in times or () if now_ns - at < limit.window_ns]

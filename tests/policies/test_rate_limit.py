@@ -76,6 +76,13 @@ def test_a_flood_does_not_recover_until_it_slows_down():
     assert passes_at(core, 9.9 + 0.95)
 
 
+def test_a_limit_of_zero_keeps_nothing_of_those_it_refuses():
+    core = rate('each = "account", max_orders = 0, window = "1s"')
+    for n in range(50):
+        attempt_at(core, n / 100, account=f"a{n}")
+    assert scopes(core) == []
+
+
 def test_zero_rejects_all_and_names_no_time_to_come_back():
     core = rate('each = "account", max_orders = 0, window = "1s"')
     no = attempt_at(core, 0).rejected
