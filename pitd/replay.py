@@ -179,6 +179,9 @@ class _Other:
         snapshot.load(self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, policies={}))
         for id, state in policies.items():
             self._engine.policies[id].load(state.saved)
+        for policy in self._engine.policies.values():
+            for effect in policy.reconfigured(self._engine.accounts.group_of).effects:
+                policy.apply(effect)
         for record in self._engine.orders.open.values():
             if record.order is not None:
                 record.holds = self._engine.hold(record.order, record.client)

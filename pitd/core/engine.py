@@ -309,6 +309,7 @@ class Engine:
             case e.Configured():
                 is_other = bool(self.settings) and body.settings != self.settings
                 self._emit(e.Reconfigured(body.settings, body.instruments, body.groups))
+                self._begin_limits()
                 return e.Done(self._hold_anew() if is_other else 0)
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
@@ -1110,6 +1111,12 @@ class Engine:
         self.bounds = setup.bounds
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
+
+    def _begin_limits(self) -> None:
+        """Has each policy take up what its new limits must know of what happened before them."""
+        for policy in self.policies.values():
+            for effect in self.pipeline.as_effects(policy, policy.reconfigured(self.accounts.group_of).effects):
+                self._emit(effect)
 
     def _hold_anew(self) -> int:
         """Counts what is open by the limits that are in force now: the number of orders that hold something else."""

@@ -108,8 +108,9 @@ PASS = Verdict()
 class Policy:
     """One control. Override what you need; what you leave alone costs nothing.
 
-    Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`) reads state and changes nothing. `apply` and `undo`
-    carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the delta that applying used.
+    Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`, `reconfigured`) reads state and changes nothing.
+    `apply` and `undo` carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the delta
+    that applying used.
     """
 
     id: ClassVar[str]
@@ -155,6 +156,10 @@ class Policy:
                 ),
             )
         )
+
+    def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
+        """What its limits begin with, or leave behind, when a configuration has brought other ones."""
+        return PASS
 
     def lift(self, limit: str, scope: str) -> Verdict:
         """A person lifts a block of a limit that is no longer configured: what is to be forgotten of its latch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -55,19 +55,35 @@ class Rearmed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     ceiling: Decimal | None
 
 
+class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """What a limit over the firm or a group begins its sum with."""
+
+    limit: str
+    scope: str
+    amount: Decimal
+
+
+class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The sum of a limit that is no longer configured."""
+
+    limit: str
+    scope: str
+
+
 class PnlKillSwitch(Policy):
     """Keeps realised P&L per (account, settlement asset): the sum of `pnl - fee` over reports. Reaching a bound trips:
     the scope is blocked with PnlKillSwitchTriggered, and later profit does not lift it. The tripping report itself is
     always applied. `rearm` grants new room from where the P&L stands; the P&L stays true. A limit over the firm or a
-    group keeps a sum of its own, over every account it selects, and blocks them all. A bound that was moved behind the
-    P&L by a new configuration trips at the next order.
+    group keeps a sum of its own, over every account it selects, and blocks them all; where a new configuration brings
+    one, it begins with what is known of its accounts. A bound that was moved behind the P&L by a new configuration
+    trips at the next order.
 
     Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
     pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350.
     """
 
     id: ClassVar[str] = "pnl_kill_switch"
-    effect_types = (Realised, Tripped, Rearmed, Lifted)
+    effect_types = (Realised, Tripped, Rearmed, Lifted, Begun, Forgotten)
 
     def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
@@ -125,6 +141,20 @@ class PnlKillSwitch(Policy):
     def lift(self, limit: str, scope: str) -> Verdict:
         return Verdict((Lifted(limit, scope),)) if (limit, scope) in self._tripped else PASS
 
+    def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
+        effects: list[Any] = [Forgotten(*key) for key in sorted(self._shared) if key[0] not in self._limits.by_name]
+        for limit in self._limits.limits:
+            scope = limit.scope("", "", "", "")
+            if not limit.is_shared or (limit.name, scope) in self._shared:
+                continue
+            amount = ZERO
+            for (account, asset), pnl in self._pnl.items():
+                if limit.matches(account, None, group_of(account), None, asset):
+                    amount += pnl
+            if amount:
+                effects.append(Begun(limit.name, scope, canonical(amount)))
+        return Verdict(tuple(effects)) if effects else PASS
+
     def pnl(self, account: str, settlement: str) -> Decimal:
         """The account's realised P&L in that asset."""
         return self._pnl.get((account, settlement), ZERO)
@@ -161,6 +191,11 @@ class PnlKillSwitch(Policy):
             case Lifted():
                 self._tripped.pop((effect.limit, effect.scope), None)
                 self._rearmed.pop((effect.limit, effect.scope), None)
+            case Begun():
+                self._shared[effect.limit, effect.scope] = effect.amount
+                self._may_be_past = self._may_be_past or self._is_some_past(self._limits.by_name[effect.limit])
+            case Forgotten():
+                del self._shared[effect.limit, effect.scope]
             case _:
                 raise TypeError(f"{self.id} has no effect {effect!r}")
 

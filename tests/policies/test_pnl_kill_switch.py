@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from builders import AAPL, BTC, Core, fill, money, order
+from builders import AAPL, BTC, Core, fill, money, order, saved
 
 import pit
 from pitd.core import entry as e
+from pitd.core.reading import Reader, encode
 
 LOSS_100 = """
 [limits]
@@ -373,3 +374,76 @@ def test_a_limit_that_comes_back_with_its_block_in_force_is_rearmed_as_before():
     assert not passes(core)
     assert core.rearm("day_loss", "account alpha", "50") == e.Done(1)
     assert passes(core)
+
+
+# ---------------------------------------------------------------------------------------------- limits that come later
+
+
+FIRM = 'all = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_loss = "150" }'
+
+
+def shared(core: Core, limit: str = "all", scope: str = "firm") -> Decimal | None:
+    """What a limit over many accounts has counted."""
+    return core.engine.policies["pnl_kill_switch"]._shared.get((limit, scope))
+
+
+def test_a_firm_limit_that_comes_later_begins_with_what_its_accounts_have_made():
+    core = Core(LOSS_100)
+    core.report(money("x1", pnl="-60", account="alpha"))
+    core.report(money("x2", pnl="-70", account="beta"))
+    core.report(money("x3", pnl="-70", account="beta", instrument=pit.Instrument("BTC", "EUR")))
+    core.configure(f"{LOSS_100}{FIRM}")
+    assert shared(core) == -130
+    assert passes(core, account="gamma")
+    result = core.report(money("x4", pnl="-20", account="gamma")).result
+    assert [block.scope for block in result.blocks] == ["firm"]
+
+
+def test_a_group_limit_that_comes_later_begins_with_its_group():
+    core = Core(f"{GROUPS}\n{LOSS_100}")
+    for account, pnl_ in (("alpha", "-60"), ("beta", "-5"), ("outsider", "-70")):
+        core.report(money(f"of {account}", pnl=pnl_, account=account))
+    of_the_group = FIRM.replace('"firm"', '{ group = "eq" }')
+    core.configure(f"{GROUPS}\n{LOSS_100}{of_the_group}")
+    assert shared(core, scope="group eq") == -65
+
+
+def test_one_that_is_past_its_bound_from_the_beginning_trips_at_the_next_order():
+    core = Core(LOSS_100)
+    core.report(money("x1", pnl="-90", account="alpha"))
+    core.report(money("x2", pnl="-90", account="beta"))
+    core.configure(f"{LOSS_100}{FIRM}")
+    assert core.check(order(account="gamma")).rejected.code == "PnlKillSwitchTriggered"
+    assert core.rearm("all", "firm", "20") == e.Done(1)
+    assert passes(core, account="gamma")
+
+
+def test_the_same_limit_in_another_configuration_goes_on_counting_where_it_was():
+    core = switch('over = "firm", max_loss = "100"')
+    core.report(money("x1", pnl="-60"))
+    core.configure(f"{LOSS_100}".replace('each = "account"', 'over = "firm"').replace('"100"', '"500"'))
+    assert shared(core, "day_loss") == -60
+
+
+def test_one_that_goes_and_comes_back_has_missed_nothing():
+    core = Core(f"{LOSS_100}{FIRM}")
+    core.report(money("x1", pnl="-60"))
+    core.configure(LOSS_100)
+    assert shared(core) is None
+    core.report(money("x2", pnl="-30"))
+    core.configure(f"{LOSS_100}{FIRM}")
+    assert shared(core) == -90
+
+
+def test_what_it_begins_with_is_carried_out_from_the_rows():
+    core = Core(LOSS_100)
+    core.report(money("x1", pnl="-60"))
+    core.configure(f"{LOSS_100}{FIRM}")
+    core.configure(LOSS_100)
+    core.configure(f"{LOSS_100}{FIRM}")
+    again = Core(LOSS_100)
+    reader = Reader(again.engine.policies)
+    for row in core.rows:
+        again.engine.carry_out(reader.row(encode(row)))
+    assert saved(again.engine) == saved(core.engine)
+    assert shared(again) == -60
