@@ -264,5 +264,5 @@ def test_a_halt_comes_back_from_recorded_rows() -> None:
     core.let_go("firm")
     with decimal.localcontext(exact_context()):
         for row in core.rows:
-            other.engine.carry_out(Reader(other.engine.policies).row(encode(row)))
+            other.engine.carry_out(Reader(other.engine.policies).deed(encode(row)))
     assert other.engine.trading.restrictions() == core.engine.trading.restrictions() != ()

@@ -444,6 +444,6 @@ def test_what_it_begins_with_is_carried_out_from_the_rows():
     again = Core(LOSS_100)
     reader = Reader(again.engine.policies)
     for row in core.rows:
-        again.engine.carry_out(reader.row(encode(row)))
+        again.engine.carry_out(reader.deed(encode(row)))
     assert saved(again.engine) == saved(core.engine)
     assert shared(again) == -60
