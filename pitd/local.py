@@ -12,6 +12,7 @@ from typing import Any
 
 import pit
 from pit import wire
+from pit.aio import Connecting
 from pit.errors import Closed, Forked, Unavailable
 from pit.transport import Transport
 
@@ -47,6 +48,14 @@ class LocalEngine:
         """A client's engine. A second one of the same name fences the first."""
         return pit.Engine(self.transport(name), name, timeout_s=timeout_s)
 
+    def connect_async(self, name: str, *, timeout_s: float = 1.0) -> Connecting:
+        """The same for asyncio: await it, or enter it. Calls are answered at once: none lets other tasks run."""
+
+        async def make() -> pit.AsyncEngine:
+            return pit.AsyncEngine(_AsyncLocalTransport(self.transport(name)), name, timeout_s=timeout_s)
+
+        return Connecting(make)
+
     def transport(self, name: str) -> Transport:
         problem = config.bad_client(name)
         if problem:
@@ -73,6 +82,21 @@ def connect(
     configured ones. Raises ConfigError when the configuration can't be meant.
     """
     return LocalEngine(settings, clock=clock, policies=policies).connect(name, timeout_s=timeout_s)
+
+
+def connect_async(
+    settings: config.Config | Mapping[str, Any] | str | Path,
+    name: str = "local",
+    *,
+    clock: Clock | None = None,
+    policies: Sequence[Policy] = (),
+    timeout_s: float = 1.0,
+) -> Connecting:
+    """The same for asyncio: await it for a `pit.AsyncEngine`, or enter it. Raises what `connect` raises, at once.
+
+    Calls are answered at once, within this process: none lets other tasks run.
+    """
+    return LocalEngine(settings, clock=clock, policies=policies).connect_async(name, timeout_s=timeout_s)
 
 
 class _Door:
@@ -156,6 +180,23 @@ class _LocalTransport:
                 self._door.is_busy = False
 
 
+class _AsyncLocalTransport:
+    """The same for tasks: there is nothing to wait for."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.monotonic_ns = transport.monotonic_ns
+
+    async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        return self._transport.command(command, timeout_s)
+
+    async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
+        return self._transport.query(query, timeout_s)
+
+    async def close(self) -> None:
+        self._transport.close()
+
+
 def _read(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Config:
     if isinstance(settings, config.Config):
         return settings
@@ -166,4 +207,4 @@ def _read(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Co
     return config.load(settings)
 
 
-__all__ = ["ConfigError", "LocalEngine", "connect"]
+__all__ = ["ConfigError", "LocalEngine", "connect", "connect_async"]

@@ -118,7 +118,8 @@ def reader() -> Iterator[Reader]:
     """Beside a daemon with the README's own configuration, found by $PITD_ENDPOINT, and with more patience than 1 s."""
     with pytest.MonkeyPatch.context() as patch, running(TOML[0].text) as daemon:
         patch.setenv("PITD_ENDPOINT", daemon.endpoint)
-        patch.setattr(pit.connect, "__kwdefaults__", {"timeout_s": 30.0})
+        for connect in (pit.connect, pit.connect_async):
+            patch.setattr(connect, "__kwdefaults__", {"timeout_s": 30.0})
         yield Reader(daemon)
 
 

@@ -1,7 +1,11 @@
-"""pit: the client of pitd, the pre-trade risk sidecar. `connect()` gives an `Engine`; importing loads no socket."""
+"""pit: the client of pitd, the pre-trade risk sidecar. `connect()` and `connect_async()` give an engine.
+
+Importing it loads no socket.
+"""
 
 from __future__ import annotations
 
+from .aio import AsyncDeferredRequest, AsyncEngine, AsyncReservation, Connecting
 from .engine import DeferredRequest, Engine, Reservation
 from .errors import (
     AlreadyFinalized,
@@ -53,9 +57,28 @@ def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -
     return Engine(ZmqTransport(name, endpoint or default_endpoint(), timeout_s), name, timeout_s=timeout_s)
 
 
+def connect_async(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -> Connecting:
+    """The same for asyncio: an `AsyncEngine` for the running event loop, once it is awaited or entered.
+
+    `async with pit.connect_async("mm1") as engine` closes it at the end. Raises what `connect` raises.
+    """
+
+    async def make() -> AsyncEngine:
+        from ._zmq_asyncio import AsyncZmqTransport
+
+        transport = AsyncZmqTransport(name, endpoint or default_endpoint())
+        await transport.open(timeout_s)
+        return AsyncEngine(transport, name, timeout_s=timeout_s)
+
+    return Connecting(make)
+
+
 __all__ = [
     "AlreadyFinalized",
     "AnswerGone",
+    "AsyncDeferredRequest",
+    "AsyncEngine",
+    "AsyncReservation",
     "Block",
     "CapacityExceeded",
     "Closed",
@@ -89,5 +112,6 @@ __all__ = [
     "Unavailable",
     "UnknownId",
     "connect",
+    "connect_async",
     "default_endpoint",
 ]

@@ -57,6 +57,29 @@ def lease_ns(lease_s: float | None) -> int | None:
     return round(lease_s * 1e9)
 
 
+ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew)
+"""Commands that ask for something: not to be carried out any more once nobody waits. All others tell what is so."""
+
+
+def undo_of(reply: wire.Reply) -> wire.Command | None:
+    """What takes back what an answer has given, when nobody got it: the venue surely has nothing of it."""
+    match reply:
+        case wire.Accepted(replayed=False):
+            return wire.Rollback(reply.reservation_id, "its task was cancelled before the answer came")
+        case wire.Deferred():
+            return wire.Drop((), (reply.request_id,))
+        case _:
+            return None
+
+
+def unknown(command: wire.Command, place: str, timeout_s: float) -> errors.OutcomeUnknown:
+    """What is raised when a command was sent and not answered."""
+    order_id = order_id_of(command)
+    what = f"{type(command).__name__} of order {order_id}" if order_id else type(command).__name__
+    why = f"{what} was sent to {place} and not answered within {timeout_s:g} s: it may have happened"
+    return errors.OutcomeUnknown(f"{why}; ask engine.outcome()", order_id)
+
+
 def order_id_of(command: wire.Command) -> str | None:
     """The order that a command is about, where it carries one."""
     if isinstance(command, (wire.Start, wire.Check)):

@@ -6,9 +6,10 @@ for ever; a command given up on is settled (its stored answer, or void) before t
 
 from __future__ import annotations
 
+from collections import deque
 from typing import NamedTuple
 
-from . import wire
+from . import _calls, wire
 from ._calls import error_of
 from .errors import CapacityExceeded, InvalidInput, PitError, ProtocolError
 
@@ -25,11 +26,24 @@ class Answer(NamedTuple):
 class _Flight:
     """One command between its first sending and its answer."""
 
-    __slots__ = ("body", "copies", "is_given_up", "is_settling", "mark", "number", "refusal", "ticket", "was_sent")
+    __slots__ = (
+        "body",
+        "command",
+        "copies",
+        "is_abandoned",
+        "is_given_up",
+        "is_settling",
+        "mark",
+        "number",
+        "refusal",
+        "ticket",
+        "was_sent",
+    )
 
-    def __init__(self, ticket: int, number: int, body: bytes) -> None:
+    def __init__(self, ticket: int, number: int, command: wire.Command, body: bytes) -> None:
         self.ticket = ticket
         self.number = number
+        self.command = command
         self.body = body
         self.mark = wire.mark_of(wire.digest_of(body))
         self.copies = 0
@@ -37,6 +51,8 @@ class _Flight:
         self.was_sent = False
         self.is_settling = False
         self.is_given_up = False
+        self.is_abandoned = False
+        """Given up for good: what it is given after all is to be taken back."""
         self.refusal: wire.Failed | None = None
 
 
@@ -63,6 +79,10 @@ class Session:
         """The daemon's start that `_seen_seq` was told in."""
         self._flights: dict[int, _Flight] = {}
         self._queries: dict[int, bytes] = {}
+        self._abandoned = 0
+        self._claimed: set[int] = set()
+        """Reservations that somebody got while answers to the abandoned are awaited, which may name them, too."""
+        self._to_undo: deque[wire.Command] = deque()
 
     @property
     def is_open(self) -> bool:
@@ -92,7 +112,7 @@ class Session:
         self._check_going()
         if not self.has_room:
             raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
-        flight = _Flight(self._ticket(), self._next_number, _packed(command))
+        flight = _Flight(self._ticket(), self._next_number, command, _packed(command))
         self._next_number += 1
         self._flights[flight.number] = flight
         if self._is_open:
@@ -128,7 +148,7 @@ class Session:
         """Stops waiting for a command or query. False when it never left, so that nothing can have happened."""
         if self._queries.pop(ticket, None) is not None:
             return False
-        flight = next((flight for flight in self._flights.values() if flight.ticket == ticket), None)
+        flight = self._flight(ticket)
         if flight is None:
             return False
         if not flight.was_sent:
@@ -137,6 +157,33 @@ class Session:
         flight.is_given_up = True
         self._settle(flight)
         return True
+
+    def abandon(self, ticket: int) -> None:
+        """Nobody waits any more, nor will ask what became of it: its task was cancelled.
+
+        A command that asks for something is given up, and undone should it have happened. One that tells what is so
+        stays on its way: its answer is passed over.
+        """
+        flight = self._flight(ticket)
+        if flight is not None and not isinstance(flight.command, _calls.ASKING):
+            return
+        if self.give_up(ticket):
+            assert flight is not None
+            flight.is_abandoned = True
+            self._abandoned += 1
+
+    def undo(self, reply: wire.Reply) -> None:
+        """Takes back what an answer has given that nobody got; unless the same order was asked for again."""
+        command = _calls.undo_of(reply)
+        if command is None or self.over is not None:
+            return
+        if isinstance(reply, wire.Accepted):
+            asked = (flight.command for flight in self._flights.values() if not flight.is_given_up)
+            ids = (each.order.id for each in asked if isinstance(each, wire.Start | wire.Check))
+            if reply.reservation_id in self._claimed or reply.order_id in ids:
+                return
+        self._to_undo.append(command)
+        self._undo_what_is_due()
 
     def received(self, header_frame: bytes, body: bytes) -> Answer | None:
         """Takes what came in. An answer, where it answers something that is waited for. Raises ProtocolError."""
@@ -197,7 +244,11 @@ class Session:
             return None  # a second answer to a retry
         self._acknowledge(number)
         if flight.is_given_up:
+            if flight.is_abandoned:
+                self._over_with(reply)
             return None
+        if self._abandoned and isinstance(reply, wire.Accepted):
+            self._claimed.add(reply.reservation_id)
         if not isinstance(reply, wire.Voided):
             return Answer(flight.ticket, reply)
         if flight.refusal is not None:
@@ -257,11 +308,24 @@ class Session:
         if self._is_open:
             self._put_command(flight)
 
+    def _over_with(self, reply: wire.Reply) -> None:
+        """What became of an abandoned command is known."""
+        self._abandoned -= 1
+        self.undo(reply)
+        if not self._abandoned:
+            self._claimed.clear()
+
+    def _undo_what_is_due(self) -> None:
+        while self._to_undo and self.has_room and self.over is None:
+            self.submit(self._to_undo.popleft())
+
     def _acknowledge(self, number: int) -> None:
         self._answered.add(number)
         while self._acked + 1 in self._answered:
             self._acked += 1
             self._answered.remove(self._acked)
+        if self._to_undo:
+            self._undo_what_is_due()
 
     def _put_all(self) -> None:
         for number in sorted(self._flights):
@@ -280,6 +344,9 @@ class Session:
     def _put_query(self, ticket: int) -> None:
         header = wire.pack_header(wire.Message.QUERY, self._session, ticket, 0)
         self.outbox.append((header, self._queries[ticket]))
+
+    def _flight(self, ticket: int) -> _Flight | None:
+        return next((flight for flight in self._flights.values() if flight.ticket == ticket), None)
 
     def _ticket(self) -> int:
         self._next_ticket += 1

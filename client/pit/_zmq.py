@@ -13,12 +13,14 @@ import zmq
 
 from . import _calls, wire
 from ._session import Session
-from .errors import Closed, Forked, InvalidInput, OutcomeUnknown, PitError, Unavailable
+from .errors import Closed, Forked, InvalidInput, PitError, Unavailable
 
-_AGAIN_S = 0.25
+AGAIN_S = 0.25
 """After so long without an answer everything is said again: a connection that was lost took its messages along."""
 
-_GOODBYE_S = 0.3
+GOODBYE_S = 0.3
+
+PROBE_S = 0.2
 
 _LOOK_OUT_S = 300e-6
 """How long the socket is watched for an answer, at the most, before sleeping until it comes."""
@@ -31,8 +33,6 @@ class ZmqTransport:
     """One connection to a daemon. Calls from several threads take turns."""
 
     def __init__(self, client: str, endpoint: str, timeout_s: float) -> None:
-        if not endpoint.startswith(("ipc://", "tcp://")):
-            raise InvalidInput(f'endpoint: "ipc:///path" or "tcp://host:port" is wanted, not {endpoint!r}')
         self._endpoint = endpoint
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class ZmqTransport:
         self._round_trip_s = _LOOK_OUT_S / 2
         """About what an answer has taken of late."""
         self._session = Session(client, os.urandom(16))
-        self._socket = _open_socket(endpoint)
+        self._socket = open_socket(endpoint)
         try:
             self._session.greet()
             self._wait(None, time.monotonic() + timeout_s)
@@ -64,13 +64,7 @@ class ZmqTransport:
             if reply is not None:
                 return reply
             if self._session.give_up(ticket):
-                order_id = _calls.order_id_of(command)
-                what = f"{type(command).__name__} of order {order_id}" if order_id else type(command).__name__
-                raise OutcomeUnknown(
-                    f"{what} was sent to {self._endpoint} and not answered within {timeout_s:g} s: "
-                    "it may have happened; ask engine.outcome()",
-                    order_id,
-                )
+                raise _calls.unknown(command, self._endpoint, timeout_s)
             raise Unavailable(f"nothing was sent within {timeout_s:g} s: {self._why_silent()}")
         finally:
             self._lock.release()
@@ -92,12 +86,12 @@ class ZmqTransport:
         return time.monotonic_ns()
 
     def close(self) -> None:
-        if os.getpid() != self._pid or self._is_closed or not self._lock.acquire(timeout=_GOODBYE_S):
+        if os.getpid() != self._pid or self._is_closed or not self._lock.acquire(timeout=GOODBYE_S):
             return
         try:
             if self._session.is_open and self._session.over is None:
                 ticket = self._session.submit(wire.Goodbye())
-                self._wait(ticket, time.monotonic() + _GOODBYE_S)
+                self._wait(ticket, time.monotonic() + GOODBYE_S)
         except PitError:
             pass  # the daemon will notice by itself
         finally:
@@ -120,9 +114,9 @@ class ZmqTransport:
         """The reply to a ticket, or None at the deadline. Without a ticket: until the daemon has welcomed us."""
         session, sock = self._session, self._socket
         began = time.monotonic()
-        again_at = began + _AGAIN_S
+        again_at = began + AGAIN_S
         while True:
-            self._send_outbox()
+            send_outbox(session, sock)
             if session.over is not None:
                 raise session.over
             if (ticket is None and session.is_open) or (ticket == _FOR_ROOM and session.has_room):
@@ -137,9 +131,9 @@ class ZmqTransport:
                 return None
             if now >= again_at:
                 session.again()
-                again_at = now + _AGAIN_S
+                again_at = now + AGAIN_S
                 continue
-            if session.outbox or deadline - now < _AGAIN_S:
+            if session.outbox or deadline - now < AGAIN_S:
                 interest = zmq.POLLIN | (zmq.POLLOUT if session.outbox else 0)
                 ready = sock.poll(max(1, int(min(deadline, again_at) * 1e3 - now * 1e3)), interest)
                 if not ready & zmq.POLLIN:
@@ -147,7 +141,7 @@ class ZmqTransport:
             if ticket is not None:
                 self._look_out(now)
             try:
-                header = sock.recv()  # for _AGAIN_S at the most; a poll before it would cost more than it
+                header = sock.recv()  # for AGAIN_S at the most; a poll before it would cost more than it
             except zmq.Again:
                 continue
             answer = session.received(header, sock.recv())
@@ -167,27 +161,18 @@ class ZmqTransport:
             if time.monotonic() > until:
                 return
 
-    def _send_outbox(self) -> None:
-        session = self._session
-        while session.outbox:
-            frames = session.outbox[0]
-            try:
-                self._socket.send(frames[0], zmq.SNDMORE | zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._socket.send(frames[1])
-            session.sent(frames)
-            del session.outbox[0]
-
     def _why_silent(self) -> str:
         return why_silent(self._endpoint)
 
 
-def _open_socket(endpoint: str) -> zmq.Socket[bytes]:
+def open_socket(endpoint: str) -> zmq.Socket[bytes]:
+    """A socket that connects by itself, as often as it must. Raises InvalidInput when the endpoint can't be meant."""
+    if not endpoint.startswith(("ipc://", "tcp://")):
+        raise InvalidInput(f'endpoint: "ipc:///path" or "tcp://host:port" is wanted, not {endpoint!r}')
     sock: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
     sock.setsockopt(zmq.IMMEDIATE, 1)  # else messages queue up for nobody
     sock.setsockopt(zmq.LINGER, 0)
-    sock.setsockopt(zmq.RCVTIMEO, int(_AGAIN_S * 1000))
+    sock.setsockopt(zmq.RCVTIMEO, int(AGAIN_S * 1000))
     sock.setsockopt(zmq.RECONNECT_IVL, 20)
     sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     sock.setsockopt(zmq.MAXMSGSIZE, 16 * wire.MAX_MESSAGE_BYTES)
@@ -199,29 +184,59 @@ def _open_socket(endpoint: str) -> zmq.Socket[bytes]:
     return sock
 
 
+def send_outbox(session: Session, sock: zmq.Socket[bytes]) -> None:
+    """Sends what a session has to say, as far as there is a connection that takes it."""
+    while session.outbox:
+        frames = session.outbox[0]
+        try:
+            sock.send(frames[0], zmq.SNDMORE | zmq.NOBLOCK)
+        except zmq.Again:
+            return
+        sock.send(frames[1])
+        session.sent(frames)
+        del session.outbox[0]
+
+
 def why_silent(endpoint: str) -> str:
     """What a plain connect finds at a silent endpoint: no socket, no permission, nobody listening, or no answer."""
     try:
-        if endpoint.startswith("ipc://"):
-            path = endpoint[len("ipc://") :]
+        place = place_of(endpoint)
+        if isinstance(place, str):
             with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(0.2)
-                probe.connect("\0" + path[1:] if path.startswith("@") else path)
+                probe.settimeout(PROBE_S)
+                probe.connect(place)
         else:
-            host, _, port = endpoint[len("tcp://") :].rpartition(":")
-            with socket.create_connection((host.strip("[]"), int(port)), timeout=0.2):
+            with socket.create_connection(place, timeout=PROBE_S):
                 pass
-    except FileNotFoundError:
-        folder = Path(endpoint[len("ipc://") :]).parent
-        where = "" if folder.exists() else f" (not even {folder})"
-        return f"there is no socket at {endpoint}{where}; is pitd running, and with this endpoint?"
-    except PermissionError:
-        return f"no permission to reach {endpoint}; does this user belong to the socket's group?"
-    except ConnectionRefusedError:
-        return f"nobody listens at {endpoint}; pitd has stopped"
-    except TimeoutError:
-        return f"{endpoint} does not take the connection; pitd is stopped or overloaded"
     except (OSError, ValueError) as trouble:
-        name = errno.errorcode.get(trouble.errno, "") if isinstance(trouble, OSError) and trouble.errno else ""
-        return f"{endpoint} cannot be reached: {name} {trouble}"
-    return f"{endpoint} is there and does not answer; pitd is stopped or overloaded"
+        return why_not_reached(endpoint, trouble)
+    return why_not_reached(endpoint, None)
+
+
+def place_of(endpoint: str) -> str | tuple[str, int]:
+    """Where a plain socket connects to: a path, or host and port. Raises ValueError."""
+    if endpoint.startswith("ipc://"):
+        path = endpoint[len("ipc://") :]
+        return "\0" + path[1:] if path.startswith("@") else path
+    host, _, port = endpoint[len("tcp://") :].rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def why_not_reached(endpoint: str, trouble: OSError | ValueError | None) -> str:
+    """What a plain connect to a silent endpoint has come to, in words. None: it went well."""
+    match trouble:
+        case None:
+            return f"{endpoint} is there and does not answer; pitd is stopped or overloaded"
+        case FileNotFoundError():
+            folder = Path(endpoint[len("ipc://") :]).parent
+            where = "" if folder.exists() else f" (not even {folder})"
+            return f"there is no socket at {endpoint}{where}; is pitd running, and with this endpoint?"
+        case PermissionError():
+            return f"no permission to reach {endpoint}; does this user belong to the socket's group?"
+        case ConnectionRefusedError():
+            return f"nobody listens at {endpoint}; pitd has stopped"
+        case TimeoutError():
+            return f"{endpoint} does not take the connection; pitd is stopped or overloaded"
+        case _:
+            number = trouble.errno if isinstance(trouble, OSError) else None
+            return f"{endpoint} cannot be reached: {errno.errorcode.get(number or 0, '')} {trouble}"

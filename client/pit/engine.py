@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from types import TracebackType
-from typing import Literal
 
 from . import _calls, wire
+from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
 from .errors import OutcomeUnknown, PitError, Unavailable
 from .transport import Transport
 from .types import (
@@ -25,10 +23,8 @@ from .types import (
     exact,
 )
 
-_LEASED = (OrderState.HELD, OrderState.SENT)
 
-
-class Engine:
+class Engine(EngineBase):
     """The gate, as one client sees it. May be used from any thread; not after a fork.
 
     Every call ends within `timeout_s`. Risk's no is the returned value `Rejected`; trouble is raised, see `pit.errors`.
@@ -36,16 +32,12 @@ class Engine:
     """
 
     def __init__(self, transport: Transport, name: str, *, timeout_s: float = 1.0) -> None:
-        self.name = name
-        self.timeout_s = timeout_s
+        super().__init__(name, timeout_s, transport.monotonic_ns)
         self._transport = transport
-        self._pid = os.getpid()
-        self._dropped_reservations: deque[int] = deque()
-        self._dropped_requests: deque[int] = deque()
 
     def start_pre_trade(self, order: Order) -> DeferredRequest | Rejected:
         """Runs the start stage. A `DeferredRequest` to execute, or the rejects of every policy that said no."""
-        sent_ns = self._transport.monotonic_ns()
+        sent_ns = self._monotonic_ns()
         answer = _calls.expect_or_no(self._command(wire.Start(order)), wire.Deferred)
         if isinstance(answer, Rejected):
             return answer
@@ -58,7 +50,7 @@ class Engine:
 
         Raises OutcomeUnknown, with the order's id, when no answer came in time.
         """
-        sent_ns = self._transport.monotonic_ns()
+        sent_ns = self._monotonic_ns()
         reply = self._command(wire.Check(order, sent, _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
 
@@ -82,11 +74,7 @@ class Engine:
 
     def reservation(self, open_order: OpenOrder) -> Reservation:
         """The handle of an open order, to settle what an earlier process of this client left behind."""
-        left_ns = round((open_order.lease_left_s or 0) * 1e9)
-        answer = wire.Accepted(open_order.reservation_id, open_order.order.id, open_order.state, left_ns, replayed=True)
-        held = Reservation(self, open_order.order, answer, self._transport.monotonic_ns())
-        held._is_watched = False
-        return held
+        return Reservation(self, open_order.order, left_behind(open_order), self._monotonic_ns())
 
     def outcome(self, account: str, order_id: str) -> Outcome:
         """What became of an order id, as long as the daemon's journal goes back.
@@ -182,26 +170,25 @@ class Engine:
         _calls.expect(self._command(wire.SetTradingState(scope, state, _calls.reason_text(reason))), wire.Done)
 
     def _command(self, command: wire.Command) -> wire.Reply:
-        return self._transport.command(command, self._time_left_s())
+        left_s = self._time_left_s() if self._has_dropped else self.timeout_s
+        return self._transport.command(command, left_s)
 
     def _query(self, query: wire.Query) -> wire.Reply:
-        return self._transport.query(query, self._time_left_s())
+        left_s = self._time_left_s() if self._has_dropped else self.timeout_s
+        return self._transport.query(query, left_s)
 
     def _time_left_s(self) -> float:
         """What is left of a call's time once what was let go before it has been given back."""
-        if not self._dropped_reservations and not self._dropped_requests:
-            return self.timeout_s
-        began_ns = self._transport.monotonic_ns()
+        began_ns = self._monotonic_ns()
         try:
             self._send_dropped()
         except OutcomeUnknown as trouble:  # of the drop alone: what the caller asks for has not left
             raise Unavailable(f"nothing was sent: {trouble}") from trouble
-        return max(0.0, self.timeout_s - (self._transport.monotonic_ns() - began_ns) / 1e9)
+        return max(0.0, self.timeout_s - (self._monotonic_ns() - began_ns) / 1e9)
 
     def _send_dropped(self) -> None:
         """Gives back what was let go unsettled. What can't be told now ends by its lease."""
-        reservations, requests = _drain(self._dropped_reservations), _drain(self._dropped_requests)
-        _calls.expect(self._transport.command(wire.Drop(reservations, requests), self.timeout_s), wire.Done)
+        _calls.expect(self._transport.command(self._take_dropped(), self.timeout_s), wire.Done)
 
     def _drop_now(self, reservation_id: int) -> None:
         self._dropped_reservations.append(reservation_id)
@@ -217,73 +204,30 @@ class Engine:
         return Reservation(self, order, answer, sent_ns)
 
 
-class DeferredRequest:
+class DeferredRequest(RequestBase):
     """An order that passed the start stage. Executing it runs the main stage; letting it go gives nothing away."""
 
-    def __init__(self, engine: Engine, order: Order, answer: wire.Deferred, sent_ns: int) -> None:
-        self.id = answer.request_id
-        self.order = order
-        self._engine = engine
-        self._ends_ns = sent_ns + answer.lease_ns
-        self._is_over = False
-
-    @property
-    def ok(self) -> Literal[True]:
-        return True
-
-    @property
-    def lease_left_s(self) -> float:
-        """Seconds until it can no longer be executed, counted from when it was asked for."""
-        return max(0, self._ends_ns - self._engine._transport.monotonic_ns()) / 1e9
+    _engine: Engine
 
     def execute(self, *, sent: bool = False, lease_s: float | None = None) -> Reservation | Rejected:
         """Runs the main stage: a `Reservation`, or the rejects; then nothing is held.
 
         Raises AlreadyFinalized the second time, LeaseExpired when it waited too long.
         """
-        sent_ns = self._engine._transport.monotonic_ns()
+        sent_ns = self._engine._monotonic_ns()
         self._is_over = True
         reply = self._engine._command(wire.Execute(self.id, sent, _calls.lease_ns(lease_s)))
         return self._engine._reservation_or_no(self.order, reply, sent_ns)
 
-    def __bool__(self) -> Literal[True]:
-        return True
 
-    def __del__(self) -> None:
-        if not getattr(self, "_is_over", True) and self._engine._pid == os.getpid():
-            self._engine._dropped_requests.append(self.id)
-
-    def __repr__(self) -> str:
-        return f"<pit.DeferredRequest {self.id} of order {self.order.id}>"
-
-
-class Reservation:
+class Reservation(ReservationBase):
     """What one accepted order holds, under a lease until it is settled.
 
     Leaving it as a context manager unsettled drops it: what was held is rolled back, what was sent is quarantined.
     A reservation that is simply let go is dropped with the engine's next call.
     """
 
-    def __init__(self, engine: Engine, order: Order, answer: wire.Accepted, sent_ns: int) -> None:
-        self.id = answer.reservation_id
-        self.order = order
-        self.state = answer.state
-        self.lease_s = answer.lease_ns / 1e9
-        self.replayed = answer.replayed
-        """Whether this very order had been accepted before, and this is the same answer again."""
-        self._engine = engine
-        self._ends_ns = sent_ns + answer.lease_ns
-        self._is_settled = False
-        self._is_watched = not answer.replayed
-
-    @property
-    def ok(self) -> Literal[True]:
-        return True
-
-    @property
-    def lease_left_s(self) -> float:
-        """Seconds left of the lease, counted from when the command that granted it was sent: never too many."""
-        return max(0, self._ends_ns - self._engine._transport.monotonic_ns()) / 1e9
+    _engine: Engine
 
     def mark_sent(self) -> Reservation | Rejected:
         """Counts it as sent from here on: call it right before the venue. `Rejected` if it is blocked by now.
@@ -318,18 +262,12 @@ class Reservation:
         self.state = _calls.expect(reply, wire.Settled).state
 
     def _stand(self, command: wire.MarkSent | wire.Renew) -> Reservation | Rejected:
-        sent_ns = self._engine._transport.monotonic_ns()
+        sent_ns = self._engine._monotonic_ns()
         stands = _calls.expect_or_no(self._engine._command(command), wire.Settled)
         if isinstance(stands, Rejected):
             return stands
-        self.state = stands.state
-        self._ends_ns = sent_ns + stands.lease_ns
-        if isinstance(command, wire.Renew):
-            self.lease_s = stands.lease_ns / 1e9
+        self._now_stands(command, stands, sent_ns)
         return self
-
-    def __bool__(self) -> Literal[True]:
-        return True
 
     def __enter__(self) -> Reservation:
         return self
@@ -337,21 +275,6 @@ class Reservation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._is_settled and self.state in _LEASED:
+        if self._is_to_drop:
             self._is_settled = True
             self._engine._drop_now(self.id)
-
-    def __del__(self) -> None:
-        if getattr(self, "_is_settled", True) or not self._is_watched or self._engine._pid != os.getpid():
-            return
-        self._engine._dropped_reservations.append(self.id)
-
-    def __repr__(self) -> str:
-        return f"<pit.Reservation {self.id} of order {self.order.id}: {self.state}>"
-
-
-def _drain(ids: deque[int]) -> tuple[int, ...]:
-    drained = []
-    while ids:
-        drained.append(ids.popleft())
-    return tuple(drained)

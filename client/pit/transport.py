@@ -24,3 +24,25 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Ends the session. What was held goes back. Never raises; closing twice is fine."""
+
+
+class AsyncTransport(Protocol):
+    """The same for tasks of one event loop, any number of which may wait at once.
+
+    A task that is cancelled while it waits gets no answer, and what it had asked for is undone.
+    """
+
+    async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        """The answer to a command, which is executed at most once.
+
+        Raises Unavailable when nothing was sent by the deadline, OutcomeUnknown when it was sent and not answered.
+        """
+
+    async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
+        """The answer to a question, which changes nothing. Raises Unavailable when there is none by the deadline."""
+
+    def monotonic_ns(self) -> int:
+        """The clock that leases are counted down by on this side."""
+
+    async def close(self) -> None:
+        """Ends the session. What was held goes back. Closing twice is fine."""

@@ -325,6 +325,98 @@ def test_a_reply_of_an_unknown_kind_is_a_protocol_error(script: Script) -> None:
         script.answer(99, 1, wire.Done())
 
 
+# ---------------------------------------------------------------------------------------------- nobody waits any more
+
+
+def accepted(id: str, reservation_id: int = 7, *, replayed: bool = False) -> wire.Accepted:
+    return wire.Accepted(reservation_id, id, pit.OrderState.HELD, 5_000_000_000, replayed)
+
+
+def said_bodies(script: Script) -> list[wire.Command]:
+    """The commands that have been said since we last listened."""
+    frames = [each for each in script.session.outbox if each[0][0] == wire.Message.COMMAND]
+    script.listen()
+    return [wire.decode_command(body) for _, body in frames]
+
+
+def test_what_an_abandoned_check_was_given_is_taken_back(script: Script) -> None:
+    ticket = script.session.submit(check("a"))
+    script.listen()
+    script.session.abandon(ticket)
+    assert script.listen() == [("SETTLE", 1, 0)]
+    assert script.answer(wire.Message.COMMAND, 1, accepted("a")) is None
+    (undo,) = said_bodies(script)
+    assert isinstance(undo, wire.Rollback) and undo.reservation_id == 7
+
+
+def test_what_an_abandoned_start_was_given_is_taken_back(script: Script) -> None:
+    ticket = script.session.submit(wire.Start(check("a").order))
+    script.listen()
+    script.session.abandon(ticket)
+    script.listen()
+    script.answer(wire.Message.COMMAND, 1, wire.Deferred(9, "a", 1))
+    assert said_bodies(script) == [wire.Drop((), (9,))]
+
+
+@pytest.mark.parametrize("reply", [wire.Voided(), accepted("a", replayed=True)], ids=["void", "replayed"])
+def test_an_abandoned_check_that_was_given_nothing_of_its_own_takes_nothing_back(
+    script: Script, reply: wire.Reply
+) -> None:
+    ticket = script.session.submit(check("a"))
+    script.listen()
+    script.session.abandon(ticket)
+    script.listen()
+    script.answer(wire.Message.SETTLE, 1, reply)
+    assert said_bodies(script) == []
+    assert script.session.in_flight == 0
+
+
+def test_what_an_abandoned_check_was_given_is_kept_when_its_order_is_asked_for_again(script: Script) -> None:
+    script.session.abandon(script.session.submit(check("z")))  # never left
+    script.listen()
+    ticket = script.session.submit(check("a"))
+    script.listen()
+    script.session.abandon(ticket)
+    again = script.session.submit(check("a"))
+    script.listen()
+    assert script.answer(wire.Message.COMMAND, 1, accepted("a")) is None
+    assert script.answer(wire.Message.COMMAND, 2, accepted("a", replayed=True)) == Answer(
+        again, accepted("a", replayed=True)
+    )
+    assert said_bodies(script) == []
+
+
+def test_what_somebody_has_got_already_is_not_taken_back_for_an_older_answer_that_comes_late(script: Script) -> None:
+    ticket = script.session.submit(check("a"))
+    script.listen()
+    script.session.abandon(ticket)
+    script.session.submit(check("a"))
+    script.listen()
+    assert script.answer(wire.Message.COMMAND, 2, accepted("a", replayed=True)) is not None
+    assert script.answer(wire.Message.SETTLE, 1, accepted("a")) is None
+    assert said_bodies(script) == []
+
+
+def test_an_abandoned_fact_stays_on_its_way(script: Script) -> None:
+    script.session.abandon(script.session.submit(wire.Commit(7)))
+    assert script.listen() == [("COMMAND", 1, 0)]
+    script.session.again()
+    assert script.listen() == [("COMMAND", 1, 0)]
+
+
+def test_what_is_to_be_taken_back_waits_for_room(script: Script) -> None:
+    first = script.session.submit(check("a"))
+    for at in range(wire.WINDOW - 1):
+        script.session.submit(check(f"o{at}"))
+    script.listen()
+    script.session.abandon(first)
+    script.listen()
+    script.session.undo(accepted("b", 8))
+    assert said_bodies(script) == []
+    script.answer(wire.Message.SETTLE, 1, wire.Voided())
+    assert [type(each) for each in said_bodies(script)] == [wire.Rollback]
+
+
 # ---------------------------------------------------------------------------------------------- bad weather
 
 SETTINGS = """
@@ -375,12 +467,13 @@ class Weather:
         self.waiting: dict[int, str] = {}
         self.answers: dict[str, wire.Reply] = {}
         self.given_up: dict[str, bool] = {}
+        self.abandoned: set[str] = set()
         self.reservations: list[int] = []
         self.count = 0
 
     def run(self, steps: int) -> None:
         acts = [self.say] * 3 + [self.carry_there] * 6 + [self.carry_back] * 6 + [self.send] * 6
-        acts += [self.session.again, self.give_up, self.break_connection]
+        acts += [self.session.again, self.give_up, self.abandon, self.break_connection]
         for _ in range(steps):
             self.dice.choice(acts)()
 
@@ -421,7 +514,9 @@ class Weather:
         answer = None if frames is None else self.session.received(*frames)
         if answer is None:
             return
-        mark = self.waiting.pop(answer.ticket)
+        mark = self.waiting.pop(answer.ticket, None)
+        if mark is None:
+            return  # nobody waits for it: what was abandoned is taken back
         assert mark not in self.answers, f"{mark} was answered twice"
         self.answers[mark] = answer.reply
         if isinstance(answer.reply, wire.Accepted):
@@ -431,6 +526,12 @@ class Weather:
         if self.waiting and self.dice.random() < 0.3:
             ticket = self.dice.choice(list(self.waiting))
             self.given_up[self.waiting.pop(ticket)] = self.session.give_up(ticket)
+
+    def abandon(self) -> None:
+        if self.waiting and self.dice.random() < 0.3:
+            ticket = self.dice.choice(list(self.waiting))
+            self.abandoned.add(self.waiting.pop(ticket))
+            self.session.abandon(ticket)
 
     def break_connection(self) -> None:
         if self.dice.random() < 0.3:
@@ -503,6 +604,10 @@ def test_in_any_weather_every_command_is_executed_at_most_once_and_answered_trul
             assert type(executions[0]).__name__ == {"Settled": "Stands"}.get(type(reply).__name__, type(reply).__name__)
     for mark, may_have_happened in weather.given_up.items():
         assert len(weather.executions(mark)) <= int(may_have_happened), mark
+    open_ids = {record.order_id for record in weather.sequencer.engine.orders.open.values()}
+    for mark in weather.abandoned:
+        assert len(weather.executions(mark)) <= 1, mark
+    assert not weather.abandoned & open_ids, "what nobody got is taken back"
     weather.session.submit(check("the last one"))
     weather.waiting[weather.session._next_ticket] = "the last one"
     weather.clear_up()
@@ -526,6 +631,8 @@ def test_the_weather_is_bad_enough_to_show_every_ending() -> None:
         seen |= {reply.code if isinstance(reply, wire.Failed) else type(reply) for reply in weather.answers.values()}
         seen |= {("given up", happened) for happened in weather.given_up.values()}
         seen |= {"broken"} if weather.connection else set()
-    wanted = {wire.Accepted, wire.Refused, wire.Settled, wire.FailureCode.NOT_AUTHORIZED, "broken"}
+        undone = [each for each, _ in weather.tape.executed if isinstance(each, e.Rollback) and "task" in each.reason]
+        seen |= {"taken back"} if undone else set()
+    wanted = {wire.Accepted, wire.Refused, wire.Settled, wire.FailureCode.NOT_AUTHORIZED, "broken", "taken back"}
     wanted |= {wire.FailureCode.CAPACITY_EXCEEDED, ("given up", True), ("given up", False)}
     assert seen >= wanted

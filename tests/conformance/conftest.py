@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conformance.gates import SETTINGS, Gate, LocalGate, ZmqGate
+from conformance.gates import SETTINGS, AsyncLocalGate, AsyncZmqGate, Gate, LocalGate, ZmqGate
 from daemon import Daemon, running
 
 import pit
 
-GATES = ("local", "zmq")
+GATES = ("local", "async local", "zmq", "async zmq")
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +21,16 @@ def shared_daemon() -> Iterator[Daemon]:
 
 @pytest.fixture(params=GATES)
 def gate(request: pytest.FixtureRequest) -> Iterator[Gate]:
-    made: Gate = LocalGate() if request.param == "local" else ZmqGate(request.getfixturevalue("shared_daemon"))
+    made: Gate
+    match request.param:
+        case "local":
+            made = LocalGate()
+        case "async local":
+            made = AsyncLocalGate()
+        case "zmq":
+            made = ZmqGate(request.getfixturevalue("shared_daemon"))
+        case _:
+            made = AsyncZmqGate(request.getfixturevalue("shared_daemon"))
     yield made
     made.close()
 

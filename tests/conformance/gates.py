@@ -6,7 +6,8 @@ import itertools
 import time
 from typing import Any
 
-from daemon import Daemon, until
+from conformance.driven import Driver
+from daemon import PATIENCE_S, Daemon, until
 
 import pit
 from pitd.clock import ManualClock
@@ -126,6 +127,32 @@ class ZmqGate(Gate):
 
     def _connect(self, name: str) -> pit.Engine:
         return self._daemon.connect(name)
+
+
+class AsyncLocalGate(LocalGate):
+    def __init__(self) -> None:
+        super().__init__()
+        self._driver = Driver()
+
+    def close(self) -> None:
+        super().close()
+        self._driver.close()
+
+    def _connect(self, name: str) -> pit.Engine:
+        return self._driver.engine(self._local.connect_async(name))
+
+
+class AsyncZmqGate(ZmqGate):
+    def __init__(self, daemon: Daemon) -> None:
+        super().__init__(daemon)
+        self._driver = Driver()
+
+    def close(self) -> None:
+        super().close()
+        self._driver.close()
+
+    def _connect(self, name: str) -> pit.Engine:
+        return self._driver.engine(pit.connect_async(name, self._daemon.endpoint, timeout_s=PATIENCE_S))
 
 
 def report_on(order: pit.Order, kind: str, **words: Any) -> pit.ExecutionReport:

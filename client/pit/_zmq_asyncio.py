@@ -1,0 +1,343 @@
+"""The asyncio socket: many calls under way on one session, no thread, one future a call.
+
+libzmq's descriptor says once that something has changed, and any send or receive may take that notice away. So the
+socket is emptied whenever it is touched, and looked at once more after each send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import socket
+import time
+from collections import deque
+
+import zmq
+
+from . import _calls, wire
+from ._session import Session
+from ._zmq import AGAIN_S, GOODBYE_S, PROBE_S, open_socket, place_of, send_outbox, why_not_reached
+from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
+
+_NOBODY_WAITS_S = 4 * AGAIN_S
+"""How often is said again what nobody waits for: its number is to be settled."""
+
+
+class _Call:
+    """A command or query that a task waits for. `woken` is done once there is a reply, or none will come."""
+
+    __slots__ = ("asked", "began", "deadline", "reply", "ticket", "trouble", "woken")
+
+    def __init__(
+        self, asked: wire.Command | wire.Query | None, woken: asyncio.Future[None], began: float, deadline: float
+    ) -> None:
+        self.asked = asked
+        self.woken = woken
+        self.began = began
+        self.deadline = deadline
+        self.ticket: int | None = None
+        """None while it waits for room."""
+        self.reply: wire.Reply | None = None
+        self.trouble: PitError | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether it tells what is so: that is said even when its task is cancelled."""
+        return isinstance(self.asked, wire.Command) and not isinstance(self.asked, _calls.ASKING)
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
+
+
+class AsyncZmqTransport:
+    """One connection to a daemon, for the tasks of the event loop that it is made in."""
+
+    def __init__(self, client: str, endpoint: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._endpoint = endpoint
+        self._pid = os.getpid()
+        self._is_closed = False
+        self._session = Session(client, os.urandom(16))
+        self._opening: _Call | None = None
+        self._calls: dict[int, _Call] = {}
+        """What is under way, oldest first."""
+        self._room: deque[_Call] = deque()
+        """Commands that wait until the session takes one more, first come, first served."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._said_again_at = -math.inf
+        self._is_look_due = False
+        self._socket = open_socket(endpoint)
+        self._fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
+        self._loop.add_reader(self._fd, self._move)
+
+    async def open(self, timeout_s: float) -> None:
+        """Returns once the daemon has welcomed this client. Raises Unavailable, ProtocolError, or its no."""
+        call = self._opening = self._begin(None, timeout_s)
+        try:
+            self._session.greet()
+            self._put(call)
+            await call.woken
+            self._raise_trouble(call)
+            if not self._session.is_open:
+                raise Unavailable(f"no welcome in time: {await self._why_silent()}")
+        except BaseException:
+            self._end()
+            raise
+        finally:
+            self._opening = None
+
+    async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        self._check()
+        session = self._session
+        call = self._begin(command, timeout_s)
+        if self._room or not session.has_room:
+            self._room.append(call)
+            self._set_timer(call.deadline)
+        else:
+            call.ticket = session.submit(command)
+            self._calls[call.ticket] = call
+            self._put(call)
+        try:
+            await call.woken
+        except BaseException:
+            self._abandon(call)
+            raise
+        if call.reply is not None:
+            return call.reply
+        if call.ticket is None:
+            self._leave_queue(call)
+            self._raise_trouble(call)
+            why = f"nothing was sent: {session.in_flight} commands wait for their answers"
+            raise Unavailable(f"{why}: {await self._why_silent()}")
+        self._calls.pop(call.ticket, None)
+        may_have_happened = session.give_up(call.ticket)
+        self._move()
+        self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
+        self._raise_trouble(call)
+        if may_have_happened:
+            raise _calls.unknown(command, self._endpoint, timeout_s)
+        raise Unavailable(f"nothing was sent within {timeout_s:g} s: {await self._why_silent()}")
+
+    async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
+        self._check()
+        call = self._begin(query, timeout_s)
+        call.ticket = self._session.ask(query)
+        self._calls[call.ticket] = call
+        self._put(call)
+        try:
+            await call.woken
+            if call.reply is not None:
+                return call.reply
+        finally:
+            self._calls.pop(call.ticket, None)
+            self._session.give_up(call.ticket)
+        self._raise_trouble(call)
+        raise Unavailable(f"no answer within {timeout_s:g} s: {await self._why_silent()}")
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    async def close(self) -> None:
+        if self._is_closed or os.getpid() != self._pid:
+            return
+        if asyncio.get_running_loop() is not self._loop:
+            if not self._loop.is_closed():
+                raise Closed("this engine belongs to another event loop; close it there")
+            self._end()  # the daemon will notice by itself
+            return
+        self._is_closed = True  # nothing new is taken; what is under way may be answered still
+        for waiting in tuple(self._room):
+            waiting.trouble = Closed("nothing was sent: this engine has been closed")
+            waiting.wake()
+        try:
+            if self._session.is_open and self._session.over is None:
+                call = self._begin(wire.Goodbye(), GOODBYE_S)
+                call.ticket = self._session.submit(wire.Goodbye())
+                self._calls[call.ticket] = call
+                self._put(call)
+                await call.woken
+        except PitError:
+            pass  # the daemon will notice by itself
+        finally:
+            self._end()
+
+    # ------------------------------------------------------------------------------------------ one call
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise Forked("this engine belongs to the parent process; connect anew in the child")
+        if self._is_closed:
+            raise Closed("this engine has been closed")
+        if asyncio.get_running_loop() is not self._loop:
+            raise Closed("this engine belongs to another event loop; connect anew in this one")
+
+    def _begin(self, asked: wire.Command | wire.Query | None, timeout_s: float) -> _Call:
+        now = self._loop.time()
+        return _Call(asked, self._loop.create_future(), now, now + timeout_s)
+
+    def _put(self, call: _Call) -> None:
+        """Sends it at once; what comes in is looked at in the same turn of the loop, once for all that were sent."""
+        send_outbox(self._session, self._socket)
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._loop.call_soon(self._look)
+        self._set_timer(min(call.deadline, call.began + AGAIN_S))
+
+    def _abandon(self, call: _Call) -> None:
+        """The task that waits has been cancelled: nobody gets the reply, if there is one, or will be."""
+        if call.reply is not None:
+            self._session.undo(call.reply)
+        elif call.ticket is None:
+            if not call.tells:
+                self._leave_queue(call)
+        elif self._calls.pop(call.ticket, None) is not None:
+            self._session.abandon(call.ticket)
+        if not self._is_ended and not self._loop.is_closed():
+            self._move()
+            self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
+
+    def _leave_queue(self, call: _Call) -> None:
+        if call in self._room:
+            self._room.remove(call)
+
+    def _raise_trouble(self, call: _Call) -> None:
+        trouble = call.trouble or self._session.over
+        if trouble is not None:
+            raise trouble.with_traceback(None)
+
+    # ------------------------------------------------------------------------------------------ moving messages
+
+    def _look(self) -> None:
+        self._is_look_due = False
+        self._move()
+
+    def _move(self) -> None:
+        """Takes in what has come and sends what is to be said, until neither is left: the descriptor tells it once."""
+        session, sock = self._session, self._socket
+        if sock.closed or os.getpid() != self._pid:
+            return
+        if self._room and session.has_room:
+            self._let_in()
+        send_outbox(session, sock)
+        try:
+            while sock.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+                self._take(sock.recv(zmq.NOBLOCK), _rest(sock))
+                if self._room and session.has_room:
+                    self._let_in()
+                if session.outbox:
+                    send_outbox(session, sock)
+        except ProtocolError as trouble:
+            self._wake_all(trouble)
+            self._is_look_due = True
+            self._loop.call_soon(self._look)
+        if session.over is not None:
+            self._wake_all(None)
+
+    def _take(self, header: bytes, body: bytes) -> None:
+        answer = self._session.received(header, body)
+        if answer is not None:
+            call = self._calls.pop(answer.ticket, None)
+            if call is not None:
+                call.reply = answer.reply
+                call.wake()
+        elif self._opening is not None and self._session.is_open:
+            self._opening.wake()
+
+    def _let_in(self) -> None:
+        """Takes commands that wait for room on their way."""
+        while self._room and self._session.has_room:
+            call = self._room.popleft()
+            if call.woken.done() and not (call.woken.cancelled() and call.tells):
+                continue
+            assert call.asked is not None
+            try:
+                call.ticket = self._session.submit(call.asked)  # type: ignore[arg-type]
+            except PitError as trouble:
+                call.trouble = trouble
+                call.wake()
+                continue
+            call.began = self._loop.time()
+            if not call.woken.cancelled():
+                self._calls[call.ticket] = call
+
+    def _wake_all(self, trouble: PitError | None) -> None:
+        opening = () if self._opening is None else (self._opening,)
+        for call in (*opening, *self._calls.values(), *self._room):
+            call.trouble = call.trouble or trouble
+            call.wake()
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def _set_timer(self, at: float) -> None:
+        if at < self._timer_at and not self._is_ended:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_at = at
+            self._timer = self._loop.call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        """Wakes whose time is up, and says again what has not been answered for long."""
+        self._timer, self._timer_at = None, math.inf
+        if os.getpid() != self._pid:
+            return
+        now = self._loop.time()
+        opening = () if self._opening is None else (self._opening,)
+        waiting = []
+        for call in (*opening, *self._calls.values(), *self._room):
+            if call.deadline <= now:
+                call.wake()
+            else:
+                waiting.append(call)
+        if waiting:
+            again_at = max(min(call.began for call in waiting), self._said_again_at) + AGAIN_S
+        else:
+            again_at = max(now, self._said_again_at + _NOBODY_WAITS_S)
+        if not waiting and not self._session.in_flight:
+            return  # quiet until the next call
+        if now >= again_at and self._session.over is None:
+            self._session.again()
+            self._said_again_at = now
+            again_at = now + (AGAIN_S if waiting else _NOBODY_WAITS_S)
+        self._move()
+        self._set_timer(min([again_at, *(call.deadline for call in waiting)]))
+
+    # ------------------------------------------------------------------------------------------ the end
+
+    @property
+    def _is_ended(self) -> bool:
+        return self._socket.closed
+
+    def _end(self) -> None:
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._is_ended:
+            return
+        if not self._loop.is_closed():
+            self._wake_all(None)
+            self._loop.remove_reader(self._fd)
+        self._socket.close(linger=0)
+
+    async def _why_silent(self) -> str:
+        """What a plain connect finds at the endpoint, without holding up the loop."""
+        try:
+            place = place_of(self._endpoint)
+            family = (
+                socket.AF_UNIX if isinstance(place, str) else socket.AF_INET6 if ":" in place[0] else socket.AF_INET
+            )
+            with socket.socket(family) as probe:
+                probe.setblocking(False)
+                await asyncio.wait_for(self._loop.sock_connect(probe, place), PROBE_S)
+        except (OSError, ValueError) as trouble:
+            return why_not_reached(self._endpoint, trouble)
+        return why_not_reached(self._endpoint, None)
+
+
+def _rest(sock: zmq.Socket[bytes]) -> bytes:
+    try:
+        return sock.recv(zmq.NOBLOCK)
+    except zmq.Again:
+        raise ProtocolError("the daemon's message is a header without a body") from None

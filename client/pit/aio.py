@@ -1,0 +1,279 @@
+"""What an asyncio strategy holds: the lines of engine.py with await. What they mean is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any
+
+from . import _calls, wire
+from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
+from .errors import OutcomeUnknown, PitError, Unavailable
+from .transport import AsyncTransport
+from .types import (
+    Block,
+    ExecutionReport,
+    Number,
+    OpenOrder,
+    Order,
+    OrderState,
+    Outcome,
+    Rejected,
+    ReportResult,
+    exact,
+)
+
+
+class AsyncEngine(EngineBase):
+    """The gate, as one client sees it. May be used by any task of its event loop; not after a fork.
+
+    Many calls may be under way at once; beyond the daemon's window they wait their turn, first come, first served.
+    Every call ends within `timeout_s`. Risk's no is the returned value `Rejected`; trouble is raised, see `pit.errors`.
+    What a cancelled task had asked for and nobody got is taken back; what it had told (a commit, a report) stays told.
+    As a context manager it is closed at the end, and what it still held goes back.
+    """
+
+    def __init__(self, transport: AsyncTransport, name: str, *, timeout_s: float = 1.0) -> None:
+        super().__init__(name, timeout_s, transport.monotonic_ns)
+        self._transport = transport
+
+    async def start_pre_trade(self, order: Order) -> AsyncDeferredRequest | Rejected:
+        """Runs the start stage. An `AsyncDeferredRequest` to execute, or the rejects of every policy that said no."""
+        sent_ns = self._monotonic_ns()
+        answer = _calls.expect_or_no(await self._command(wire.Start(order)), wire.Deferred)
+        if isinstance(answer, Rejected):
+            return answer
+        return AsyncDeferredRequest(self, order, answer, sent_ns)
+
+    async def execute_pre_trade(
+        self, order: Order, *, sent: bool = False, lease_s: float | None = None
+    ) -> AsyncReservation | Rejected:
+        """Both stages in one round trip. `sent=True` counts it as sent from here on, as by `mark_sent()`.
+
+        Raises OutcomeUnknown, with the order's id, when no answer came in time.
+        """
+        sent_ns = self._monotonic_ns()
+        reply = await self._command(wire.Check(order, sent, _calls.lease_ns(lease_s)))
+        return self._reservation_or_no(order, reply, sent_ns)
+
+    async def apply_execution_report(self, report: ExecutionReport) -> ReportResult:
+        """Tells what the venue said. The same report twice is applied once.
+
+        Raises InvalidInput when it can't be booked: other content under the same report id, no known asset.
+        """
+        return _calls.expect(await self._command(wire.Report(report)), wire.Applied).result
+
+    async def open_orders(self, account: str | None = None) -> list[OpenOrder]:
+        """What this client has held, sent, quarantined or working, oldest first."""
+        orders: list[OpenOrder] = []
+        while True:
+            after = orders[-1].reservation_id if orders else 0
+            reply = await self._query(wire.ListOpenOrders(after, account))
+            page = _calls.expect(reply, wire.OpenOrders)
+            orders.extend(page.orders)
+            if not page.more:
+                return orders
+
+    def reservation(self, open_order: OpenOrder) -> AsyncReservation:
+        """The handle of an open order, to settle what an earlier process of this client left behind."""
+        return AsyncReservation(self, open_order.order, left_behind(open_order), self._monotonic_ns())
+
+    async def outcome(self, account: str, order_id: str) -> Outcome:
+        """What became of an order id, as long as the daemon's journal goes back.
+
+        Raises UnknownId when it was never received, or refused: then the message says by which limit. Unavailable when
+        looking it up takes too long: ask again, it goes on meanwhile.
+        """
+        return _calls.expect(await self._query(wire.AskOutcome(account, order_id)), wire.OutcomeIs).outcome
+
+    async def blocks(self) -> tuple[Block, ...]:
+        """Every scope that may not trade now, and why."""
+        return _calls.expect(await self._query(wire.ListBlocks()), wire.Blocks).blocks
+
+    async def ping(self) -> str:
+        """The daemon's version: it is there and answers."""
+        return _calls.expect(await self._query(wire.Ping()), wire.Pong).version
+
+    async def ask(self, query: wire.Query) -> wire.Reply:
+        """The answer to any question of `pit.wire`, for tools. Raises what a failure stands for."""
+        reply = await self._query(query)
+        if isinstance(reply, wire.Failed):
+            raise _calls.error_of(reply)
+        return reply
+
+    # ------------------------------------------------------------------------------------------ for operators
+
+    async def block(self, scope: str, reason: str) -> None:
+        """Stops "account NAME", "group NAME" or "firm". Needs the role "operate", as everything below."""
+        _calls.expect(await self._command(wire.BlockScope(scope, _calls.reason_text(reason))), wire.Done)
+
+    async def unblock(self, scope: str, reason: str) -> None:
+        """Lifts an operator's block. A tripped limit is not lifted so: `rearm` it."""
+        _calls.expect(await self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
+
+    async def rearm(self, limit: str, scope: str, room: Number, reason: str) -> None:
+        """Grants a tripped P&L limit new room from where the P&L stands, in the limit's settlement asset."""
+        command = wire.Rearm(limit, scope, exact(room, "room"), _calls.reason_text(reason))
+        _calls.expect(await self._command(command), wire.Done)
+
+    async def settle(self, account: str, order_id: str, *, working: bool, reason: str) -> OrderState:
+        """A person's word on an open order: it is working at the venue (True), or it was never sent (False)."""
+        command = wire.SettleOrder(account, order_id, working, _calls.reason_text(reason))
+        return _calls.expect(await self._command(command), wire.Settled).state
+
+    async def close_order(self, account: str, order_id: str, *, reason: str) -> OrderState:
+        """A person's word that nothing of an open order is left at the venue."""
+        command = wire.CloseOrder(account, order_id, _calls.reason_text(reason))
+        return _calls.expect(await self._command(command), wire.Settled).state
+
+    async def accept_history(self, *, reason: str) -> None:
+        """A person's word that trading may go on after JournalBehind: what is missing from the journal is accepted."""
+        _calls.expect(await self._command(wire.AcceptHistory(_calls.reason_text(reason))), wire.Done)
+
+    # ------------------------------------------------------------------------------------------ life
+
+    async def close(self) -> None:
+        """Ends the session: what it held is rolled back, what was sent and not settled is quarantined."""
+        await self._transport.close()
+
+    async def __aenter__(self) -> AsyncEngine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<pit.AsyncEngine {self.name}>"
+
+    async def _command(self, command: wire.Command) -> wire.Reply:
+        left_s = await self._time_left_s() if self._has_dropped else self.timeout_s
+        return await self._transport.command(command, left_s)
+
+    async def _query(self, query: wire.Query) -> wire.Reply:
+        left_s = await self._time_left_s() if self._has_dropped else self.timeout_s
+        return await self._transport.query(query, left_s)
+
+    async def _time_left_s(self) -> float:
+        """What is left of a call's time once what was let go before it has been given back."""
+        began_ns = self._monotonic_ns()
+        try:
+            await self._send_dropped()
+        except OutcomeUnknown as trouble:  # of the drop alone: what the caller asks for has not left
+            raise Unavailable(f"nothing was sent: {trouble}") from trouble
+        return max(0.0, self.timeout_s - (self._monotonic_ns() - began_ns) / 1e9)
+
+    async def _send_dropped(self) -> None:
+        """Gives back what was let go unsettled. What can't be told now ends by its lease."""
+        _calls.expect(await self._transport.command(self._take_dropped(), self.timeout_s), wire.Done)
+
+    async def _drop_now(self, reservation_id: int) -> None:
+        self._dropped_reservations.append(reservation_id)
+        try:
+            await self._send_dropped()
+        except PitError:
+            return  # nothing is lost by silence: its lease ends it
+
+    def _reservation_or_no(self, order: Order, reply: wire.Reply, sent_ns: int) -> AsyncReservation | Rejected:
+        answer = _calls.expect_or_no(reply, wire.Accepted)
+        if isinstance(answer, Rejected):
+            return answer
+        return AsyncReservation(self, order, answer, sent_ns)
+
+
+class AsyncDeferredRequest(RequestBase):
+    """An order that passed the start stage. Executing it runs the main stage; letting it go gives nothing away."""
+
+    _engine: AsyncEngine
+
+    async def execute(self, *, sent: bool = False, lease_s: float | None = None) -> AsyncReservation | Rejected:
+        """Runs the main stage: an `AsyncReservation`, or the rejects; then nothing is held.
+
+        Raises AlreadyFinalized the second time, LeaseExpired when it waited too long.
+        """
+        sent_ns = self._engine._monotonic_ns()
+        self._is_over = True
+        reply = await self._engine._command(wire.Execute(self.id, sent, _calls.lease_ns(lease_s)))
+        return self._engine._reservation_or_no(self.order, reply, sent_ns)
+
+
+class AsyncReservation(ReservationBase):
+    """What one accepted order holds, under a lease until it is settled.
+
+    Leaving it as a context manager unsettled drops it: what was held is rolled back, what was sent is quarantined.
+    A reservation that is simply let go is dropped with the engine's next call.
+    """
+
+    _engine: AsyncEngine
+
+    async def mark_sent(self) -> AsyncReservation | Rejected:
+        """Counts it as sent from here on: call it right before the venue. `Rejected` if it is blocked by now.
+
+        Raises LeaseExpired when the lease has ended: then don't send.
+        """
+        return await self._stand(wire.MarkSent(self.id))
+
+    async def renew(self, lease_s: float | None = None) -> AsyncReservation | Rejected:
+        """A new lease from now. `Rejected` if its account is blocked by now. Raises LeaseExpired when it has ended."""
+        return await self._stand(wire.Renew(self.id, _calls.lease_ns(lease_s)))
+
+    async def commit(self, *, venue_order_id: str | None = None, late: bool = False) -> None:
+        """Keeps it: the order works at the venue. `late=True` says so of one whose lease had ended meanwhile.
+
+        Raises LeaseExpired, or AlreadyFinalized, when it had ended; then the order is not counted.
+        """
+        self._is_settled = True
+        reply = await self._engine._command(wire.Commit(self.id, venue_order_id, late))
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    async def rollback(self, *, reason: str = "") -> None:
+        """Cancels it: the venue surely has nothing. Raises AlreadyFinalized once it is committed."""
+        reply = await self._engine._command(wire.Rollback(self.id, _calls.reason_text(reason)))
+        self._is_settled = True
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    async def quarantine(self, *, reason: str = "") -> None:
+        """It is not known whether the venue has it: it stays counted until a report or a person settles it."""
+        reply = await self._engine._command(wire.Quarantine(self.id, _calls.reason_text(reason)))
+        self._is_settled = True
+        self.state = _calls.expect(reply, wire.Settled).state
+
+    async def _stand(self, command: wire.MarkSent | wire.Renew) -> AsyncReservation | Rejected:
+        sent_ns = self._engine._monotonic_ns()
+        stands = _calls.expect_or_no(await self._engine._command(command), wire.Settled)
+        if isinstance(stands, Rejected):
+            return stands
+        self._now_stands(command, stands, sent_ns)
+        return self
+
+    async def __aenter__(self) -> AsyncReservation:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_to_drop:
+            self._is_settled = True
+            await self._engine._drop_now(self.id)
+
+
+class Connecting:
+    """An engine in the making: `await` it, or enter it with `async with`, which closes it at the end."""
+
+    def __init__(self, make: Callable[[], Awaitable[AsyncEngine]]) -> None:
+        self._make = make
+        self._made: AsyncEngine | None = None
+
+    def __await__(self) -> Generator[Any, None, AsyncEngine]:
+        return self._make().__await__()
+
+    async def __aenter__(self) -> AsyncEngine:
+        self._made = await self._make()
+        return self._made
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._made is not None
+        await self._made.close()
