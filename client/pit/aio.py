@@ -20,6 +20,8 @@ from .types import (
     Outcome,
     Rejected,
     ReportResult,
+    Restriction,
+    TradingState,
     exact,
 )
 
@@ -90,6 +92,16 @@ class AsyncEngine(EngineBase):
         """Every scope that may not trade now, and why."""
         return _calls.expect(await self._query(wire.ListBlocks()), wire.Blocks).blocks
 
+    async def restrictions(self) -> tuple[Restriction, ...]:
+        """Every scope (firm, group, account or instrument) that is halted now, by whom and why."""
+        found: tuple[Restriction, ...] = ()
+        while True:
+            after = found[-1].scope if found else ""
+            page = _calls.expect(await self._query(wire.ListRestrictions(after)), wire.RestrictionsAre)
+            found += page.restrictions
+            if not page.more:
+                return found
+
     async def ping(self) -> str:
         """The daemon's version: it is there and answers."""
         return _calls.expect(await self._query(wire.Ping()), wire.Pong).version
@@ -110,6 +122,17 @@ class AsyncEngine(EngineBase):
     async def unblock(self, scope: str, reason: str) -> None:
         """Lifts an operator's block. A tripped limit is not lifted so: `rearm` it."""
         _calls.expect(await self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
+
+    async def halt(self, scope: str, reason: str) -> None:
+        """Halts trading of "firm", "group NAME", "account NAME" or "instrument NAME" (a symbol, or AAPL/USD).
+
+        New orders under it are rejected; what is open goes on to be settled, reported and rolled back.
+        """
+        await self._set_trading_state(scope, TradingState.HALTED, reason)
+
+    async def resume(self, scope: str, reason: str) -> None:
+        """Ends a halt of that very scope. Blocks and tripped limits stay. Raises UnknownId when it is not halted."""
+        await self._set_trading_state(scope, TradingState.ACTIVE, reason)
 
     async def rearm(self, limit: str, scope: str, room: Number, reason: str) -> None:
         """Grants a tripped P&L limit new room from where the P&L stands, in the limit's settlement asset."""
@@ -146,6 +169,9 @@ class AsyncEngine(EngineBase):
 
     def __repr__(self) -> str:
         return f"<pit.AsyncEngine {self.name}>"
+
+    async def _set_trading_state(self, scope: str, state: TradingState, reason: str) -> None:
+        _calls.expect(await self._command(wire.SetTradingState(scope, state, _calls.reason_text(reason))), wire.Done)
 
     async def _command(self, command: wire.Command) -> wire.Reply:
         left_s = await self._time_left_s() if self._has_dropped else self.timeout_s
