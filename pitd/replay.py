@@ -168,6 +168,7 @@ class _Other:
     def take_up(self, recorded: Engine) -> None:
         """Begins with the state of a history whose first part has been pruned: its orders count by these limits."""
         image = snapshot.decode(snapshot.encode(snapshot.take(recorded)))
+        snapshot.spell_out(image)  # by the instruments that were in force, before others are put in their place
         bare = [msgspec.structs.replace(record, holds=()) for record in image.open]
         blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
         policies = {id: state for id, state in image.policies.items() if id in ("rate_limit", "pnl_kill_switch")}

@@ -11,7 +11,7 @@ from pit.types import Block, Restriction
 
 from .engine import Engine
 from .entry import EndedBy
-from .instruments import Listed
+from .instruments import Instruments, Listed
 from .orders import OrderRecord, Request
 from .reading import Reader
 from .sessions import Session
@@ -60,8 +60,8 @@ def take(engine: Engine) -> Image:
         groups=engine.accounts.groups(),
         disputed_seq=engine.disputed_seq,
         accepted_seq=engine.accepted_seq,
-        open=list(orders.open.values()),
-        closed=list(orders.closed.values()),
+        open=[_brief(record, engine.instruments) for record in orders.open.values()],
+        closed=[_brief(record, engine.instruments) for record in orders.closed.values()],
         venue_ids=orders.venue_ids(),
         requests=list(engine.requests.values()),
         requests_ended=engine.requests_ended,
@@ -74,6 +74,13 @@ def take(engine: Engine) -> Image:
     )
 
 
+def _brief(record: OrderRecord, instruments: Instruments) -> OrderRecord:
+    """Without what its instrument means, where that is what the instruments in force say: there are very many orders."""
+    if record.order is None or record.listed != instruments.find(record.order.instrument):
+        return record
+    return msgspec.structs.replace(record, listed=None)
+
+
 def encode(image: Image) -> bytes:
     return msgspec.msgpack.encode(image)
 
@@ -81,6 +88,14 @@ def encode(image: Image) -> bytes:
 def decode(data: bytes) -> Image:
     """Raises msgspec.ValidationError or msgspec.DecodeError for what is no snapshot."""
     return msgspec.msgpack.decode(data, type=Image)
+
+
+def spell_out(image: Image) -> None:
+    """Gives each order of an image back what its instrument means."""
+    instruments = Instruments({listed.symbol: listed for listed in image.instruments})
+    for record in (*image.closed, *image.open):
+        if record.listed is None and record.order is not None:
+            record.listed = instruments.find(record.order.instrument)
 
 
 def load(engine: Engine, image: Image) -> None:
@@ -96,6 +111,7 @@ def load(engine: Engine, image: Image) -> None:
             raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
         policy.load(state.saved)
     reader = Reader(engine.policies)
+    spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)
     for record in (*image.closed, *image.open):

@@ -9,6 +9,7 @@ from builders import Core, fill, order, saved
 
 from pitd import bootstrap, config
 from pitd.core import entry as e
+from pitd.core import snapshot
 
 
 def limits(text: str) -> str:
@@ -98,3 +99,16 @@ def test_the_change_is_carried_out_from_its_effects() -> None:
         again.engine.carry_out(e.deed_of(row))
     assert again.held(limit="other") == Decimal(500)
     assert saved(again.engine) == saved(core.engine)
+
+
+def test_a_snapshot_keeps_what_an_instrument_meant_to_an_order_that_was_taken_before_it_was_changed() -> None:
+    declared = '[instruments.ESZ6]\nsettlement = "USD"\nkind = "linear"\nmultiplier = "{}"\n'
+    core = under(declared.format(50))
+    core.check(order(id="before", instrument="ESZ6"))
+    configure(core, declared.format(20))
+    core.check(order(id="after", instrument="ESZ6"))
+    core.check(order(id="pair"))
+    again = bootstrap.blank_engine()
+    snapshot.load(again, snapshot.decode(snapshot.encode(snapshot.take(core.engine))))
+    assert [record.listed.multiplier for record in again.orders.open.values()] == [50, 20, 1]
+    assert list(again.orders.open.values()) == list(core.engine.orders.open.values())
