@@ -75,7 +75,7 @@ def take(engine: Engine) -> Image:
 
 
 def _brief(record: OrderRecord, instruments: Instruments) -> OrderRecord:
-    """Without what its instrument means, where that is what the instruments in force say: there are very many orders."""
+    """Without what its instrument means, where the instruments in force say the same: orders are many."""
     if record.order is None or record.listed != instruments.find(record.order.instrument):
         return record
     return msgspec.structs.replace(record, listed=None)
