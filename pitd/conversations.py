@@ -36,10 +36,12 @@ class Conversations:
         self._unmarked: set[bytes] = set()
         """Connections that speak protocol 1, whose answers carry no mark."""
         self._identity_of: dict[int, bytes] = {}
+        self._readers: dict[bytes, None] = {}
+        """Connections that only ask, oldest first. Who is one too many is forgotten, and says hello again."""
 
     def session_of(self, identity: bytes) -> Session | None:
-        """The session that speaks over a connection, once it has been welcomed."""
-        return self._session_of.get(identity)
+        """The session that speaks over a connection, once it has been welcomed; none for one that only asks."""
+        return None if identity in self._readers else self._session_of.get(identity)
 
     def take(self, identity: bytes, header_frame: bytes, body: bytes) -> None:
         """Takes one message: whatever it is, it is answered and harms nobody else."""
@@ -87,6 +89,10 @@ class Conversations:
         if session is None or session.id != header.session:
             why = "this connection has no such session; say hello first"
             self._refuse(identity, header.number, wire.FailureCode.NO_SESSION, why)
+            return
+        if identity in self._readers and header.message != wire.Message.QUERY:
+            why = f"client {session.client} has said hello as read_only: it may ask, and nothing else"
+            self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
             return
         match header.message:
             case wire.Message.COMMAND:
@@ -146,6 +152,9 @@ class Conversations:
             self._reply(identity, wire.Message.HELLO, 0, problem)
             return
         engine = self._sequencer.engine
+        if hello.read_only:
+            self._read_only(identity, hello)
+            return
         session = engine.sessions.live(hello.client)
         if session is None or session.token != hello.token:
             id = self._sequencer.open_session(hello.client, hello.token)
@@ -171,6 +180,17 @@ class Conversations:
         )
         self._reply(identity, wire.Message.HELLO, 0, welcome)
 
+    def _read_only(self, identity: bytes, hello: wire.Hello) -> None:
+        """Welcomes one that only asks: nothing is journaled, so it gets through when nothing else does."""
+        if identity not in self._readers and len(self._readers) >= self._config.daemon.max_sessions:
+            self._unbind(next(iter(self._readers)))
+        self._readers[identity] = None
+        self._session_of[identity] = Session(id=0, client=hello.client, token=hello.token, answers={}, unsettled={})
+        bounds = self._sequencer.engine.bounds
+        epoch = self._sequencer.epoch
+        welcome = wire.Welcome(hello.protocol, 0, 1, bounds.window, bounds.lease_ns, epoch)
+        self._reply(identity, wire.Message.HELLO, 0, welcome)
+
     def _welcome_problem(self, identity: bytes, hello: wire.Hello) -> wire.Failed | None:
         """Why a hello is turned away, or None."""
         failed = wire.Failed
@@ -184,6 +204,10 @@ class Conversations:
         bound = self._session_of.get(identity)
         if bound is not None and bound.client != hello.client:
             return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
+        if bound is not None and hello.read_only is not (identity in self._readers):
+            return failed(wire.FailureCode.INVALID_INPUT, "this connection has said hello otherwise; open another one")
+        if hello.read_only:
+            return None
         if hello.seen_seq > max(self._could_see(hello), self._sequencer.engine.accepted_seq):
             return failed(wire.FailureCode.JOURNAL_BEHIND, self._behind(hello))
         live = self._sequencer.engine.sessions.live(hello.client)
@@ -228,6 +252,7 @@ class Conversations:
 
     def _unbind(self, identity: bytes) -> Session | None:
         self._unmarked.discard(identity)
+        self._readers.pop(identity, None)
         return self._session_of.pop(identity, None)
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pit
 from pit import wire
 from pit.aio import Connecting
-from pit.errors import Closed, Forked, Unavailable
+from pit.errors import Closed, Forked, NotAuthorized, Unavailable
 from pit.transport import Transport
 
 from . import bootstrap, config, queries, translate
@@ -44,22 +44,26 @@ class LocalEngine:
             self.sequencer = bootstrap.build_sequencer(self.config, clock or SystemClock(), journal, policies)
         self.house = House(self.sequencer, self.config)
 
-    def connect(self, name: str, *, timeout_s: float = 1.0) -> pit.Engine:
-        """A client's engine. A second one of the same name fences the first."""
-        return pit.Engine(self.transport(name), name, timeout_s=timeout_s)
+    def connect(self, name: str, *, timeout_s: float = 1.0, read_only: bool = False) -> pit.Engine:
+        """A client's engine. A second one of the same name fences the first; one that is `read_only` fences nobody."""
+        return pit.Engine(self.transport(name, read_only=read_only), name, timeout_s=timeout_s)
 
-    def connect_async(self, name: str, *, timeout_s: float = 1.0) -> Connecting:
+    def connect_async(self, name: str, *, timeout_s: float = 1.0, read_only: bool = False) -> Connecting:
         """The same for asyncio: await it, or enter it. Calls are answered at once: none lets other tasks run."""
 
         async def make() -> pit.AsyncEngine:
-            return pit.AsyncEngine(_AsyncLocalTransport(self.transport(name)), name, timeout_s=timeout_s)
+            transport = _AsyncLocalTransport(self.transport(name, read_only=read_only))
+            return pit.AsyncEngine(transport, name, timeout_s=timeout_s)
 
         return Connecting(make)
 
-    def transport(self, name: str) -> Transport:
+    def transport(self, name: str, *, read_only: bool = False) -> Transport:
         problem = config.bad_client(name)
         if problem:
             raise pit.InvalidInput(problem)
+        if read_only:
+            reader = Session(id=0, client=name, token=b"", answers={}, unsettled={})
+            return _LocalTransport(self.sequencer, reader, self._door, self._context, self.house)
         with self._door.lock, decimal.localcontext(self._context):
             session_id = self.sequencer.open_session(name, os.urandom(16))
             self.sequencer.release()
@@ -127,6 +131,8 @@ class _LocalTransport:
         self._is_closed = False
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
+        if not self._session.id:
+            raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
         with self._turn():
             session, sequencer = self._session, self._sequencer
             number = session.next_number
@@ -152,7 +158,7 @@ class _LocalTransport:
         if self._is_closed or os.getpid() != self._pid:
             return
         with contextlib.suppress(Unavailable):  # broken off or busy: its leases say what it would
-            if self._session.ended_by is None:
+            if self._session.id and self._session.ended_by is None:
                 self.command(wire.Goodbye(), 0)
                 with self._turn():
                     while self._sequencer.end_due():

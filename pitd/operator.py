@@ -31,7 +31,9 @@ _USAGE = 64
 _NOT_ALLOWED = 77
 _INTERRUPTED = 130
 
-Connect = Callable[[str, str, float], pit.Engine]
+Connect = Callable[[str, str, float, bool], pit.Engine]
+"""Name, endpoint, how long to wait for an answer, and whether it only asks."""
+
 R = TypeVar("R")
 
 
@@ -40,7 +42,7 @@ def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> i
     at an endpoint.
     """
     options = _parser().parse_args(argv)
-    options.connect = connect or (lambda name, endpoint, timeout_s: pit.connect(name, endpoint, timeout_s=timeout_s))
+    options.connect = connect or _connect
     options.endpoint = options.endpoint or default_endpoint()
     try:
         code = options.run(options)
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> i
     except pit.NotAuthorized as trouble:
         return _complain(f"{trouble}; or give --name of a client that has it", _NOT_ALLOWED)
     except pit.Fenced as trouble:
-        return _complain(f"{trouble}: another pitctl of the same name; give this one another --name", _SAID_NO)
+        why = f"{trouble}: somebody else changed something under the same name at this moment"
+        return _complain(f"{why}; look whether this was done, then try again", _SAID_NO)
     except pit.PitError as trouble:
         return _complain(str(trouble), _SAID_NO)
     except BrokenPipeError:
@@ -352,13 +355,13 @@ def _accept_history(options: argparse.Namespace) -> int:
 def _change(options: argparse.Namespace, risk: str, change: Callable[[pit.Engine], object], told: str) -> int:
     if not _is_agreed(options, risk):
         return _SAID_NO
-    with _connected(options) as engine:
+    with _acting(options) as engine:
         change(engine)
         return _changed(options, engine, told)
 
 
 def _change_order(options: argparse.Namespace, said: str, change: Callable[[pit.Engine, str], pit.OrderState]) -> int:
-    with _connected(options) as engine:
+    with _acting(options) as engine:
         account = _account(engine, options)
         if not _is_agreed(options, f"order {options.order} of account {account} {said}. Sure?"):
             return _SAID_NO
@@ -392,8 +395,20 @@ def _is_agreed(options: argparse.Namespace, risk: str) -> bool:
 # ---------------------------------------------------------------------------------------------- within
 
 
+def _connect(name: str, endpoint: str, timeout_s: float, read_only: bool) -> pit.Engine:
+    return pit.connect(name, endpoint, timeout_s=timeout_s, read_only=read_only)
+
+
 def _connected(options: argparse.Namespace) -> pit.Engine:
-    engine = options.connect(options.name, options.endpoint, options.timeout)
+    """An engine to ask: it opens no session, so that any number of operators may look under one name."""
+    engine = options.connect(options.name, options.endpoint, options.timeout, True)
+    assert isinstance(engine, pit.Engine)
+    return engine
+
+
+def _acting(options: argparse.Namespace) -> pit.Engine:
+    """An engine to change something by: a session, as short as the change."""
+    engine = options.connect(options.name, options.endpoint, options.timeout, False)
     assert isinstance(engine, pit.Engine)
     return engine
 

@@ -53,8 +53,8 @@ class Daemon:
         assert self.process is not None
         return self.process.pid
 
-    def connect(self, name: str, *, timeout_s: float = 10.0) -> pit.Engine:
-        return pit.connect(name, self.endpoint, timeout_s=timeout_s)
+    def connect(self, name: str, *, timeout_s: float = 10.0, read_only: bool = False) -> pit.Engine:
+        return pit.connect(name, self.endpoint, timeout_s=timeout_s, read_only=read_only)
 
     def log(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")

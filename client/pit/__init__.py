@@ -45,8 +45,11 @@ from .types import (
 )
 
 
-def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -> Engine:
+def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0, read_only: bool = False) -> Engine:
     """An engine that speaks to the daemon as client `name`, which must be this process's own.
+
+    `read_only=True` only asks: it opens no session, so that many may look under one name, also while that one trades;
+    its commands raise NotAuthorized.
 
     `endpoint` defaults to $PITD_ENDPOINT, else to the daemon's usual place. `timeout_s` bounds every call, this one
     included. Raises Unavailable, telling a missing socket, a missing permission and silence apart; ProtocolError;
@@ -54,10 +57,13 @@ def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -
     """
     from ._zmq import ZmqTransport
 
-    return Engine(ZmqTransport(name, endpoint or default_endpoint(), timeout_s), name, timeout_s=timeout_s)
+    transport = ZmqTransport(name, endpoint or default_endpoint(), timeout_s, read_only=read_only)
+    return Engine(transport, name, timeout_s=timeout_s)
 
 
-def connect_async(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0) -> Connecting:
+def connect_async(
+    name: str, endpoint: str | None = None, *, timeout_s: float = 1.0, read_only: bool = False
+) -> Connecting:
     """The same for asyncio: an `AsyncEngine` for the running event loop, once it is awaited or entered.
 
     `async with pit.connect_async("mm1") as engine` closes it at the end. Raises what `connect` raises.
@@ -66,7 +72,7 @@ def connect_async(name: str, endpoint: str | None = None, *, timeout_s: float = 
     async def make() -> AsyncEngine:
         from ._zmq_asyncio import AsyncZmqTransport
 
-        transport = AsyncZmqTransport(name, endpoint or default_endpoint())
+        transport = AsyncZmqTransport(name, endpoint or default_endpoint(), read_only=read_only)
         await transport.open(timeout_s)
         return AsyncEngine(transport, name, timeout_s=timeout_s)
 

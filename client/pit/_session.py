@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import _calls, wire
 from ._calls import error_of
-from .errors import CapacityExceeded, InvalidInput, PitError, ProtocolError
+from .errors import CapacityExceeded, InvalidInput, NotAuthorized, PitError, ProtocolError
 
 Frames = tuple[bytes, bytes]
 
@@ -59,8 +59,9 @@ class _Flight:
 class Session:
     """The state of one conversation. Not thread-safe: its transport does the locking."""
 
-    def __init__(self, client: str, token: bytes) -> None:
+    def __init__(self, client: str, token: bytes, *, read_only: bool = False) -> None:
         self.client = client
+        self.read_only = read_only
         self.over: PitError | None = None
         """Why this session can't go on, once it can't."""
         self.outbox: list[Frames] = []
@@ -101,15 +102,19 @@ class Session:
     def greet(self) -> None:
         """Says hello: the first time, or again after a connection was lost."""
         self._is_open = False
-        hello = wire.Hello(self._protocol, self.client, self._token, self._session, self._seen_seq, self._epoch)
+        seen = (0, b"") if self.read_only else (self._seen_seq, self._epoch)  # each question stands for itself
+        hello = wire.Hello(self._protocol, self.client, self._token, self._session, *seen, self.read_only)
         self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
 
     def submit(self, command: wire.Command) -> int:
         """Takes a command on its way. The ticket tells its answer from others.
 
-        Raises CapacityExceeded while there is no room, and what ended the session once it is over.
+        Raises CapacityExceeded while there is no room, and what ended the session once it is over; NotAuthorized where
+        it may only ask.
         """
         self._check_going()
+        if self.read_only:
+            raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
         if not self.has_room:
             raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
         flight = _Flight(self._ticket(), self._next_number, command, _packed(command))

@@ -32,14 +32,14 @@ _FOR_ROOM = 0
 class ZmqTransport:
     """One connection to a daemon. Calls from several threads take turns."""
 
-    def __init__(self, client: str, endpoint: str, timeout_s: float) -> None:
+    def __init__(self, client: str, endpoint: str, timeout_s: float, *, read_only: bool = False) -> None:
         self._endpoint = endpoint
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._is_closed = False
         self._round_trip_s = _LOOK_OUT_S / 2
         """About what an answer has taken of late."""
-        self._session = Session(client, os.urandom(16))
+        self._session = Session(client, os.urandom(16), read_only=read_only)
         self._socket = open_socket(endpoint)
         try:
             self._session.greet()

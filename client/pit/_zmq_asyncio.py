@@ -54,12 +54,12 @@ class _Call:
 class AsyncZmqTransport:
     """One connection to a daemon, for the tasks of the event loop that it is made in."""
 
-    def __init__(self, client: str, endpoint: str) -> None:
+    def __init__(self, client: str, endpoint: str, *, read_only: bool = False) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
         self._pid = os.getpid()
         self._is_closed = False
-        self._session = Session(client, os.urandom(16))
+        self._session = Session(client, os.urandom(16), read_only=read_only)
         self._opening: _Call | None = None
         self._calls: dict[int, _Call] = {}
         """What is under way, oldest first."""

@@ -115,7 +115,8 @@ class Hello(Body, frozen=True):
 
     `token` is drawn by the client and proves that it is still the same one; `seen_seq` is the highest sequence
     number it has had from this daemon, and `epoch` names the daemon's start that it came from: what a cut journal has
-    lost is told by both, however often the daemon has been started since.
+    lost is told by both, however often the daemon has been started since. `read_only` opens no session: what speaks
+    so may ask and nothing else, is not journaled, and fences nobody.
     """
 
     protocol: int
@@ -124,6 +125,7 @@ class Hello(Body, frozen=True):
     session: int = 0
     seen_seq: int = 0
     epoch: bytes = b""
+    read_only: bool = False
 
 
 class Welcome(Body, frozen=True):

@@ -81,6 +81,12 @@ class Gate:
         self._engines.append(engine)
         return engine
 
+    def connect_read_only(self, name: str) -> pit.Engine:
+        """One of that name that only asks."""
+        engine = self._connect(name if name in ("ops", "clerk") else self.name(name), read_only=True)
+        self._engines.append(engine)
+        return engine
+
     def name(self, word: str) -> str:
         """A name that no other test uses."""
         return f"{word}-{self._mark}"
@@ -98,7 +104,7 @@ class Gate:
         """Lets at least so much time go by for the engine."""
         raise NotImplementedError
 
-    def _connect(self, name: str) -> pit.Engine:
+    def _connect(self, name: str, *, read_only: bool = False) -> pit.Engine:
         raise NotImplementedError
 
 
@@ -113,8 +119,8 @@ class LocalGate(Gate):
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
-    def _connect(self, name: str) -> pit.Engine:
-        return self._local.connect(name)
+    def _connect(self, name: str, *, read_only: bool = False) -> pit.Engine:
+        return self._local.connect(name, read_only=read_only)
 
 
 class ZmqGate(Gate):
@@ -125,8 +131,8 @@ class ZmqGate(Gate):
     def pass_time(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    def _connect(self, name: str) -> pit.Engine:
-        return self._daemon.connect(name)
+    def _connect(self, name: str, *, read_only: bool = False) -> pit.Engine:
+        return self._daemon.connect(name, read_only=read_only)
 
 
 class AsyncLocalGate(LocalGate):
@@ -138,8 +144,8 @@ class AsyncLocalGate(LocalGate):
         super().close()
         self._driver.close()
 
-    def _connect(self, name: str) -> pit.Engine:
-        return self._driver.engine(self._local.connect_async(name))
+    def _connect(self, name: str, *, read_only: bool = False) -> pit.Engine:
+        return self._driver.engine(self._local.connect_async(name, read_only=read_only))
 
 
 class AsyncZmqGate(ZmqGate):
@@ -151,8 +157,9 @@ class AsyncZmqGate(ZmqGate):
         super().close()
         self._driver.close()
 
-    def _connect(self, name: str) -> pit.Engine:
-        return self._driver.engine(pit.connect_async(name, self._daemon.endpoint, timeout_s=PATIENCE_S))
+    def _connect(self, name: str, *, read_only: bool = False) -> pit.Engine:
+        connecting = pit.connect_async(name, self._daemon.endpoint, timeout_s=PATIENCE_S, read_only=read_only)
+        return self._driver.engine(connecting)
 
 
 def report_on(order: pit.Order, kind: str, **words: Any) -> pit.ExecutionReport:

@@ -116,7 +116,10 @@ def test_an_operator_gets_through_when_the_table_of_sessions_is_full() -> None:
     with running("daemon.max_sessions = 1\n" + LIMITS) as full, full.connect("mm1"):
         with pytest.raises(pit.CapacityExceeded):
             full.connect("mm2")
-        assert {each["client"] for each in read(full, "sessions")["sessions"]} == {"mm1", "ops"}
+        assert {each["client"] for each in read(full, "sessions")["sessions"]} == {"mm1"}
+        assert pitctl(full, "halt", "firm", "--reason", "full", "--yes").returncode == 0
+        with full.connect("ops"):
+            assert {each["client"] for each in read(full, "sessions")["sessions"]} == {"mm1", "ops"}
 
 
 def test_isready_tells_a_daemon_that_is_gone_from_one_that_refuses(daemon: Daemon) -> None:

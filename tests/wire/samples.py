@@ -215,6 +215,7 @@ METRICS = wire.MetricsAre(
 HELLOS: list[wire.Body] = [
     wire.Hello(1, "mm1", bytes(range(16)), 42, 4711),
     wire.Hello(1, "mm1", bytes(range(16))),
+    wire.Hello(2, "ops", bytes(range(16)), 0, 0, bytes(range(8)), True),
 ]
 COMMANDS: list[wire.Body] = [
     wire.Start(ORDER),
