@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, config, config_files, journal, log, replay_cli, systemd
+from . import __version__, bootstrap, completion, config, config_files, journal, log, replay_cli, systemd
 from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
 from .core.numbers import text
@@ -244,6 +244,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=1, metavar="N", help="for the venue's and the strategies' chance")
     one.add_argument("--json", action="store_true", help="the closing summary as JSON; progress goes to standard error")
     one.set_defaults(run=demo)
+
+    completion.add_parser(commands, parser)
     return parser
 
 

@@ -36,6 +36,8 @@ class Conversations:
         self._unmarked: set[bytes] = set()
         """Connections that speak protocol 1, whose answers carry no mark."""
         self._identity_of: dict[int, bytes] = {}
+        self.is_shut_down = False
+        """Whether somebody who may has asked this daemon to end."""
         self._readers: dict[bytes, None] = {}
         """Connections that only ask, oldest first. Who is one too many is forgotten, and says hello again."""
 
@@ -114,6 +116,7 @@ class Conversations:
         if why:
             self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
             return
+        is_retry = header.number < session.next_number
         digest = wire.digest_of(body)
         known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
         kind = wire.Message.COMMAND
@@ -123,6 +126,9 @@ class Conversations:
                 self.house.metrics.refused[known.reply.failure] += 1
         reply = translate.reply_of(known.reply, self._sequencer.now_ns)
         self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
+        if type(command) is wire.ShutDown and isinstance(reply, wire.Done) and not is_retry:
+            self.is_shut_down = True  # a retry may meet the daemon that was started after it
+            log.warning("daemon.shutdown", client=session.client, reason=command.reason)
         if session.ended_by is not None:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)

@@ -133,6 +133,8 @@ class _LocalTransport:
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         if not self._session.id:
             raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
+        if isinstance(command, wire.ShutDown):
+            raise pit.InvalidInput("this engine lives in its own process: there is no daemon to shut down")
         with self._turn():
             session, sequencer = self._session, self._sequencer
             number = session.next_number

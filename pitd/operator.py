@@ -17,7 +17,7 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import Outcome
 
-from . import __version__
+from . import __version__, completion
 from .core.orders import ENDED
 from .journal_tools import objects
 from .journal_tools.words import printable
@@ -25,6 +25,9 @@ from .operator_screen import Screen
 
 READY, NOT_READY, NO_ANSWER = 0, 1, 2
 """What `isready` says by its exit code. Every other command ends with 2, too, where no daemon answers."""
+
+_STALE_NS = 600_000_000_000
+"""A working order of which nothing has been heard for so long is looked at, unless it is said how long."""
 
 _SAID_NO = 1
 _USAGE = 64
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> i
     """
     options = _parser().parse_args(argv)
     options.connect = connect or _connect
-    options.endpoint = options.endpoint or default_endpoint()
+    options.endpoint = getattr(options, "endpoint", None) or default_endpoint()
     try:
         code = options.run(options)
     except (pit.Unavailable, pit.OutcomeUnknown) as trouble:
@@ -145,16 +148,24 @@ def _accounts(options: argparse.Namespace) -> int:
 
 def _orders(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
-        pages = list(_order_pages(engine, options.which, options.account, options.client, options.order))
+        which = options.which if options.stale is None else wire.Which.STALE
+        quiet_ns = options.stale or 0
+        pages = list(_order_pages(engine, which, options.account, options.client, options.order, quiet_ns))
     return _shown(options, pages, "orders", lambda screen, lines: screen.orders(lines))
 
 
 def _order_pages(
-    engine: pit.Engine, which: wire.Which, account: str | None, client: str | None, order_id: str | None
+    engine: pit.Engine,
+    which: wire.Which,
+    account: str | None,
+    client: str | None,
+    order_id: str | None,
+    quiet_ns: int = 0,
 ) -> Iterator[wire.OrdersAre]:
     after = 0
     while True:
-        page = _expect(engine, wire.ListOrders(which, after, account, client, order_id), wire.OrdersAre)
+        query = wire.ListOrders(which, after, account, client, order_id, quiet_ns=quiet_ns)
+        page = _expect(engine, query, wire.OrdersAre)
         yield page
         after = page.after
         if not after:
@@ -343,6 +354,25 @@ def _close_order(options: argparse.Namespace) -> int:
     )
 
 
+def _shutdown(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        status = _status_of(engine)
+    risk = (
+        f"nobody gets a new order through until it is started again; {status.open_orders} open orders stay counted. "
+        f"Where systemd holds the socket, the next client starts it. End the daemon at {options.endpoint}?"
+    )
+    if not _is_agreed(options, risk):
+        return _SAID_NO
+    with _acting(options) as engine:
+        engine.shut_down(options.reason)
+    told = f"the daemon at {options.endpoint} ends"
+    if options.json:
+        _put({"seq": status.seq, "done": told, "pid": status.pid, "actor": options.name, "reason": options.reason})
+    else:
+        print(f"{told} (by {options.name}: {printable(options.reason)})")
+    return 0
+
+
 def _accept_history(options: argparse.Namespace) -> int:
     return _change(
         options,
@@ -494,11 +524,19 @@ def _parser() -> argparse.ArgumentParser:
     which = one.add_mutually_exclusive_group()
     for each, told in (
         (wire.Which.OPEN, "held, sent, quarantined or working (the default)"),
-        (wire.Which.STALE, "open, and their client has no session now"),
+        (wire.Which.ABANDONED, "open, and their client has no session now"),
         (wire.Which.QUARANTINED, "perhaps at the venue: counted until a report or a person settles them"),
         (wire.Which.CLOSED, "closed lately"),
     ):
         which.add_argument(f"--{each}", action="store_const", dest="which", const=each, help=told)
+    which.add_argument(
+        "--stale",
+        nargs="?",
+        type=_span,
+        const=_STALE_NS,
+        metavar="AGE",
+        help="sent, quarantined or working, and nothing heard of them for so long, e.g. 90s, 10m, 2h (10m if not said)",
+    )
     one.set_defaults(which=wire.Which.OPEN)
     one.add_argument("--account", metavar="A", help="of this account")
     one.add_argument("--client", metavar="C", help="of this client")
@@ -542,8 +580,11 @@ def _parser() -> argparse.ArgumentParser:
     one = add("close-order", _close_order, "say that nothing of an open order is left at the venue")
     _add_order(one)
     _add_change(one)
+    one = add("shutdown", _shutdown, "end the daemon tidily: the batch in hand, a last snapshot, exit code 0")
+    _add_change(one)
     one = add("accept-history", _accept_history, "let trading go on although the end of the journal is missing")
     _add_change(one)
+    completion.add_parser(commands, parser)
     return parser
 
 
@@ -565,6 +606,13 @@ def _reason(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("say why, in a few words")
     return text
+
+
+def _span(text: str) -> int:
+    found = re.fullmatch(r"([1-9]\d{0,5})(s|m|h|d)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"an age with its unit is wanted, such as 90s, 10m or 2h, not {text!r}")
+    return int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] * 1_000_000_000
 
 
 def _seconds(text: str) -> float:

@@ -125,7 +125,9 @@ def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
 
 
 def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
-    table = _table("account", "order", "client", "state", "what", ">filled", ">open", ">lease left", "venue id", "why")
+    table = _table(
+        "account", "order", "client", "state", "what", ">filled", ">open", ">lease left", ">quiet", "venue id", "why"
+    )
     for each in lines:
         here = each.client if each.is_client_here else f"{each.client or 'nobody'} (not here)"
         lease = "" if each.lease_left_s is None else f"{each.lease_left_s:.1f} s"
@@ -141,6 +143,7 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
             each.filled_quantity,
             each.open_quantity,
             lease,
+            "" if each.quiet_s is None else _span(round(each.quiet_s * 1e9)),
             each.venue_order_id or "",
             why,
             style=style,

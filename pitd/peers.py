@@ -30,6 +30,7 @@ _ROLE_FOR: dict[type, Role] = {
     wire.CloseOrder: "operate",
     wire.AcceptHistory: "operate",
     wire.SetTradingState: "operate",
+    wire.ShutDown: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
 

@@ -235,21 +235,23 @@ def _orders(engine: Engine, query: wire.ListOrders, now_ns: int) -> wire.Reply:
     page: list[wire.OrderSeen] = []
     for id in ids[:_LOOKED_MOST]:
         record = among[id]
-        if _is_meant(engine, query, record):
+        if _is_meant(engine, query, record, now_ns):
             page.append(_order_seen(engine, record, now_ns))
             if len(page) == most:
                 return wire.OrdersAre(engine.seq, tuple(page), id if id != ids[-1] else 0)
     return wire.OrdersAre(engine.seq, tuple(page), ids[_LOOKED_MOST - 1] if len(ids) > _LOOKED_MOST else 0)
 
 
-def _is_meant(engine: Engine, query: wire.ListOrders, record: OrderRecord) -> bool:
+def _is_meant(engine: Engine, query: wire.ListOrders, record: OrderRecord, now_ns: int) -> bool:
     if query.account not in (None, record.account) or query.client not in (None, record.client):
         return False
     if query.order_id not in (None, record.order_id):
         return False
     if query.which is wire.Which.QUARANTINED:
         return record.state is OrderState.QUARANTINED
-    return query.which is not wire.Which.STALE or engine.sessions.live(record.client) is None
+    if query.which is wire.Which.STALE:
+        return record.state is not OrderState.HELD and now_ns - record.heard_ns >= query.quiet_ns
+    return query.which is not wire.Which.ABANDONED or engine.sessions.live(record.client) is None
 
 
 def _order_seen(engine: Engine, record: OrderRecord, now_ns: int) -> wire.OrderSeen:
@@ -269,6 +271,7 @@ def _order_seen(engine: Engine, record: OrderRecord, now_ns: int) -> wire.OrderS
         ended_by=None if record.ended_by is None else str(record.ended_by),
         reason=record.reason,
         flags=record.flags,
+        quiet_s=max(0, now_ns - record.heard_ns) / 1e9,
     )
 
 

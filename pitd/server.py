@@ -38,6 +38,9 @@ _QUIET_MS = 5
 _AWAKE_S = 100e-6
 """How long it looks out for the next message before it sleeps; never when nothing has come."""
 
+_READ_BY_S = 0.2
+"""Who asked for the end gets so long to read the answer: a client's socket loses with its connection what is unread."""
+
 _ROUNDS = 16
 """So many batches at the most before the other descriptors are looked at."""
 _HELLO = bytes([wire.Message.HELLO])
@@ -120,6 +123,8 @@ class Server:
 
     def close(self) -> None:
         """Lets the last replies leave and gives the endpoint up."""
+        if self._conversations.is_shut_down:
+            time.sleep(_READ_BY_S)
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
         self._socket.close(linger=200)
@@ -170,6 +175,8 @@ class Server:
         out, self._conversations.out = self._conversations.out, []
         for identity, header, body in out:
             self._send(identity, header, body)
+        if self._conversations.is_shut_down:
+            self._is_stopping = True
         if out:
             self._sequencer.metrics.command_s.observe(time.perf_counter() - began, len(out))
         self._sequencer.publish()

@@ -28,6 +28,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, _cut(c.reason)),
     wire.AcceptHistory: lambda c: e.AcceptHistory(_cut(c.reason)),
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
+    wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason)),
 }
 

@@ -134,6 +134,10 @@ class AsyncEngine(EngineBase):
         """Ends a halt of that very scope. Blocks and tripped limits stay. Raises UnknownId when it is not halted."""
         await self._set_trading_state(scope, TradingState.ACTIVE, reason)
 
+    async def shut_down(self, reason: str) -> None:
+        """Ends the daemon once the batch in hand is done. Clients get no answers until it is started again."""
+        _calls.expect(await self._command(wire.ShutDown(_calls.reason_text(reason))), wire.Done)
+
     async def rearm(self, limit: str, scope: str, room: Number, reason: str) -> None:
         """Grants a tripped P&L limit new room from where the P&L stands, in the limit's settlement asset."""
         command = wire.Rearm(limit, scope, exact(room, "room"), _calls.reason_text(reason))

@@ -248,6 +248,12 @@ class SetTradingState(Body, frozen=True):
     reason: str
 
 
+class ShutDown(Body, frozen=True):
+    """Ends the daemon when the batch in hand is done."""
+
+    reason: str
+
+
 Command = (
     Start
     | Execute
@@ -267,6 +273,7 @@ Command = (
     | CloseOrder
     | AcceptHistory
     | SetTradingState
+    | ShutDown
 )
 
 
@@ -313,16 +320,21 @@ class ListAccounts(Body, frozen=True):
 
 
 class Which(StrEnum):
-    """Which orders are meant. Stale: open, and their client has no session, so that nobody is there to settle them."""
+    """Which orders are meant. Stale: sent, quarantined or working, and nothing has been heard of them for some time.
+    Abandoned: open, and their client has no session, so that nobody is there to settle them.
+    """
 
     OPEN = "open"
     STALE = "stale"
     QUARANTINED = "quarantined"
     CLOSED = "closed"
+    ABANDONED = "abandoned"
 
 
 class ListOrders(Body, frozen=True):
-    """One page of everybody's orders, by reservation id, after the one given."""
+    """One page of everybody's orders, by reservation id, after the one given; of stale ones those of which nothing has
+    been heard for at least `quiet_ns`.
+    """
 
     which: Which = Which.OPEN
     after: int = 0
@@ -330,6 +342,7 @@ class ListOrders(Body, frozen=True):
     client: str | None = None
     order_id: str | None = None
     most: int = 500
+    quiet_ns: int = 0
 
 
 class ListLimits(Body, frozen=True):
@@ -549,7 +562,9 @@ class AccountsAre(Body, frozen=True):
 
 
 class OrderSeen(Seen, frozen=True, kw_only=True):
-    """`order` is None where only the venue has ever spoken of it."""
+    """`order` is None where only the venue has ever spoken of it. `quiet_s`: how long nothing has been heard of it,
+    neither from its client nor from the venue.
+    """
 
     reservation_id: int
     account: str
@@ -565,6 +580,7 @@ class OrderSeen(Seen, frozen=True, kw_only=True):
     ended_by: str | None = None
     reason: str = ""
     flags: tuple[str, ...] = ()
+    quiet_s: float | None = None
 
 
 class OrdersAre(Body, frozen=True):

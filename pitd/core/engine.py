@@ -183,6 +183,7 @@ class Engine:
             e.CloseOrder: self._close_order,
             e.AcceptHistory: self._accept_history,
             e.SetTradingState: self._set_trading_state,
+            e.ShutDown: self._shut_down,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -916,6 +917,10 @@ class Engine:
         self._emit(e.HistoryAccepted(self.disputed_seq))
         return e.Done(1)
 
+    def _shut_down(self, command: e.ShutDown, session: Session) -> e.Reply:
+        problem = _bad_reason(command.reason)
+        return Failed(Failure.INVALID_INPUT, problem) if problem else e.Done(1)
+
     # ------------------------------------------------------------------------------------------ carrying out
 
     def _emit(self, effect: e.Effect) -> None:
@@ -970,6 +975,7 @@ class Engine:
             lease_ns=effect.lease_ns,
             lease_end_ns=effect.lease_end_ns,
             holds=effect.holds,
+            heard_ns=self._now_ns,
         )
         for hold in effect.holds:
             self.policies[hold.policy].apply(hold.effect)
@@ -981,6 +987,7 @@ class Engine:
         record = self.orders.find(effect.reservation_id)
         assert record is not None
         was, record.state = record.state, effect.state
+        record.heard_ns = self._now_ns
         record.reason = effect.reason
         if was in ENDED:
             for hold in record.holds:
@@ -1002,6 +1009,7 @@ class Engine:
         record = self.orders.find(effect.reservation_id)
         assert record is not None
         record.filled_quantity += effect.quantity
+        record.heard_ns = self._now_ns
         record.open_quantity = effect.open_quantity
         if effect.holds is not record.holds and effect.holds != record.holds:
             self._replace_holds(record, effect.holds)
@@ -1041,6 +1049,7 @@ class Engine:
         if record.reports is None:
             record.reports = {}
         record.reports[effect.report_id] = effect.fingerprint
+        record.heard_ns = self._now_ns
         record.final_seen = record.final_seen or effect.is_final
 
     def _do_lease_set(self, effect: e.LeaseSet) -> None:

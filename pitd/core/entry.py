@@ -120,6 +120,12 @@ class SetTradingState(Record, frozen=True):
     reason: str
 
 
+class ShutDown(Record, frozen=True):
+    """Changes nothing here: it is the record of who ended the daemon, and why."""
+
+    reason: str
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -139,6 +145,7 @@ Command = (
     | CloseOrder
     | AcceptHistory
     | SetTradingState
+    | ShutDown
 )
 
 

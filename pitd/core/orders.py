@@ -115,6 +115,8 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     reports: dict[str, bytes] | None = None
     final_seen: bool = False
     """Whether the venue has said its last word: from then on nothing brings it back."""
+    heard_ns: int = 0
+    """When it was last heard of: opened, moved or reported on."""
 
 
 def step(event: Event, record: OrderRecord) -> Step:

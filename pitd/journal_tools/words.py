@@ -93,6 +93,8 @@ def command(command: e.Command) -> str:
             return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
         case e.AcceptHistory():
             return f"accept-history{_because(command.reason)}"
+        case e.ShutDown():
+            return f"shutdown{_because(command.reason)}"
         case e.SetTradingState():
             return f"{_TO_STATE[command.state]} {command.scope}{_because(command.reason)}"
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from builders import Local, fill, money, order, saved
+from builders import Local, fill, money, order, report, saved
 from rich.console import Console
 
 import pit
@@ -193,12 +193,37 @@ def test_orders_can_be_narrowed_down(desk: Desk) -> None:
     assert ids(desk.read("orders", "--order", "lost")) == ["lost"]
 
 
-def test_an_order_is_stale_once_its_client_is_gone(desk: Desk) -> None:
+def test_an_order_is_abandoned_once_its_client_is_gone(desk: Desk) -> None:
     hold(desk, id="o1").commit()
-    assert ids(desk.read("orders", "--stale")) == []
+    assert ids(desk.read("orders", "--abandoned")) == []
     desk.trader.close()
-    (stale,) = desk.read("orders", "--stale")["orders"]
-    assert stale["order_id"] == "o1" and not stale["is_client_here"]
+    (left,) = desk.read("orders", "--abandoned")["orders"]
+    assert left["order_id"] == "o1" and not left["is_client_here"]
+
+
+def test_an_order_is_stale_once_nothing_was_heard_of_it_for_so_long(desk: Desk) -> None:
+    hold(desk, id="spoken_of").commit()
+    hold(desk, id="silent").commit()
+    quarantined(desk, id="lost")
+    desk.local.advance(300)
+    desk.trader.apply_execution_report(report("accepted", order_id="spoken_of"))
+    desk.local.advance(300)
+    assert ids(desk.read("orders", "--stale")) == ids(desk.read("orders", "--stale", "10m")) == ["silent", "lost"]
+    assert ids(desk.read("orders", "--stale", "601s")) == []
+    assert ids(desk.read("orders", "--stale", "5m")) == ["spoken_of", "silent", "lost"]
+    assert desk.read("orders", "--order", "silent")["orders"][0]["quiet_s"] == 600
+
+
+def test_what_is_merely_held_is_not_stale(desk: Desk) -> None:
+    assert desk.trader.execute_pre_trade(order(id="held"), lease_s=60)
+    desk.local.advance(10)
+    assert ids(desk.read("orders", "--stale", "5s")) == []
+
+
+@pytest.mark.parametrize("age", ["10", "0s", "-5m", "ten minutes", "5y"])
+def test_an_age_that_cannot_be_meant_is_refused(desk: Desk, age: str) -> None:
+    assert desk.run("orders", f"--stale={age}") == 64
+    assert "90s, 10m or 2h" in desk.complained()
 
 
 def test_every_page_of_many_orders_is_read(desk: Desk) -> None:
@@ -342,6 +367,7 @@ def test_a_block_records_who_and_why(desk: Desk) -> None:
         ("settle", "o1", "--working"),
         ("close-order", "o1"),
         ("accept-history",),
+        ("shutdown",),
     ],
     ids=lambda words: words[0],
 )
@@ -494,7 +520,7 @@ def test_every_subcommand_helps(capsys: pytest.CaptureFixture[str]) -> None:
     actions = operator._parser()._subparsers
     assert actions is not None
     names = list(actions._group_actions[0].choices)  # type: ignore[arg-type]
-    assert len(names) >= 16
+    assert len(names) >= 20
     for name in names:
         with pytest.raises(SystemExit) as ended:
             operator._parser().parse_args([name, "--help"])

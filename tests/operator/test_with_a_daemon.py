@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from builders import order
 from daemon import Daemon, running, until
+from process.raw import Raw
 
 import pit
+from pit import wire
 
 LIMITS = """
 [clients.ops]
@@ -134,3 +136,45 @@ def test_isready_tells_a_daemon_that_is_gone_from_one_that_refuses(daemon: Daemo
             timeout=60,
         )
     assert done.returncode == 2 and "no answer" in done.stdout
+
+
+def test_shutdown_ends_the_daemon_tidily_and_says_who_and_why() -> None:
+    with running(LIMITS) as other:
+        with other.connect("mm1") as engine:
+            held = engine.execute_pre_trade(order(id="kept"), sent=True)
+            assert isinstance(held, pit.Reservation)
+            held.commit()
+        assert pitctl(other, "shutdown", "--reason", "an upgrade").returncode == 1, "nobody could be asked"
+        told = read(other, "shutdown", "--reason", "an upgrade", "--yes")
+        assert (told["actor"], told["reason"], told["pid"]) == ("ops", "an upgrade", other.pid)
+        until(other.has_ended)
+        assert other.stop() == 0
+        assert "daemon.shutdown" in other.log() and "reason='an upgrade'" in other.log().replace('"', "'")
+        other.start()
+        assert [each["order_id"] for each in read(other, "orders")["orders"]] == ["kept"]
+        rows = subprocess.run(
+            [sys.executable, "-m", "pitd.cli", "journal", "tail", "--config", str(other.config)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        ).stdout
+        assert "ops" in rows and "shutdown (an upgrade)" in rows
+
+
+def test_shutdown_asked_again_under_the_same_number_does_not_end_the_next_daemon() -> None:
+    with running(LIMITS) as other, Raw(other.endpoint) as raw:
+        token = b"t" * 16
+        assert isinstance(raw.hello("ops", token=token), wire.Welcome)
+        command = wire.ShutDown("an upgrade")
+        assert isinstance(raw.command(command), wire.Done)
+        until(other.has_ended)
+        other.start()
+        with Raw(other.endpoint) as again:
+            assert isinstance(again.hello("ops", token=token, session=raw.session), wire.Welcome)
+            assert isinstance(again.command(command, number=1), wire.Done)
+            assert again.seq() and not other.has_ended()
+
+
+def test_nobody_but_an_operator_shuts_a_daemon_down(daemon: Daemon) -> None:
+    assert pitctl(daemon, "shutdown", "--reason", "mischief", "--yes", name="nobody").returncode == 77
+    assert pitctl(daemon, "ping").returncode == 0

@@ -148,6 +148,7 @@ ORDER_SEEN = wire.OrderSeen(
     ended_by=None,
     reason="",
     flags=("late_commit",),
+    quiet_s=0.5,
 )
 STRANGER_SEEN = wire.OrderSeen(
     reservation_id=8,
@@ -245,6 +246,7 @@ COMMANDS: list[wire.Body] = [
     wire.CloseOrder("alpha", "o1", "asked the venue"),
     wire.AcceptHistory("compared with the venue"),
     wire.SetTradingState("firm", TradingState.HALTED, "fire drill"),
+    wire.ShutDown("an upgrade"),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),
@@ -257,7 +259,7 @@ QUERIES: list[wire.Body] = [
     wire.ListSessions(),
     wire.ListAccounts("alpha", 100),
     wire.ListAccounts(),
-    wire.ListOrders(wire.Which.STALE, 7, "alpha", "mm1", "o1", 100),
+    wire.ListOrders(wire.Which.STALE, 7, "alpha", "mm1", "o1", 100, 600_000_000_000),
     wire.ListOrders(),
     wire.ListLimits(2, "account alpha", 100),
     wire.ListLimits(),
