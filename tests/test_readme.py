@@ -119,7 +119,7 @@ def reader() -> Iterator[Reader]:
     with pytest.MonkeyPatch.context() as patch, running(TOML[0].text) as daemon:
         patch.setenv("PITD_ENDPOINT", daemon.endpoint)
         for connect in (pit.connect, pit.connect_async):
-            patch.setattr(connect, "__kwdefaults__", {"timeout_s": 30.0})
+            patch.setattr(connect, "__kwdefaults__", {**connect.__kwdefaults__, "timeout_s": 30.0})
         yield Reader(daemon)
 
 
