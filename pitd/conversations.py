@@ -14,6 +14,7 @@ from .core import entry as e
 from .core.sessions import Session, over
 from .house import House
 from .sequencer import Sequencer
+from .watchers import Past, Told, Watchers
 
 Frames = tuple[bytes, bytes, bytes]
 """Whom it is for (a connection's identity), header, body."""
@@ -25,10 +26,13 @@ class Conversations:
     A connection is whatever `identity` names; a hello binds it to a session, and the last hello wins.
     """
 
-    def __init__(self, sequencer: Sequencer, config: Config, archive: Archive | None = None) -> None:
-        """`archive` knows what the engine has forgotten; None where no journal is kept."""
+    def __init__(
+        self, sequencer: Sequencer, config: Config, archive: Archive | None = None, past: Past | None = None
+    ) -> None:
+        """`archive` knows what the engine has forgotten, `past` the events of old; None where no journal is kept."""
         self.out: list[Frames] = []
         self.house = House(sequencer, config)
+        self.watchers = Watchers(self.house.recent, past)
         self._sequencer = sequencer
         self._config = config
         self._archive = archive
@@ -67,6 +71,11 @@ class Conversations:
             session = self._session_of.get(question.identity)
             if session is not None and session.client == question.client:
                 self._reply(question.identity, wire.Message.QUERY, question.number, reply)
+        self._tell(self.watchers.found())
+
+    def tell_watchers(self) -> None:
+        """Answers those who wait for events, as many as have their turn."""
+        self._tell(self.watchers.due())
 
     def lost(self, identity: bytes) -> None:
         """Nothing can be sent over that connection any more. Its session goes on, and may come back by a hello."""
@@ -82,6 +91,12 @@ class Conversations:
         self._forget(session)
 
     # ------------------------------------------------------------------------------------------ within
+
+    def _tell(self, told: list[Told]) -> None:
+        for asked, reply in told:
+            session = self._session_of.get(asked.identity)
+            if session is not None and session.client == asked.client:
+                self._reply(asked.identity, wire.Message.QUERY, asked.number, reply)
 
     def _take(self, identity: bytes, header: wire.Header, body: bytes) -> None:
         if header.message == wire.Message.HELLO:
@@ -137,6 +152,11 @@ class Conversations:
         engine = self._sequencer.engine
         sees_all = "operate" in self._config.roles_of(session.client)
         reply: wire.Reply
+        if type(query) is wire.AskEvents and sees_all:
+            at_once = self.watchers.ask(identity, number, session.client, query)
+            if at_once is not None:
+                self._reply(identity, wire.Message.QUERY, number, at_once)
+            return
         is_decision = type(query) is wire.AskDecision and sees_all
         is_old = type(query) is wire.AskOutcome and not queries.is_remembered(engine, query)
         if self._archive is None or not (is_decision or is_old):
@@ -259,6 +279,7 @@ class Conversations:
     def _unbind(self, identity: bytes) -> Session | None:
         self._unmarked.discard(identity)
         self._readers.pop(identity, None)
+        self.watchers.forget(identity)
         return self._session_of.pop(identity, None)
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:

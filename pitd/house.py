@@ -13,6 +13,7 @@ from .config import Config
 from .core.accounts import FIRM
 from .core.orders import ENDED
 from .core.sessions import Session
+from .events import Recent
 from .metrics import Metrics
 from .sequencer import Sequencer
 
@@ -32,6 +33,9 @@ class House:
         """How a client's death would be noticed. Whoever watches over the connections says so."""
         self.config = config
         self.pid = os.getpid()
+        self.recent = Recent(sequencer.engine)
+        """The latest events."""
+        sequencer.watchers.append(self.recent.take)
         self._sequencer = sequencer
         self._began_ns = sequencer.now_ns
         self._states: dict[OrderState, int] = {}

@@ -72,6 +72,8 @@ def answer(
             return wire.BlocksAre(engine.seq, blocks[max(0, query.skip) : upto], more=upto < len(blocks))
         case wire.AskMetrics():
             return house.metrics.told(_status(engine, house))
+        case wire.AskEvents():
+            return house.recent.answer(query)
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)

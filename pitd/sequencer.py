@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pit.types import Block, OrderState, RejectCode
@@ -44,6 +44,8 @@ class Sequencer:
         self.epoch = b""
         """The name of this process among all that have served; empty where nobody comes back to it."""
         self.metrics = Metrics()
+        self.watchers: list[Callable[[Sequence[e.Row]], None]] = []
+        """They are told of rows once these have been journaled and, in a daemon, their replies have left."""
         self._clock = clock
         self._journal = journal
         self._away_ns = away_ns
@@ -145,6 +147,8 @@ class Sequencer:
         """Takes in for the world what has been released: once its replies have left, or with the next batch."""
         if self._released:
             self.metrics.count(self._released)
+            for tell in self.watchers:
+                tell(self._released)
             self._released.clear()
 
     def _no_new_risk(self, session: Session, command: e.Command) -> e.Failed | None:

@@ -22,6 +22,7 @@ from .core.engine import exact_context
 from .errors import EndpointBusy, EndpointFailed
 from .journal import SegmentJournal
 from .journal_tools.archive import JournalArchive
+from .journal_tools.past import JournalPast
 from .living import Living
 from .peers import origin_of
 from .sequencer import Sequencer
@@ -59,7 +60,8 @@ class Server:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._archive = None if journal is None else JournalArchive(Path(config.journal.directory), self._wake)
-        self._conversations = Conversations(sequencer, config, self._archive)
+        self._past = None if journal is None else JournalPast(Path(config.journal.directory), self._wake)
+        self._conversations = Conversations(sequencer, config, self._archive, self._past)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
@@ -132,6 +134,8 @@ class Server:
         self._living.close()
         if self._archive is not None:
             self._archive.close()
+        if self._past is not None:
+            self._past.close()
         self._wake_in.close()
         self._wake_out.close()
 
@@ -141,7 +145,7 @@ class Server:
         """How long nothing needs doing, if nobody speaks."""
         if self._journal is not None and self._journal.is_waiting:
             idle_ms = min(idle_ms, _QUIET_MS)
-        wait_ms = self._living.wait_ms(min(idle_ms, _IDLE_MS))
+        wait_ms = self._conversations.watchers.wait_ms(self._living.wait_ms(min(idle_ms, _IDLE_MS)))
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
             return wait_ms
@@ -179,7 +183,12 @@ class Server:
             self._is_stopping = True
         if out:
             self._sequencer.metrics.command_s.observe(time.perf_counter() - began, len(out))
+        answered = self._send_out()
+        if answered:
+            self._sequencer.metrics.command_s.observe(time.perf_counter() - began, answered)
         self._sequencer.publish()
+        self._conversations.tell_watchers()
+        self._send_out()
         if self._journal is not None:
             self._journal.maintain(self._sequencer.engine, is_quiet=left == self._config.daemon.batch)
         return left < self._config.daemon.batch
@@ -229,6 +238,13 @@ class Server:
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
             _, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
             self._living.disconnected(source_fd)
+
+    def _send_out(self) -> int:
+        """Lets everything go that has been answered: how much that was."""
+        out, self._conversations.out = self._conversations.out, []
+        for identity, header, body in out:
+            self._send(identity, header, body)
+        return len(out)
 
     def _send(self, identity: bytes, header: bytes, body: bytes) -> None:
         """Lets a reply go. Who is gone or does not read loses it, and can ask for it again; nobody is waited for."""

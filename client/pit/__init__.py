@@ -5,6 +5,7 @@ Importing it loads no socket.
 
 from __future__ import annotations
 
+from . import events
 from .aio import AsyncDeferredRequest, AsyncEngine, AsyncReservation, Connecting
 from .engine import DeferredRequest, Engine, Reservation
 from .errors import (
@@ -25,6 +26,7 @@ from .errors import (
     UnknownId,
 )
 from .places import default_endpoint
+from .subscription import Position, Subscription, subscribe
 from .types import (
     Block,
     ExecutionReport,
@@ -105,6 +107,7 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "PitError",
+    "Position",
     "ProtocolError",
     "Reject",
     "RejectCode",
@@ -114,10 +117,13 @@ __all__ = [
     "Reservation",
     "Restriction",
     "Side",
+    "Subscription",
     "TradingState",
     "Unavailable",
     "UnknownId",
     "connect",
     "connect_async",
     "default_endpoint",
+    "events",
+    "subscribe",
 ]

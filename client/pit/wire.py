@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from .errors import ProtocolError
+from .events import AnyEvent
 from .types import (
     Block,
     ExecutionReport,
@@ -378,6 +379,17 @@ class ListRestrictions(Body, frozen=True):
     most: int = 300
 
 
+class AskEvents(Body, frozen=True):
+    """What has happened from a row of the journal on, without so many events of that row; -1: nothing, but where "from
+    now on" begins. Where there is nothing yet, the answer waits for it, at the most so long (and then is empty).
+    """
+
+    row: int = -1
+    skip: int = 0
+    wait_ns: int = 0
+    most: int = 100
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -392,6 +404,7 @@ Query = (
     | AskDecision
     | AskMetrics
     | ListRestrictions
+    | AskEvents
 )
 
 
@@ -681,6 +694,17 @@ class RestrictionsAre(Body, frozen=True):
     more: bool
 
 
+class EventsAre(Body, frozen=True):
+    """One page of events. `first_row` is what it begins with: rows from the one asked for up to there are no longer
+    kept. The next page begins with `next_row`, without so many of its events (`next_skip`).
+    """
+
+    first_row: int
+    events: tuple[AnyEvent, ...]
+    next_row: int
+    next_skip: int = 0
+
+
 Reply = (
     Welcome
     | Deferred
@@ -704,6 +728,7 @@ Reply = (
     | DecisionIs
     | MetricsAre
     | RestrictionsAre
+    | EventsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

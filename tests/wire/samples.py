@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from pit import events as ev
 from pit import wire
 from pit.types import (
     Block,
@@ -213,6 +214,32 @@ METRICS = wire.MetricsAre(
     journal_s=wire.Histogram((0.001, 0.1), (9, 1, 0), 0.5),
 )
 
+HEAD = (4711, 0, 1_700_000_000_000_000_000, "mm1")
+OF_ORDER = (*HEAD, "alpha", "o1", "mm1", 7)
+EVENTS: tuple[ev.AnyEvent, ...] = (
+    ev.Decided(*HEAD, ev.Verdict.REFUSED, "check", "alpha", "o1", ORDER, None, (REJECT,)),
+    ev.Decided(*HEAD, ev.Verdict.ACCEPTED, "execute", "alpha", "o1", ORDER, OrderState.SENT, (), True),
+    ev.Decided(*HEAD, ev.Verdict.DEFERRED, "start", "alpha", "o1"),
+    ev.OrderMoved(*OF_ORDER, OrderState.QUARANTINED, "lease", "lease"),
+    ev.OrderMoved(*OF_ORDER, OrderState.SENT),
+    ev.OrderFilled(*OF_ORDER, Decimal(40), Decimal(60)),
+    ev.OrderNamed(*OF_ORDER, "V1"),
+    ev.OrderFlagged(*OF_ORDER, "unknown_order", "V1"),
+    ev.OrderFlagged(*OF_ORDER, "overfill"),
+    ev.LeaseRenewed(*OF_ORDER, 5.0),
+    ev.RequestEnded(*HEAD, "alpha", "o1", "mm1", 5, "dropped"),
+    ev.LeasesRestarted(*HEAD, 0.25),
+    ev.ScopeBlocked(*HEAD, BLOCK),
+    ev.ScopeUnblocked(*HEAD, "firm", "operator", "go on"),
+    ev.LimitRearmed(*HEAD, "day_loss", "firm", Decimal("50.5"), "talked to the desk"),
+    ev.LimitsChanged(*HEAD, "configuration", "start with /etc/pitd/pitd.toml"),
+    ev.SessionStarted(*HEAD, "mm1", 42),
+    ev.SessionEnded(*HEAD, "mm1", 42, "client_gone", "its process has died"),
+    ev.DaemonStarted(*HEAD, bytes(range(8))),
+    ev.CommandFailed(*HEAD, "commit", "LeaseExpired", "too late"),
+    ev.Alarmed(*HEAD, "poisoned", "CheckOrder could not be carried out"),
+)
+
 HELLOS: list[wire.Body] = [
     wire.Hello(1, "mm1", bytes(range(16)), 42, 4711),
     wire.Hello(1, "mm1", bytes(range(16))),
@@ -269,6 +296,8 @@ QUERIES: list[wire.Body] = [
     wire.AskMetrics(),
     wire.ListRestrictions("firm", 100),
     wire.ListRestrictions(),
+    wire.AskEvents(4711, 2, 500_000_000, 50),
+    wire.AskEvents(),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -299,6 +328,8 @@ REPLIES: list[wire.Body] = [
     ACCEPTED_DECISION,
     METRICS,
     wire.RestrictionsAre(4711, (HALT,), True),
+    wire.EventsAre(4700, EVENTS, 4711, 1),
+    wire.EventsAre(4711, (), 4712),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),

@@ -1,0 +1,220 @@
+"""What the daemon tells those who watch: a frozen value for each thing that happened, numbered as the journal is."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+from .types import Block, Order, OrderState, Reject
+
+
+class EventNumber(NamedTuple):
+    """The row of the journal that an event comes from, and its place among that row's events, from 0.
+
+    The same after every restart, growing, and not without gaps: many rows tell nothing.
+    """
+
+    seq: int
+    place: int
+
+
+class Event(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """What all events have: the journal's row, the place in it, when (wall time), and who sent the entry ("pitd" for
+    the daemon itself, "" where the journal no longer tells).
+    """
+
+    seq: int
+    place: int
+    wall_ns: int
+    actor: str
+
+    @property
+    def number(self) -> EventNumber:
+        return EventNumber(self.seq, self.place)
+
+
+class Verdict(StrEnum):
+    """What the risk pipeline said. Deferred: the start stage let it pass, the heavy checks have not run."""
+
+    ACCEPTED = "accepted"
+    DEFERRED = "deferred"
+    REFUSED = "refused"
+
+
+class Decided(Event, frozen=True):
+    """An order was accepted, deferred or refused. `asked` is the command: check, start, execute, mark_sent or renew.
+
+    `order` is None where the command names it by its reservation. `state` is the order's after it (None unless
+    accepted), `rejects` are every policy's. `is_repeated`: the same answer as before, to the same order again.
+    """
+
+    verdict: Verdict
+    asked: str
+    account: str
+    order_id: str
+    order: Order | None = None
+    state: OrderState | None = None
+    rejects: tuple[Reject, ...] = ()
+    is_repeated: bool = False
+
+
+class OfOrder(Event, frozen=True):
+    """What events of one order have. `client` is whose it is; `reservation_id` the row that accepted it."""
+
+    account: str
+    order_id: str
+    client: str
+    reservation_id: int
+
+
+class OrderMoved(OfOrder, frozen=True):
+    """An order is in another state. `ended_by` says what ended it, or its lease, and is empty for other moves."""
+
+    state: OrderState
+    ended_by: str = ""
+    reason: str = ""
+
+    @property
+    def is_lease_end(self) -> bool:
+        """Whether its lease has ended: nobody had settled it."""
+        return self.ended_by in LEASE_ENDS
+
+
+class OrderFilled(OfOrder, frozen=True):
+    quantity: Decimal
+    open_quantity: Decimal
+
+
+class OrderNamed(OfOrder, frozen=True):
+    """The venue's id of an order has become known."""
+
+    venue_order_id: str
+
+
+class OrderFlagged(OfOrder, frozen=True):
+    """An operator should look at an order: "unknown_order", "after_close", "after_rollback", "overfill", "late_commit".
+    An unknown one has been heard of from the venue only.
+    """
+
+    flag: str
+    venue_order_id: str | None = None
+
+
+class LeaseRenewed(OfOrder, frozen=True):
+    lease_s: float
+
+
+class RequestEnded(Event, frozen=True):
+    """A deferred request is over without having been executed."""
+
+    account: str
+    order_id: str
+    client: str
+    request_id: int
+    ended_by: str
+
+
+class LeasesRestarted(Event, frozen=True):
+    """The daemon was away so long (0: it was started), and every lease that ran got one more length."""
+
+    away_s: float
+
+
+class ScopeBlocked(Event, frozen=True):
+    """A limit or a person has stopped a scope."""
+
+    block: Block
+
+
+class ScopeUnblocked(Event, frozen=True):
+    """That scope is no longer stopped by that limit ("operator": by a person)."""
+
+    scope: str
+    limit: str
+    reason: str = ""
+
+
+class LimitRearmed(Event, frozen=True):
+    """A person has granted a tripped limit new room."""
+
+    limit: str
+    scope: str
+    room: Decimal
+    reason: str
+
+
+class LimitsChanged(Event, frozen=True):
+    """Limits and other settings were put into force: by a start, or by a person."""
+
+    what: str
+    reason: str
+
+
+class SessionStarted(Event, frozen=True):
+    client: str
+    session: int
+
+
+class SessionEnded(Event, frozen=True):
+    client: str
+    session: int
+    ended_by: str
+    reason: str = ""
+
+
+class DaemonStarted(Event, frozen=True):
+    """Another process serves from here on."""
+
+    epoch: bytes
+
+
+class CommandFailed(Event, frozen=True):
+    """A command could not be done, and changed nothing: `code` is the error that its client got."""
+
+    asked: str
+    code: str
+    message: str
+
+
+class Alarmed(Event, frozen=True):
+    """Somebody must look: history is missing (journal_behind), or an entry could not be carried out (poisoned).
+    history_accepted: a person has.
+    """
+
+    what: str
+    message: str
+
+
+AnyEvent = (
+    Decided
+    | OrderMoved
+    | OrderFilled
+    | OrderNamed
+    | OrderFlagged
+    | LeaseRenewed
+    | RequestEnded
+    | LeasesRestarted
+    | ScopeBlocked
+    | ScopeUnblocked
+    | LimitRearmed
+    | LimitsChanged
+    | SessionStarted
+    | SessionEnded
+    | DaemonStarted
+    | CommandFailed
+    | Alarmed
+)
+"""Every event that a daemon tells."""
+
+LEASE_ENDS = frozenset({"lease", "client_gone", "fenced", "dropped"})
+"""What ends a lease that nobody has settled."""
+
+
+class Missed(msgspec.Struct, frozen=True, gc=False):
+    """Stands where events are missing for good: the rows from `first_seq` to `last_seq` are no longer kept."""
+
+    first_seq: int
+    last_seq: int

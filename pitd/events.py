@@ -1,0 +1,408 @@
+"""What a row of the journal tells those who watch, in the client's language; and the latest rows, kept for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from pit import events as ev
+from pit import wire
+
+from . import log
+from .core import entry as e
+from .core.engine import Engine
+
+KEPT_ROWS = 4_096
+KEPT_EFFECTS = 40_000
+"""So much of the latest history is kept at hand; what is older is read from the journal."""
+
+_REQUESTS_KEPT = 10_000
+
+PAGE = 100
+"""So many events make one answer at the most: about half a millisecond of the loop."""
+
+
+class Whose(NamedTuple):
+    """An order, as a person knows it."""
+
+    account: str
+    order_id: str
+    client: str
+
+
+NOBODY = Whose("", "", "")
+"""Of what is no longer known."""
+
+
+class Names(Protocol):
+    """Tells by its number what a row is about."""
+
+    def order(self, reservation_id: int) -> Whose: ...
+
+    def request(self, request_id: int) -> Whose: ...
+
+    def client(self, session: int) -> str: ...
+
+
+class Recent:
+    """The latest rows, as events. A row costs next to nothing until somebody asks for it, and is told but once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._names = _Names(engine)
+        self._rows: dict[int, e.Row] = {}
+        self._told: dict[int, tuple[ev.AnyEvent, ...]] = {}
+        self._effects = 0
+        self.head = engine.seq
+        """The last row that may be told: it has been journaled."""
+
+    @property
+    def first_row(self) -> int:
+        return next(iter(self._rows), self.head + 1)
+
+    def take(self, rows: Sequence[e.Row]) -> None:
+        """Keeps rows that have been journaled."""
+        kept = self._rows
+        for row in rows:
+            kept[row.entry.seq] = row
+            self._effects += len(row.effects)
+            if type(row.reply) is e.Deferred:
+                self._names.note(row)
+        self.head = rows[-1].entry.seq
+        while len(kept) > KEPT_ROWS or self._effects > KEPT_EFFECTS:
+            oldest = next(iter(kept))
+            self._effects -= len(kept.pop(oldest).effects)
+            self._told.pop(oldest, None)
+
+    def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
+        """What is kept from there on, as far as one answer goes."""
+        begin = row if row >= self.first_row else self.first_row
+        return collect(begin, skip if begin == row else 0, self.head, most, self._events)
+
+    def answer(self, query: wire.AskEvents) -> wire.Reply:
+        """The same, as the answer to a question that does not wait."""
+        return self.at_once(query.row) or self.page(query.row, query.skip, query.most)
+
+    def at_once(self, row: int) -> wire.Reply | None:
+        """The answer to who asks where "from now on" begins, or for what this history does not reach to; None else."""
+        if row < 0:
+            return wire.EventsAre(self.head + 1, (), self.head + 1)
+        if row <= self.head + 1:
+            return None
+        why = f"row {row} is wanted and this history ends with {self.head}: begin anew from what there is"
+        return wire.Failed(wire.FailureCode.JOURNAL_BEHIND, why)
+
+    def _events(self, seq: int) -> tuple[ev.AnyEvent, ...]:
+        told = self._told.get(seq)
+        if told is None:
+            try:
+                told = events_of(self._rows[seq], self._names)
+            except Exception as trouble:  # who watches must not take the daemon along
+                log.error("event.untold", seq=seq, why=repr(trouble))
+                told = ()
+            self._told[seq] = told
+        return told
+
+
+def collect(
+    begin: int, skip: int, last: int, most: int, events: Callable[[int], tuple[ev.AnyEvent, ...]]
+) -> wire.EventsAre:
+    """One page: the events of rows up to the last one, as many as go into one answer."""
+    most = max(1, min(most, PAGE))
+    page: list[ev.AnyEvent] = []
+    row, looked = begin, 0
+    while row <= last and looked < 4 * PAGE:
+        found = events(row)[skip:]
+        room = most - len(page)
+        page += found[:room]
+        if len(found) > room:
+            return wire.EventsAre(begin, tuple(page), row, skip + room)
+        row, skip, looked = row + 1, 0, looked + 1
+    return wire.EventsAre(begin, tuple(page), row)
+
+
+class _Names:
+    """What the engine still remembers: nearly everything that the latest rows are about."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._requests: dict[int, Whose] = {}
+
+    def order(self, reservation_id: int) -> Whose:
+        record = self._engine.orders.find(reservation_id)
+        return NOBODY if record is None else Whose(record.account, record.order_id, record.client)
+
+    def request(self, request_id: int) -> Whose:
+        return self._requests.get(request_id, NOBODY)
+
+    def client(self, session: int) -> str:
+        found = self._engine.sessions.get(session)
+        return "" if found is None else found.client
+
+    def note(self, row: e.Row) -> None:
+        """A request is forgotten once it has ended: who asked what is noted when it begins."""
+        for effect in row.effects:
+            if type(effect) is e.RequestOpened:
+                order = effect.order
+                self._requests[effect.request_id] = Whose(order.account, order.id, self.client(effect.session))
+        if len(self._requests) > _REQUESTS_KEPT:
+            del self._requests[next(iter(self._requests))]
+
+
+# ---------------------------------------------------------------------------------------------- a row's events
+
+
+def events_of(row: e.Row, names: Names) -> tuple[ev.AnyEvent, ...]:
+    """A row's events, in order: first what was decided, then what it did. The same ones at any time."""
+    entry = row.entry
+    told: list[ev.AnyEvent] = []
+    actor = _actor(entry.body, names)
+    body = entry.body
+    head = _Head(entry.seq, 0, entry.wall_ns, actor)
+    if type(body) is e.Commanded:
+        first = _answered(row, body.command, names, head)
+        if first is not None:
+            told.append(first)
+    elif type(body) is e.Poisoned:
+        why = f"{body.what} could not be carried out, {body.scope} is blocked: {body.why}"
+        told.append(ev.Alarmed(**head._asdict(), what="poisoned", message=why))
+    for effect in row.effects:
+        tell = _TELLERS.get(type(effect))
+        if tell is not None:
+            event = tell(effect, row, names, _Head(entry.seq, len(told), entry.wall_ns, actor))
+            if event is not None:
+                told.append(event)
+    return tuple(told)
+
+
+class _Head(NamedTuple):
+    seq: int
+    place: int
+    wall_ns: int
+    actor: str
+
+
+def _actor(body: e.Body, names: Names) -> str:
+    match body:
+        case e.Commanded() | e.SessionEnded() | e.NumberVoided():
+            return names.client(body.session)
+        case e.SessionOpened() | e.HistoryDisputed():
+            return body.client
+        case e.Configured():
+            return body.author
+        case e.Poisoned() if body.session:
+            return names.client(body.session)
+        case _:
+            return "pitd"
+
+
+_ASKED: dict[type, str] = {
+    e.CheckOrder: "check",
+    e.StartOrder: "start",
+    e.ExecuteRequest: "execute",
+    e.MarkSent: "mark_sent",
+    e.Renew: "renew",
+    e.Commit: "commit",
+    e.Rollback: "rollback",
+    e.Quarantine: "quarantine",
+    e.Drop: "drop",
+    e.ApplyReport: "report",
+    e.EndOwnSession: "goodbye",
+    e.BlockScope: "block",
+    e.UnblockScope: "unblock",
+    e.Rearm: "rearm",
+    e.SettleOrder: "settle",
+    e.CloseOrder: "close_order",
+    e.AcceptHistory: "accept_history",
+}
+
+
+def asked(command: type) -> str:
+    """A command's name as people say it."""
+    return _ASKED.get(command) or command.__name__
+
+
+def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.AnyEvent | None:
+    """What the answer to a command tells, beside its effects."""
+    reply = row.reply
+    match reply:
+        case e.Accepted():
+            return _decided(row, command, names, head, ev.Verdict.ACCEPTED)
+        case e.Deferred():
+            return _decided(row, command, names, head, ev.Verdict.DEFERRED)
+        case e.Refused():
+            return _decided(row, command, names, head, ev.Verdict.REFUSED)
+        case e.Failed():
+            code, name = str(reply.failure), asked(type(command))
+            return ev.CommandFailed(**head._asdict(), asked=name, code=code, message=reply.message)
+        case e.Done() if isinstance(command, e.Rearm):
+            limit, scope, room, reason = command.limit, command.scope, command.room, command.reason
+            return ev.LimitRearmed(**head._asdict(), limit=limit, scope=scope, room=room, reason=reason)
+        case _:
+            return None
+
+
+def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict: ev.Verdict) -> ev.Decided:
+    reply = row.reply
+    order = command.order if isinstance(command, e.CheckOrder | e.StartOrder) else None
+    if order is not None:
+        whose = Whose(order.account, order.id, head.actor)
+    elif isinstance(command, e.ExecuteRequest):
+        whose = names.request(command.request_id)
+    elif isinstance(command, e.MarkSent | e.Renew):
+        whose = names.order(command.reservation_id)
+    else:
+        whose = NOBODY
+    opened = next((effect for effect in row.effects if type(effect) is e.OrderOpened), None)
+    if order is None and opened is not None:
+        order = opened.order
+        whose = Whose(order.account, order.id, opened.client)
+    return ev.Decided(
+        seq=head.seq,
+        place=head.place,
+        wall_ns=head.wall_ns,
+        actor=head.actor,
+        verdict=verdict,
+        asked=asked(type(command)),
+        account=whose.account,
+        order_id=whose.order_id or (reply.rejected.order_id if isinstance(reply, e.Refused) else ""),
+        order=order,
+        state=reply.state if isinstance(reply, e.Accepted) else None,
+        rejects=reply.rejected.rejects if isinstance(reply, e.Refused) else (),
+        is_repeated=isinstance(reply, e.Accepted) and reply.replayed,
+    )
+
+
+def _moved(effect: e.OrderMoved, row: e.Row, names: Names, head: _Head) -> ev.OrderMoved:
+    return ev.OrderMoved(
+        **_of_order(effect.reservation_id, names, head),
+        state=effect.state,
+        ended_by="" if effect.ended_by is None else str(effect.ended_by),
+        reason=effect.reason,
+    )
+
+
+def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
+    return ev.OrderFilled(
+        **_of_order(effect.reservation_id, names, head), quantity=effect.quantity, open_quantity=effect.open_quantity
+    )
+
+
+def _named(effect: e.OrderNamed, row: e.Row, names: Names, head: _Head) -> ev.OrderNamed:
+    return ev.OrderNamed(**_of_order(effect.reservation_id, names, head), venue_order_id=effect.venue_order_id)
+
+
+def _flagged(effect: e.OrderFlagged, row: e.Row, names: Names, head: _Head) -> ev.OrderFlagged:
+    return ev.OrderFlagged(**_of_order(effect.reservation_id, names, head), flag=effect.flag)
+
+
+def _stranger(effect: e.StrangerNoted, row: e.Row, names: Names, head: _Head) -> ev.OrderFlagged:
+    return ev.OrderFlagged(
+        **head._asdict(),
+        account=effect.account,
+        order_id=effect.order_id,
+        client="",
+        reservation_id=effect.reservation_id,
+        flag="unknown_order",
+        venue_order_id=effect.venue_order_id,
+    )
+
+
+def _renewed(effect: e.LeaseSet, row: e.Row, names: Names, head: _Head) -> ev.LeaseRenewed:
+    return ev.LeaseRenewed(**_of_order(effect.reservation_id, names, head), lease_s=effect.lease_ns / 1e9)
+
+
+def _request_ended(effect: e.RequestEnded, row: e.Row, names: Names, head: _Head) -> ev.RequestEnded | None:
+    if effect.ended_by is e.EndedBy.EXECUTED:
+        return None  # what became of it has been told: as a decision
+    return ev.RequestEnded(
+        **head._asdict(),
+        **names.request(effect.request_id)._asdict(),
+        request_id=effect.request_id,
+        ended_by=str(effect.ended_by),
+    )
+
+
+def _restarted(effect: e.LeasesRestarted, row: e.Row, names: Names, head: _Head) -> ev.LeasesRestarted:
+    body = row.entry.body
+    return ev.LeasesRestarted(**head._asdict(), away_s=body.away_ns / 1e9 if isinstance(body, e.Resumed) else 0.0)
+
+
+def _blocked(effect: e.Blocked, row: e.Row, names: Names, head: _Head) -> ev.ScopeBlocked:
+    return ev.ScopeBlocked(**head._asdict(), block=effect.block)
+
+
+def _unblocked(effect: e.Unblocked, row: e.Row, names: Names, head: _Head) -> ev.ScopeUnblocked:
+    command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
+    reason = getattr(command, "reason", "")
+    return ev.ScopeUnblocked(**head._asdict(), scope=effect.scope, limit=effect.limit, reason=reason)
+
+
+def _session_started(effect: e.SessionStarted, row: e.Row, names: Names, head: _Head) -> ev.SessionStarted:
+    return ev.SessionStarted(**head._asdict(), client=effect.client, session=effect.session)
+
+
+def _session_ended(effect: e.SessionFinished, row: e.Row, names: Names, head: _Head) -> ev.SessionEnded:
+    body = row.entry.body
+    return ev.SessionEnded(
+        **head._asdict(),
+        client=names.client(effect.session),
+        session=effect.session,
+        ended_by=str(effect.ended_by),
+        reason=body.reason if isinstance(body, e.SessionEnded) else "",
+    )
+
+
+def _reconfigured(effect: e.Reconfigured, row: e.Row, names: Names, head: _Head) -> ev.LimitsChanged:
+    body = row.entry.body
+    reason = body.reason if isinstance(body, e.Configured) else ""
+    return ev.LimitsChanged(**head._asdict(), what="configuration", reason=reason)
+
+
+def _epoch(effect: e.EpochBegan, row: e.Row, names: Names, head: _Head) -> ev.DaemonStarted:
+    return ev.DaemonStarted(**head._asdict(), epoch=effect.epoch)
+
+
+def _disputed(effect: e.Disputed, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
+    why = f"a client has seen row {effect.seen_seq}, which is not here: no new orders until a person accepts that"
+    return ev.Alarmed(**head._asdict(), what="journal_behind", message=why)
+
+
+def _accepted(effect: e.HistoryAccepted, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
+    command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
+    return ev.Alarmed(**head._asdict(), what="history_accepted", message=getattr(command, "reason", ""))
+
+
+def _of_order(reservation_id: int, names: Names, head: _Head) -> dict[str, Any]:
+    return {**head._asdict(), **names.order(reservation_id)._asdict(), "reservation_id": reservation_id}
+
+
+_TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] = {
+    e.OrderMoved: _moved,
+    e.OrderFilled: _filled,
+    e.OrderNamed: _named,
+    e.OrderFlagged: _flagged,
+    e.StrangerNoted: _stranger,
+    e.LeaseSet: _renewed,
+    e.RequestEnded: _request_ended,
+    e.LeasesRestarted: _restarted,
+    e.Blocked: _blocked,
+    e.Unblocked: _unblocked,
+    e.SessionStarted: _session_started,
+    e.SessionFinished: _session_ended,
+    e.Reconfigured: _reconfigured,
+    e.EpochBegan: _epoch,
+    e.Disputed: _disputed,
+    e.HistoryAccepted: _accepted,
+}
+
+UNTOLD = frozenset(
+    {
+        e.OrderOpened,  # the decision tells it
+        e.RequestOpened,  # so does this
+        e.ReportNoted,
+        e.PolicyChanged,
+        e.VoidedUpTo,
+        e.HoldsReplaced,
+    }
+)
+"""The effects that only keep the books, or that the decision has told."""
