@@ -286,13 +286,13 @@ class Conversations:
         self.house.metrics.refused[code] += 1
         self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why), mark)
 
-    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply, mark: int = 0) -> None:
+    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply | bytes, mark: int = 0) -> None:
         seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
         if identity in self._unmarked:
             header = wire.pack_header(kind, 0, number, seq)
         else:
             header = wire.pack_header(kind, mark, number, wire.told(seq, self._sequencer.epoch) if seq else 0)
-        self.out.append((identity, header, wire.encode(reply)))
+        self.out.append((identity, header, reply if isinstance(reply, bytes) else wire.encode(reply)))
 
 
 def _mark(header: wire.Header, body: bytes) -> int:

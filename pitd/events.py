@@ -21,6 +21,9 @@ _REQUESTS_KEPT = 10_000
 PAGE = 100
 """So many events make one answer at the most: about half a millisecond of the loop."""
 
+_LOOKED_MOST = 500
+"""So many rows are looked at for one answer, whether they tell anything or not."""
+
 
 class Whose(NamedTuple):
     """An order, as a person knows it."""
@@ -76,7 +79,7 @@ class Recent:
     def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
         """What is kept from there on, as far as one answer goes."""
         begin = row if row >= self.first_row else self.first_row
-        return collect(begin, skip if begin == row else 0, self.head, most, self._events)
+        return collect(begin, skip if begin == row else 0, self.head, max(1, min(most, PAGE)), self._events)
 
     def answer(self, query: wire.AskEvents) -> wire.Reply:
         """The same, as the answer to a question that does not wait."""
@@ -107,10 +110,9 @@ def collect(
     begin: int, skip: int, last: int, most: int, events: Callable[[int], tuple[ev.AnyEvent, ...]]
 ) -> wire.EventsAre:
     """One page: the events of rows up to the last one, as many as go into one answer."""
-    most = max(1, min(most, PAGE))
     page: list[ev.AnyEvent] = []
     row, looked = begin, 0
-    while row <= last and looked < 4 * PAGE:
+    while row <= last and looked < _LOOKED_MOST:
         found = events(row)[skip:]
         room = most - len(page)
         page += found[:room]

@@ -1,14 +1,15 @@
 """Who waits for events, and what each is told when: in small pieces, after everybody's replies have left.
 
 A watcher asks for the events from one row on, and is answered once there are some. What it does not ask for is not kept
-for it, so a slow one costs nothing, and nothing can be lost on the way: what it missed is read from the journal, in a
-thread, or is told to be gone. It is all a question and its answer, so that watching goes by the same sessions and
-roles as everything else, over the same endpoint.
+for it, so a slow one costs nothing, and nothing can be lost on the way: what it missed is read from the journal, by a
+process of its own, or is told to be gone. It is all a question and its answer, so that watching goes by the same
+sessions and roles as everything else, over the same endpoint.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from pit import wire
@@ -43,8 +44,10 @@ class Asked(NamedTuple):
 
 
 class Told(NamedTuple):
+    """An answer, or its bytes."""
+
     asked: Asked
-    reply: wire.Reply
+    reply: wire.Reply | bytes
 
 
 class Past(Protocol):
@@ -60,8 +63,11 @@ class Past(Protocol):
 class Watchers:
     """The questions that are not answered yet: one for each connection."""
 
-    def __init__(self, recent: Recent, past: Past | None = None) -> None:
+    def __init__(
+        self, recent: Recent, past: Past | None = None, *, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         """`past` is None where no journal is kept: then what is no longer kept is gone."""
+        self._clock_s = clock_s
         self._recent = recent
         self._past = past
         self._waiting: dict[bytes, Asked] = {}
@@ -80,11 +86,13 @@ class Watchers:
             why = f"{_WATCHERS_MOST} watchers wait for events already; further ones find no room"
             return wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         wait_s = max(0.0, min(query.wait_ns / 1e9, _WAIT_MOST_S))
-        until = time.monotonic() + wait_s
+        until = self._clock_s() + wait_s
         asked = Asked(identity, number, client, query.row, max(0, query.skip), query.most, until)
         self._waiting.pop(identity, None)
-        self._reading.pop(identity, None)
-        if query.row < self._recent.first_row and self._past is not None:
+        read = self._reading.pop(identity, None)
+        if read is not None and _is_same(read, asked):
+            self._reading[identity] = asked  # asked anew by one that had given up waiting
+        elif query.row < self._recent.first_row and self._past is not None:
             self._read(asked)
         else:
             self._waiting[identity] = asked
@@ -101,7 +109,7 @@ class Watchers:
         if not self._waiting:
             return []
         told = []
-        now = time.monotonic()
+        now = self._clock_s()
         room = PAGE
         for asked in list(self._waiting.values()):
             if room <= 0:
@@ -126,16 +134,17 @@ class Watchers:
         """What has been read from the journal, for those who still wait for it."""
         told = []
         for each in self._past.answers() if self._past is not None else ():
-            if self._reading.get(each.asked.identity) is each.asked:
-                del self._reading[each.asked.identity]
-                told.append(each)
+            asked = self._reading.get(each.asked.identity)
+            if asked is not None and _is_same(asked, each.asked):
+                del self._reading[asked.identity]
+                told.append(Told(asked, each.reply))
         return told
 
     def wait_ms(self, most_ms: int) -> int:
         """How long nobody has to be told anything, if nothing happens."""
         if not self._waiting:
             return most_ms
-        now = time.monotonic()
+        now = self._clock_s()
         first = min(self._due_at(asked, now) for asked in self._waiting.values())
         return max(0, min(most_ms, int((first - now) * 1e3) + 1)) if first > now else 0
 
@@ -151,3 +160,7 @@ class Watchers:
         if lag >= PAGE:
             return now
         return min(asked.until, self._next_at.get(asked.identity, now))
+
+
+def _is_same(one: Asked, other: Asked) -> bool:
+    return (one.row, one.skip, one.most) == (other.row, other.skip, other.most)

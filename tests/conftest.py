@@ -24,6 +24,7 @@ SLOW = (
     "tests/operator/test_with_a_daemon.py",
     "tests/process/test_clients.py",
     "tests/process/test_demo.py",
+    "tests/process/test_events.py",
     "tests/process/test_kills.py",
     "tests/process/test_restart.py",
     "tests/process/test_shared_limit.py",

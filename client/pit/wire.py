@@ -387,7 +387,7 @@ class AskEvents(Body, frozen=True):
     row: int = -1
     skip: int = 0
     wait_ns: int = 0
-    most: int = 100
+    most: int = 500
 
 
 Query = (

@@ -1,12 +1,22 @@
-"""Reads old events from the journal's files, in a thread of its own, a page at a time, so that the loop never waits."""
+"""Reads old events from the journal's files, a page at a time, in a process of its own: the loop never waits for it.
+
+A thread would keep the loop waiting: it may hold the interpreter for milliseconds. This one only carries questions to
+the process and answers back, as they are.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
+import struct
+import subprocess
+import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -21,14 +31,17 @@ from ..events import NOBODY, Whose, collect, events_of
 from ..watchers import Asked, Told
 from .pages import Clients, Pages
 
-_ROWS = 100
-"""So many rows are read for one answer."""
+PAGE = 500
+"""So many rows are read for one answer, and so many events are in it, at the most."""
 
-_BREATHER_ROWS = 16
-_BREATHER_S = 100e-6
-"""A thread may keep the interpreter for 5 ms before another gets it: this one gives it away by itself, and often."""
+_IDLE_S = 30.0
+"""After so long without a question the process ends; the next one starts another."""
 
-_KNOWN = 10_000
+_NICE = 5
+_KNOWN = 100_000
+
+_QUESTION = struct.Struct("<QQI")
+_LENGTH = struct.Struct("<I")
 
 
 class JournalPast:
@@ -42,7 +55,7 @@ class JournalPast:
         self._done: list[Told] = []
         self._is_ending = False
         self._thread: threading.Thread | None = None
-        self._names: _Names | None = None
+        self._reader: subprocess.Popen[bytes] | None = None
 
     def ask(self, asked: Asked) -> None:
         with self._changed:
@@ -58,10 +71,12 @@ class JournalPast:
         return done
 
     def close(self) -> None:
-        """Lets the page in hand be the last."""
+        """Ends the process, and answers nothing any more."""
         with self._changed:
             self._is_ending = True
             self._changed.notify()
+            if self._reader is not None:
+                self._reader.kill()
         if self._thread is not None:
             self._thread.join()
 
@@ -71,40 +86,103 @@ class JournalPast:
         while True:
             with self._changed:
                 while not self._asked and not self._is_ending:
-                    self._changed.wait()
+                    if not self._changed.wait(_IDLE_S) and not self._asked:
+                        self._end_reader()
                 if self._is_ending:
-                    return
+                    break
                 asked = self._asked.popleft()
-            try:
-                reply: wire.Reply = self._read(asked)
-            except Exception as trouble:  # whatever a damaged file brings about: who asked is told
-                if not isinstance(trouble, PitdError | OSError | msgspec.MsgspecError):
-                    log.error("past.failed", row=asked.row, why=repr(trouble))
-                why = f"the events from row {asked.row} on cannot be read from the journal: {trouble}"
-                reply = wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, why)
+            reply = self._carry(asked)
             with self._changed:
                 self._done.append(Told(asked, reply))
             self._wake()
+        self._end_reader()
 
-    def _read(self, asked: Asked) -> wire.Reply:
+    def _carry(self, asked: Asked) -> wire.Reply | bytes:
+        try:
+            reader = self._reader or self._start_reader()
+            assert reader.stdin is not None and reader.stdout is not None
+            reader.stdin.write(_QUESTION.pack(asked.row, asked.skip, max(0, min(asked.most, PAGE))))
+            reader.stdin.flush()
+            return _read_exactly(reader.stdout, *_LENGTH.unpack(_read_exactly(reader.stdout, _LENGTH.size)))
+        except (OSError, EOFError) as trouble:
+            if not self._is_ending:
+                log.warning("past.failed", row=asked.row, why=repr(trouble))
+            self._end_reader()
+            why = f"the events from row {asked.row} on cannot be read from the journal now; ask again"
+            return wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, why)
+
+    def _start_reader(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-m", "pitd.journal_tools.past", str(self._directory)]
+        same_code = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=same_code)
+        with self._changed:
+            self._reader = reader
+            if self._is_ending:
+                reader.kill()
+        return reader
+
+    def _end_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is None:
+            return
+        reader.kill()  # it only reads
+        reader.wait()
+        for pipe in (reader.stdin, reader.stdout):
+            assert pipe is not None
+            with contextlib.suppress(OSError):  # what could not be written any more
+                pipe.close()
+
+
+def _read_exactly(pipe: IO[bytes], count: int) -> bytes:
+    found = pipe.read(count)
+    if len(found) < count:
+        raise EOFError("the process that reads the journal has ended")
+    return found
+
+
+# ---------------------------------------------------------------------------------------------- in the process
+
+
+def serve(directory: Path, questions: IO[bytes], answers: IO[bytes]) -> None:
+    """Answers until nobody asks any more."""
+    past = ReadPast(directory)
+    while len(asked := questions.read(_QUESTION.size)) == _QUESTION.size:
+        row, skip, most = _QUESTION.unpack(asked)
+        try:
+            reply: wire.Reply = past.page(row, skip, most)
+        except (PitdError, OSError, msgspec.MsgspecError) as trouble:
+            why = f"the events from row {row} on cannot be read from the journal: {trouble}"
+            reply = wire.Failed(wire.FailureCode.SYSTEM_UNAVAILABLE, why)
+        body = wire.encode(reply)
+        answers.write(_LENGTH.pack(len(body)) + body)
+        answers.flush()
+
+
+class ReadPast:
+    """The events of a journal's files, of a live daemon or a stopped one."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._names: _Names | None = None
+
+    def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
+        """One page from that row on. Raises PitdError where the journal can't be read."""
         if self._names is None:
             self._names = _Names(Pages(self._directory))
         names, pages = self._names, self._names.pages
         pages.look_again()
-        begin = max(asked.row, pages.first_seq)
+        begin = max(row, pages.first_seq)
         rows: dict[int, e.Row] = {}
-        for line in pages.rows(begin - 1, begin - 1 + _ROWS):
+        for line in pages.rows(begin - 1, begin - 1 + PAGE):
             rows[line.seq] = reading.decode(line.row)
-            _breathe(len(rows))
 
         def events(seq: int) -> tuple[ev.AnyEvent, ...]:
-            _breathe(seq)
             return events_of(rows[seq], names)
 
         last = begin - 1
         while last + 1 in rows:
             last += 1
-        return collect(begin, asked.skip if begin == asked.row else 0, last, asked.most, events)
+        return collect(begin, skip if begin == row else 0, last, most, events)
 
 
 class _Names:
@@ -150,6 +228,7 @@ class _Names:
         return NOBODY
 
 
-def _breathe(count: int) -> None:
-    if count % _BREATHER_ROWS == 0:
-        time.sleep(_BREATHER_S)
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the daemon's end is this one's
+    os.nice(_NICE)
+    serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)
