@@ -215,6 +215,7 @@ _ASKED: dict[type, str] = {
     e.SettleOrder: "settle",
     e.CloseOrder: "close_order",
     e.AcceptHistory: "accept_history",
+    e.SetTradingState: "set_trading_state",
 }
 
 
@@ -339,6 +340,10 @@ def _unblocked(effect: e.Unblocked, row: e.Row, names: Names, head: _Head) -> ev
     return ev.ScopeUnblocked(**head._asdict(), scope=effect.scope, limit=effect.limit, reason=reason)
 
 
+def _trading_state(effect: e.TradingStateSet, row: e.Row, names: Names, head: _Head) -> ev.TradingStateChanged:
+    return ev.TradingStateChanged(**head._asdict(), restriction=effect.restriction)
+
+
 def _session_started(effect: e.SessionStarted, row: e.Row, names: Names, head: _Head) -> ev.SessionStarted:
     return ev.SessionStarted(**head._asdict(), client=effect.client, session=effect.session)
 
@@ -395,6 +400,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.EpochBegan: _epoch,
     e.Disputed: _disputed,
     e.HistoryAccepted: _accepted,
+    e.TradingStateSet: _trading_state,
 }
 
 UNTOLD = frozenset(

@@ -26,7 +26,7 @@ from .errors import (
     UnknownId,
 )
 from .places import default_endpoint
-from .subscription import Position, Subscription, subscribe
+from .subscription import AsyncSubscription, Position, Subscription, subscribe
 from .types import (
     Block,
     ExecutionReport,
@@ -87,6 +87,7 @@ __all__ = [
     "AsyncDeferredRequest",
     "AsyncEngine",
     "AsyncReservation",
+    "AsyncSubscription",
     "Block",
     "CapacityExceeded",
     "Closed",

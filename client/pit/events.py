@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from .types import Block, Order, OrderState, Reject
+from .types import Block, Order, OrderState, Reject, Restriction
 
 
 class EventNumber(NamedTuple):
@@ -137,6 +137,12 @@ class ScopeUnblocked(Event, frozen=True):
     reason: str = ""
 
 
+class TradingStateChanged(Event, frozen=True):
+    """A person has halted a scope, or lets it trade again (`restriction.state` is ACTIVE)."""
+
+    restriction: Restriction
+
+
 class LimitRearmed(Event, frozen=True):
     """A person has granted a tripped limit new room."""
 
@@ -206,6 +212,7 @@ AnyEvent = (
     | DaemonStarted
     | CommandFailed
     | Alarmed
+    | TradingStateChanged
 )
 """Every event that a daemon tells."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any, get_args
 
@@ -150,6 +151,16 @@ def test_a_persons_block_and_its_lifting_say_who_and_why(core: Core) -> None:
     assert (lifted.actor, lifted.reason) == ("ops", "go on")
 
 
+def test_a_halt_and_a_resume_are_told_with_who_and_why() -> None:
+    local = Local(LIMITS)
+    subscription = pit.subscribe(local.connect("ops"), since=0)
+    local.engine.halt("instrument AAPL/USD", "no prices")
+    local.engine.resume("instrument AAPL/USD", "prices are back")
+    halted, resumed = [each for each in everything(subscription) if isinstance(each, ev.TradingStateChanged)]
+    assert (halted.restriction.state, halted.restriction.reason, halted.actor) == ("halted", "no prices", "mm1")
+    assert resumed.restriction.state == "active"
+
+
 def test_changed_limits_sessions_and_commands_that_fail_are_told(core: Core) -> None:
     begun = since(core)
     core.configure(LIMITS)
@@ -289,3 +300,20 @@ def test_a_subscription_to_what_has_not_happened_in_this_history_is_told_so() ->
     local = Local(LIMITS)
     with pytest.raises(pit.JournalBehind, match="begin anew"):
         pit.subscribe(local.connect("watch"), since=4_711).poll()
+
+
+def test_an_asyncio_program_follows_the_same_events() -> None:
+    local = Local(LIMITS)
+    assert not local.engine.execute_pre_trade(order(id="big", quantity="501"))
+
+    async def follow() -> list[Any]:
+        async with local.house.connect_async("watch") as engine:
+            found = []
+            async for event in pit.subscribe(engine, since=0):
+                found.append(event)
+                if isinstance(event, ev.SessionStarted) and event.client == "watch":
+                    return found
+        raise AssertionError("its own beginning was not told")
+
+    found = asyncio.run(follow())
+    assert [each.order_id for each in found if isinstance(each, ev.Decided)] == ["big"]

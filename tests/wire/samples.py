@@ -237,6 +237,7 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.SessionEnded(*HEAD, "mm1", 42, "client_gone", "its process has died"),
     ev.DaemonStarted(*HEAD, bytes(range(8))),
     ev.CommandFailed(*HEAD, "commit", "LeaseExpired", "too late"),
+    ev.TradingStateChanged(*HEAD, HALT),
     ev.Alarmed(*HEAD, "poisoned", "CheckOrder could not be carried out"),
 )
 
