@@ -176,14 +176,9 @@ class Server:
             self._sequencer.end_due()
         finally:
             self._sequencer.release()
-        out, self._conversations.out = self._conversations.out, []
-        for identity, header, body in out:
-            self._send(identity, header, body)
+        answered = self._send_out()
         if self._conversations.is_shut_down:
             self._is_stopping = True
-        if out:
-            self._sequencer.metrics.command_s.observe(time.perf_counter() - began, len(out))
-        answered = self._send_out()
         if answered:
             self._sequencer.metrics.command_s.observe(time.perf_counter() - began, answered)
         self._sequencer.publish()
