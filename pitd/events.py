@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -197,31 +198,21 @@ def _actor(body: e.Body, names: Names) -> str:
             return "pitd"
 
 
-_ASKED: dict[type, str] = {
+_ASKED = {
     e.CheckOrder: "check",
     e.StartOrder: "start",
     e.ExecuteRequest: "execute",
-    e.MarkSent: "mark_sent",
-    e.Renew: "renew",
-    e.Commit: "commit",
-    e.Rollback: "rollback",
-    e.Quarantine: "quarantine",
-    e.Drop: "drop",
     e.ApplyReport: "report",
     e.EndOwnSession: "goodbye",
     e.BlockScope: "block",
     e.UnblockScope: "unblock",
-    e.Rearm: "rearm",
     e.SettleOrder: "settle",
-    e.CloseOrder: "close_order",
-    e.AcceptHistory: "accept_history",
-    e.SetTradingState: "set_trading_state",
 }
 
 
-def asked(command: type) -> str:
+def asked(command: type[e.Command]) -> str:
     """A command's name as people say it."""
-    return _ASKED.get(command) or command.__name__
+    return _ASKED.get(command) or re.sub(r"(?<!^)(?=[A-Z])", "_", command.__name__).lower()
 
 
 def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.AnyEvent | None:

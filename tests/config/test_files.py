@@ -268,6 +268,7 @@ READS_ENVIRONMENT = {
     "pitd/config.py",
     "pitd/demo/show.py",
     "pitd/journal_tools/background.py",
+    "pitd/journal_tools/past.py",
     "pitd/log.py",
 }
 """Where the daemon is, where it keeps its state, what the service manager tells, what a child is given: no limits."""
