@@ -37,11 +37,12 @@ FORMAT = 1
 CHAIN_SIZE = 16
 GENESIS = bytes(CHAIN_SIZE)
 
-_FEW_ROWS = 8
+_FEW_ROWS = 64
 """A batch of more rows goes to SQLite at once: it is large enough by itself."""
 
-_MANY_ROWS = 16
-"""So many wait in the tail at the most."""
+_MANY_BATCHES = 16
+_MANY_ROWS = 128
+"""So many wait in the tail at the most: SQLite's share of a batch's time is then the same for small and large ones."""
 
 _CHECKPOINT_ROWS = 2_000
 _LONG_WAL_PAGES = 10_000
@@ -110,6 +111,7 @@ class SegmentJournal:
             raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
         self._waiting: list[Row] = []
         """What is in the tail and not yet in SQLite."""
+        self._batches_waiting = 0
         self._keep(left)
         self._tail = self._begin_tail() if settings.durability == "process" else None
         self._behind = _Behind(self._directory, settings)
@@ -126,6 +128,7 @@ class SegmentJournal:
         if self._tail is not None and len(values) <= _FEW_ROWS and self._tail.fits(values):
             self._tail.add(values)
             self._waiting += values
+            self._batches_waiting += 1
         else:
             self._keep(self._waiting + values)
             self._tail_is_done()
@@ -149,7 +152,7 @@ class SegmentJournal:
 
         `is_quiet`: nobody has said anything for a moment. Raises JournalFailed.
         """
-        if is_quiet or len(self._waiting) >= _MANY_ROWS:
+        if is_quiet or self._batches_waiting >= _MANY_BATCHES or len(self._waiting) >= _MANY_ROWS:
             self.catch_up()
         if self._rows_since_checkpoint >= _CHECKPOINT_ROWS:
             self._rows_since_checkpoint = 0
@@ -224,6 +227,7 @@ class SegmentJournal:
 
     def _tail_is_done(self) -> None:
         self._waiting = []
+        self._batches_waiting = 0
         if self._tail is not None:
             self._tail.reset()
 
