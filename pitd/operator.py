@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import getpass
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -17,9 +20,12 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import Outcome
 
-from . import __version__, completion
+from . import __version__, completion, operator_report
 from .core.orders import ENDED
-from .journal_tools import objects
+from .errors import PitdError
+from .journal_tools import day, objects
+from .journal_tools.pages import Pages
+from .journal_tools.progress import Progress
 from .journal_tools.words import printable
 from .operator_screen import Screen
 
@@ -59,6 +65,8 @@ def main(argv: Sequence[str] | None = None, connect: Connect | None = None) -> i
         return _complain(f"{why}; look whether this was done, then try again", _SAID_NO)
     except pit.PitError as trouble:
         return _complain(str(trouble), _SAID_NO)
+    except PitdError as trouble:
+        return _complain(str(trouble), trouble.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
         return 0
@@ -292,6 +300,43 @@ def _account(engine: pit.Engine, options: argparse.Namespace) -> str:
         f"no order {options.order} is open or closed lately (a refused one is not remembered): give --account to have "
         "the journal searched"
     )
+
+
+# ---------------------------------------------------------------------------------------------- a day
+
+
+def _report_day(options: argparse.Namespace) -> int:
+    from . import bootstrap
+
+    if options.changes and not options.csv:
+        _parser().error("report day --changes: it goes with --csv; the others show both")
+    zone: ZoneInfo = options.zone
+    wanted = options.date or datetime.datetime.now(zone).date()
+    directory = _journal_of(options)
+    with Progress("report", options, lambda: Pages(directory).last_seq()) as progress:
+        told = day.report(directory, bootstrap.blank_engine, wanted, zone, progress.at)
+    if options.json:
+        _put(objects.plain(told))
+    elif options.csv:
+        operator_report.put_csv(told, sys.stdout, changes=options.changes)
+    else:
+        Screen().put(operator_report.shown(told))
+    return 0
+
+
+def _journal_of(options: argparse.Namespace) -> Path:
+    """The journal's directory: as given, else where the daemon keeps it."""
+    if options.directory is not None:
+        return Path(options.directory)
+    with _connected(options) as engine:
+        kept = _status_of(engine).journal
+    if not kept:
+        raise pit.InvalidInput(f"the daemon at {options.endpoint} keeps no journal")
+    if not os.access(kept, os.R_OK | os.X_OK):
+        raise pit.NotAuthorized(
+            f"the journal in {kept} cannot be read by this user: its files are for their group (on Debian pitd-audit)"
+        )
+    return Path(kept)
 
 
 # ---------------------------------------------------------------------------------------------- what a person does
@@ -584,6 +629,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_change(one)
     one = add("accept-history", _accept_history, "let trading go on although the end of the journal is missing")
     _add_change(one)
+    one = add("report", _report_day, "tell what a day came to, from the journal's files, also without a daemon")
+    one.add_argument("what", choices=("day",), help="orders, rejects by code, fills and P&L of each account; changes")
+    one.add_argument("directory", nargs="?", metavar="DIR", help="the journal's directory (default: the daemon's own)")
+    one.add_argument("--date", type=_date, metavar="YYYY-MM-DD", help="which day (default: today)")
+    one.add_argument(
+        "--zone", type=_zone, default="UTC", metavar="ZONE", help="where that day is, e.g. Europe/London (default: UTC)"
+    )
+    one.add_argument("--progress", action="store_true", help="tell how far it is, also where no terminal is")
+    one.add_argument("--csv", action="store_true", help="as CSV: a line for each account and settlement asset")
+    one.add_argument("--changes", action="store_true", help="with --csv: a line for each change instead")
     completion.add_parser(commands, parser)
     return parser
 
@@ -606,6 +661,20 @@ def _reason(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("say why, in a few words")
     return text
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a date such as 2026-03-31 is wanted, not {text!r}") from None
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise argparse.ArgumentTypeError(f"no time zone {text!r} is known here; e.g. UTC or Europe/London") from None
 
 
 def _span(text: str) -> int:

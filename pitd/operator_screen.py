@@ -96,9 +96,9 @@ def status_of(status: wire.StatusIs) -> RenderableType:
 
 
 def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
-    table = _table("client", ">session", "roles", ">in flight", ">unsettled", ">commands", "death noticed by")
+    table = table_of("client", ">session", "roles", ">in flight", ">unsettled", ">commands", "death noticed by")
     for each in lines:
-        _add(
+        add_row(
             table,
             each.client,
             each.session,
@@ -112,7 +112,7 @@ def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
 
 
 def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
-    table = _table("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "stopped by")
+    table = table_of("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "stopped by")
     for each in lines:
         halts = [f"{one.state} ({one.scope})" for one in each.restrictions]
         stopped = "; ".join([*halts, *(f"{block.limit} ({block.scope})" for block in each.blocks)])
@@ -120,12 +120,12 @@ def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
         for at, one in enumerate(money):
             first = (each.account, each.group or "", each.open_orders) if not at else ("", "", "")
             pnl = ("", "", "", "") if one is None else (one.pnl, one.settlement, one.floor, one.ceiling)
-            _add(table, *first, *pnl, "" if at else stopped, style="red" if stopped else "")
+            add_row(table, *first, *pnl, "" if at else stopped, style="red" if stopped else "")
     return table
 
 
 def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
-    table = _table(
+    table = table_of(
         "account", "order", "client", "state", "what", ">filled", ">open", ">lease left", ">quiet", "venue id", "why"
     )
     for each in lines:
@@ -133,7 +133,7 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
         lease = "" if each.lease_left_s is None else f"{each.lease_left_s:.1f} s"
         why = "; ".join(filter(None, (each.ended_by, each.reason, *each.flags)))
         style = "red" if each.state is OrderState.QUARANTINED else ""
-        _add(
+        add_row(
             table,
             each.account,
             each.order_id,
@@ -152,25 +152,25 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
 
 
 def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:
-    table = _table("limit", "for", "counts", ">used", ">bound", ">left", "of bound")
+    table = table_of("limit", "for", "counts", ">used", ">bound", ">left", "of bound")
     for each in lines:
         left = None if each.used is None else each.bound - each.used
         style = "bold red" if each.is_tripped else "yellow" if _share(each) >= _ALARMING else ""
-        _add(table, each.limit, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
+        add_row(table, each.limit, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
     return table
 
 
 def blocks_of(lines: Sequence[Block]) -> RenderableType:
-    table = _table("scope", "code", "limit", "by", "why")
+    table = table_of("scope", "code", "limit", "by", "why")
     for each in lines:
-        _add(table, each.scope, str(each.code), each.limit, each.author, each.reason)
+        add_row(table, each.scope, str(each.code), each.limit, each.author, each.reason)
     return table
 
 
 def restrictions_of(lines: Sequence[Restriction]) -> RenderableType:
-    table = _table("scope", "trading", "by", "why")
+    table = table_of("scope", "trading", "by", "why")
     for each in lines:
-        _add(table, each.scope, str(each.state), each.author, each.reason)
+        add_row(table, each.scope, str(each.state), each.author, each.reason)
     return table
 
 
@@ -180,15 +180,15 @@ def decision_of(decision: wire.DecisionIs) -> RenderableType:
     head = Text.assemble(f"order {decision.order_id} of account {decision.account}: ", said, where)
     parts: list[RenderableType] = [head]
     if decision.rejects:
-        table = _table("limit", "code", "for", ">used", ">asked", ">bound", "why")
+        table = table_of("limit", "code", "for", ">used", ">asked", ">bound", "why")
         for each in decision.rejects:
             numbers = (each.used, each.requested, each.bound)
-            _add(table, each.limit, str(each.code), each.scope, *numbers, each.reason)
+            add_row(table, each.limit, str(each.code), each.scope, *numbers, each.reason)
         parts.append(table)
     if decision.holds:
-        table = _table("control", "counted for it")
+        table = table_of("control", "counted for it")
         for control, effect in decision.holds:
-            _add(table, control, effect)
+            add_row(table, control, effect)
         parts.append(table)
     parts.append(Text(printable(decision.row), style="dim"))
     return Group(*parts)
@@ -197,7 +197,7 @@ def decision_of(decision: wire.DecisionIs) -> RenderableType:
 # ---------------------------------------------------------------------------------------------- pieces
 
 
-def _table(*columns: str) -> Table:
+def table_of(*columns: str) -> Table:
     """A table without frames. A column whose name begins with > holds numbers."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
@@ -205,7 +205,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _add(table: Table, *cells: Any, style: str = "") -> None:
+def add_row(table: Table, *cells: Any, style: str = "") -> None:
     table.add_row(*(Text(_cell(each)) for each in cells), style=style)
 
 

@@ -24,6 +24,7 @@ from ..core.reading import Reader
 from ..errors import EXIT_DAMAGED, EXIT_IO, EXIT_NOT_FOUND, EXIT_USAGE, ConfigError, JournalDamaged, JournalFailed
 from . import fate, objects, verify, words
 from .pages import Clients, Pages, read
+from .progress import Progress
 
 _FOLLOW_S = 0.25
 
@@ -118,7 +119,7 @@ def _settings(options: argparse.Namespace) -> config.Journal:
 
 
 def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
-    with _Progress("verify", options, lambda: verify.row_count(directory)) as progress:
+    with Progress("verify", options, lambda: verify.row_count(directory)) as progress:
         found = verify.verify(directory, reader, _stepping_back(progress.at) if options.quiet else progress.at)
     if options.json:
         print(msgspec.json.encode(found).decode())
@@ -225,7 +226,7 @@ def _outcome(options: argparse.Namespace, directory: Path, reader: Reader) -> in
     remembered = fate.find_pruned(pages, options.order, options.account)
     for record in remembered:
         tale.remember(record)
-    with _Progress("outcome", options, pages.last_seq) as progress:
+    with Progress("outcome", options, pages.last_seq) as progress:
         rows = list(fate.rows_of(pages, tale, told=progress.at))
     fates = [tale.fates[account] for account in sorted(tale.fates)]
     if options.json:
@@ -295,7 +296,7 @@ def _export(options: argparse.Namespace, directory: Path, reader: Reader) -> int
     clients = Clients(pages)
     last = pages.last_seq() if options.last is None else min(options.last, pages.last_seq())
     skipped = 0
-    with _written(options.output) as file, _Progress("export", options, lambda: last) as progress:
+    with _written(options.output) as file, Progress("export", options, lambda: last) as progress:
         put = _csv(file) if options.format == "csv" else _jsonl(file)
         for page in pages.pages(options.first - 1, last):
             for line in page:
@@ -397,36 +398,3 @@ def _agreed(question: str) -> bool:
 def _usage(problem: str) -> int:
     print(f"pitd journal {problem}", file=sys.stderr)
     return EXIT_USAGE
-
-
-class _Progress:
-    """Says on standard error how far long work is: on a terminal, or where it is asked for."""
-
-    def __init__(self, what: str, options: argparse.Namespace, total: Callable[[], int]) -> None:
-        self._what = what
-        self._is_terminal = sys.stderr.isatty()
-        self._is_shown = options.progress or (self._is_terminal and not getattr(options, "quiet", False))
-        self._total = total() if self._is_shown else 0
-        self._began = time.monotonic()
-        self._next = self._began + (0.5 if self._is_terminal else 0.0)
-        self._width = 0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def at(self, done: int) -> None:
-        now = time.monotonic()
-        if not self._is_shown or now < self._next:
-            return
-        self._next = now + (0.2 if self._is_terminal else 1.0)
-        share = f"{min(100, 100 * done // self._total)} %, " if self._total else ""
-        told = f"{self._what}: {share}{done:,} rows, {done / (now - self._began):,.0f} rows/s"
-        if self._is_terminal:
-            print(f"\r{told:<{self._width}}", end="", file=sys.stderr, flush=True)
-            self._width = len(told)
-        else:
-            print(told, file=sys.stderr, flush=True)
-
-    def __exit__(self, *trouble: object) -> None:
-        if self._width:
-            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
