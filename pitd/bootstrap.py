@@ -14,8 +14,10 @@ from .clock import Clock, SystemClock
 from .config import CONTROLS, Config
 from .core.engine import Engine, Setup, exact_context
 from .core.entry import Configured
+from .core.overrides import Numbers
 from .core.policy import Policy
 from .journal import SegmentJournal
+from .limit_terms import LimitTerms, with_numbers
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
@@ -49,7 +51,11 @@ def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
 
 
 def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
-    return Setup([*build_policies(config), *policies], [limit.name for limit in config.limits], config.gate.bounds)
+    def built(numbers: Numbers) -> list[Policy]:
+        limits = with_numbers(config.limits, numbers)
+        return [*build_policies(msgspec.structs.replace(config, limits=limits)), *policies]
+
+    return Setup(built, LimitTerms(config.limits), [limit.name for limit in config.limits], config.gate.bounds)
 
 
 def blank_engine(policies: Sequence[Policy] = ()) -> Engine:
@@ -105,9 +111,10 @@ def build_daemon(
     return sequencer, journal
 
 
-def configured(config: Config, author: str, reason: str) -> Configured:
-    """The entry that puts a configuration into force."""
-    return Configured(settings_text(config), author, reason, tuple(config.instruments.values()), config.groups)
+def configured(config: Config, author: str, reason: str, changes: tuple[str, ...] = ()) -> Configured:
+    """The entry that puts a configuration into force; `changes` says in words what is different from before."""
+    listed = tuple(config.instruments.values())
+    return Configured(settings_text(config), author, reason, listed, config.groups, changes)
 
 
 def settings_text(config: Config) -> str:

@@ -24,6 +24,7 @@ from .health import Unsound
 from .journal_tools import commands as journal_commands
 from .journal_tools.background import Verification
 from .pulse import Pulse
+from .reload import Reloader, announcing, tell_disagreements
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -46,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     """Serves until SIGTERM or SIGINT, finishes the batch in hand and leaves with 0."""
     from .server import claimed
 
-    settings = _load(options)
+    path = _config_path(options)
+    settings = config.load(path)
     log.setup(options.log_level)
     held_fd = systemd.held_socket(os.environ, settings.daemon.endpoint)
     with contextlib.ExitStack() as held, contextlib.closing(systemd.Manager(os.environ)) as manager:
@@ -54,19 +56,26 @@ def run(options: argparse.Namespace) -> int:
             held.enter_context(claimed(settings.daemon.endpoint))
         if settings.journal.is_kept:
             held.enter_context(journal.lock(Path(settings.journal.directory)))
-        return _serve(settings, manager, held_fd)
+        return _serve(settings, path, manager, held_fd)
 
 
-def _serve(settings: config.Config, manager: systemd.Manager, held_fd: int | None) -> int:
+def _serve(settings: config.Config, path: str, manager: systemd.Manager, held_fd: int | None) -> int:
     from .server import Server
 
     faulthandler.enable()  # a watchdog's SIGABRT leaves in the log where the loop was stuck
+    hangups: list[int] = []
+    signal.signal(signal.SIGHUP, lambda *_: hangups.append(1))  # remembered until somebody can read the files again
     manager.recovering()
     sequencer, kept = bootstrap.build_daemon(settings, progress=manager.recovering)
-    server = Server(sequencer, settings, kept)
+    tell_disagreements(sequencer.engine.disagreements())
+    reloader = Reloader(settings, lambda: config.load(path), bootstrap.configured)
+    server = Server(sequencer, settings, kept, reloader)
     server.bind(held_fd)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    signal.signal(signal.SIGHUP, lambda *_: server.reload())
+    if hangups:
+        server.reload()
     limits = ",".join(limit.name for limit in settings.limits) or "none"
     where = settings.journal.directory if settings.journal.is_kept else "none: a restart forgets everything"
     log.info(
@@ -79,6 +88,7 @@ def _serve(settings: config.Config, manager: systemd.Manager, held_fd: int | Non
     gc.freeze()  # what is here now stays: no collection needs to look at it again
     gc.set_threshold(50_000, 20, 100)  # orders are no garbage: looking through all that are open took 40 ms of the loop
     server.between = pulse = Pulse(manager, sequencer, kept, endpoint=server.endpoint)
+    reloader.announced = lambda: announcing(manager.reloading, lambda: manager.ready(pulse.status()))
     manager.ready(pulse.status())
     engine: Engine | None = sequencer.engine
     try:
@@ -178,17 +188,17 @@ def _shown_limit(limit: Limit) -> str:
     return "; ".join(words)
 
 
-def _load(options: argparse.Namespace) -> config.Config:
-    return config.from_written(_written(options))
-
-
 def _written(options: argparse.Namespace) -> config_files.Written:
+    return config_files.read(_config_path(options))
+
+
+def _config_path(options: argparse.Namespace) -> str:
     path = options.config or (_DEFAULT_CONFIG if Path(_DEFAULT_CONFIG).exists() else None)
     if path is None:
         raise ConfigError(
             f"no configuration: give --config FILE (there is no {_DEFAULT_CONFIG}); `pitd init FILE` writes one"
         )
-    return config_files.read(path)
+    return str(path)
 
 
 class _Parser(argparse.ArgumentParser):

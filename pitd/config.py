@@ -561,6 +561,20 @@ class _Reader:
         raise ConfigError(f"{self._places.of(key)}: {key}: {mend}")
 
 
+def number_of(key: str, name: str, written: str) -> Decimal | int:
+    """One number of a limit, by the name of its key, from text: a window in nanoseconds. Raises ConfigError."""
+    reader = _Reader(key, Places(key))
+    table: dict[str, str | int] = {name: written}
+    if name == "window":
+        return reader._duration(key, table, name, None)
+    if name == "max_orders":
+        table[name] = int(written) if re.fullmatch(r"[0-9]{1,18}", written) else written
+        return reader._count(key, table, name, None, least=0)
+    amount = reader._amount(key, table, name)
+    assert amount is not None
+    return amount
+
+
 def bad_client(name: str) -> str:
     """Why no client can be called so, or nothing."""
     if _CLIENT.fullmatch(name):

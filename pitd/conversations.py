@@ -11,8 +11,9 @@ from . import log, peers, queries, translate
 from .archive import Archive, Question
 from .config import Config, bad_client
 from .core import entry as e
-from .core.sessions import Session, over
+from .core.sessions import Known, Session, over
 from .house import House
+from .reload import NO_FILE, Reloader
 from .sequencer import Sequencer
 from .watchers import Past, Told, Watchers
 
@@ -27,15 +28,25 @@ class Conversations:
     """
 
     def __init__(
-        self, sequencer: Sequencer, config: Config, archive: Archive | None = None, past: Past | None = None
+        self,
+        sequencer: Sequencer,
+        config: Config,
+        archive: Archive | None = None,
+        past: Past | None = None,
+        reloader: Reloader | None = None,
     ) -> None:
-        """`archive` knows what the engine has forgotten, `past` the events of old; None where no journal is kept."""
+        """`archive` knows what the engine has forgotten, `past` the events of old; None where no journal is kept.
+        `reloader` reads the configuration again; None where nobody may have it read.
+        """
         self.out: list[Frames] = []
         self.house = House(sequencer, config)
         self.watchers = Watchers(self.house.recent, past)
         self._sequencer = sequencer
         self._config = config
         self._archive = archive
+        self._reloader = reloader
+        if reloader is not None:
+            reloader.adopted.append(self.go_by)
         self._session_of: dict[bytes, Session] = {}
         self._unmarked: set[bytes] = set()
         """Connections that speak protocol 1, whose answers carry no mark."""
@@ -48,6 +59,10 @@ class Conversations:
     def session_of(self, identity: bytes) -> Session | None:
         """The session that speaks over a connection, once it has been welcomed; none for one that only asks."""
         return None if identity in self._readers else self._session_of.get(identity)
+
+    def go_by(self, config: Config) -> None:
+        """Another configuration is in force: roles and bounds are its own from the next message on."""
+        self._config = self.house.config = config
 
     def take(self, identity: bytes, header_frame: bytes, body: bytes) -> None:
         """Takes one message: whatever it is, it is answered and harms nobody else."""
@@ -133,7 +148,7 @@ class Conversations:
             return
         is_retry = header.number < session.next_number
         digest = wire.digest_of(body)
-        known = self._sequencer.command(session, header.number, header.acked, digest, translate.command_of(command))
+        known = self._known(session, header, digest, command)
         kind = wire.Message.COMMAND
         if known.is_refusal:
             kind = wire.Message.REFUSAL
@@ -147,6 +162,15 @@ class Conversations:
         if session.ended_by is not None:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)
+
+    def _known(self, session: Session, header: wire.Header, digest: bytes, command: wire.Command) -> Known:
+        """What a command is answered."""
+        number, acked = header.number, header.acked
+        if not isinstance(command, wire.Reload):
+            return self._sequencer.command(session, number, acked, digest, translate.command_of(command))
+        if self._reloader is None:
+            return Known(e.Failed(e.Failure.INVALID_INPUT, NO_FILE), True)
+        return self._reloader.by_command(self._sequencer, session, number, acked, digest, command.reason)
 
     def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
         engine = self._sequencer.engine

@@ -23,6 +23,7 @@ from .core.policy import Policy
 from .core.sessions import Session
 from .errors import ConfigError
 from .house import House
+from .reload import NO_FILE, Reloader
 from .sequencer import Journal, Sequencer
 
 
@@ -43,6 +44,8 @@ class LocalEngine:
         with decimal.localcontext(self._context):
             self.sequencer = bootstrap.build_sequencer(self.config, clock or SystemClock(), journal, policies)
         self.house = House(self.sequencer, self.config)
+        self._reloader = Reloader(self.config, lambda: _read_again(settings), bootstrap.configured)
+        self._reloader.adopted.append(self._go_by)
 
     def connect(self, name: str, *, timeout_s: float = 1.0, read_only: bool = False) -> pit.Engine:
         """A client's engine. A second one of the same name fences the first; one that is `read_only` fences nobody."""
@@ -63,13 +66,16 @@ class LocalEngine:
             raise pit.InvalidInput(problem)
         if read_only:
             reader = Session(id=0, client=name, token=b"", answers={}, unsettled={})
-            return _LocalTransport(self.sequencer, reader, self._door, self._context, self.house)
+            return _LocalTransport(self.sequencer, reader, self._door, self._context, self.house, self._reloader)
         with self._door.lock, decimal.localcontext(self._context):
             session_id = self.sequencer.open_session(name, os.urandom(16))
             self.sequencer.release()
             session = self.sequencer.engine.sessions.get(session_id)
         assert session is not None
-        return _LocalTransport(self.sequencer, session, self._door, self._context, self.house)
+        return _LocalTransport(self.sequencer, session, self._door, self._context, self.house, self._reloader)
+
+    def _go_by(self, settings: config.Config) -> None:
+        self.config = self.house.config = settings
 
 
 def connect(
@@ -121,8 +127,10 @@ class _LocalTransport:
         door: _Door,
         context: decimal.Context,
         house: House,
+        reloader: Reloader,
     ) -> None:
         self._house = house
+        self._reloader = reloader
         self._sequencer = sequencer
         self._session = session
         self._door = door
@@ -138,7 +146,11 @@ class _LocalTransport:
         with self._turn():
             session, sequencer = self._session, self._sequencer
             number = session.next_number
-            known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
+            if isinstance(command, wire.Reload):
+                reason = command.reason
+                known = self._reloader.by_command(sequencer, session, number, number - 1, b"", reason)
+            else:
+                known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
             sequencer.release()
             return translate.reply_of(known.reply, sequencer.now_ns)
 
@@ -205,12 +217,24 @@ class _AsyncLocalTransport:
         self._transport.close()
 
 
+def _read_again(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Config:
+    """The file that it was read from, as it is by now. Raises ConfigError."""
+    if isinstance(settings, (config.Config, Mapping)) or (isinstance(settings, str) and _is_text(settings)):
+        raise ConfigError(NO_FILE)
+    return config.load(settings)
+
+
+def _is_text(settings: str) -> bool:
+    """Whether it is TOML, and no path."""
+    return "\n" in settings or "=" in settings or not settings.strip()
+
+
 def _read(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Config:
     if isinstance(settings, config.Config):
         return settings
     if isinstance(settings, Mapping):
         return config.from_tables(settings)
-    if isinstance(settings, str) and ("\n" in settings or "=" in settings or not settings.strip()):
+    if isinstance(settings, str) and _is_text(settings):
         return config.parse(settings)
     return config.load(settings)
 

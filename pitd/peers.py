@@ -31,6 +31,9 @@ _ROLE_FOR: dict[type, Role] = {
     wire.AcceptHistory: "operate",
     wire.SetTradingState: "operate",
     wire.ShutDown: "operate",
+    wire.SetLimit: "operate",
+    wire.ClearLimit: "operate",
+    wire.Reload: "operate",
 }
 """Drop and Goodbye, which only give back, need no role."""
 

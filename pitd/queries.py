@@ -9,7 +9,7 @@ from typing import TypeVar
 from pit import wire
 from pit.types import OpenOrder, OrderState, Outcome
 
-from . import __version__, log
+from . import __version__, log, translate
 from .core.accounts import account_scope
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
@@ -23,6 +23,9 @@ PAGE = 1_000
 
 _SEEN_MOST = 300
 """So many lines fit into one answer to an operator, with the longest names and reasons there can be."""
+
+_PIECE = 100_000
+"""So many characters of the configuration fit into one answer, whatever they are."""
 
 _LOOKED_MOST = 2_000
 """So many orders are looked at for one answer, whether they are meant or not."""
@@ -74,6 +77,10 @@ def answer(
             return house.metrics.told(_status(engine, house))
         case wire.AskEvents():
             return house.recent.answer(query)
+        case wire.ListOverrides():
+            return _overrides(engine, query)
+        case wire.AskSettings():
+            return _settings(engine, query)
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
@@ -298,6 +305,19 @@ def _limits(engine: Engine, query: wire.ListLimits, now_ns: int, house: House) -
             return wire.LimitsAre(engine.seq, tuple(page), at, counters[-1].scope)
         after = ""
     return wire.LimitsAre(engine.seq, tuple(page), -1, "")
+
+
+def _overrides(engine: Engine, query: wire.ListOverrides) -> wire.Reply:
+    found, skip = engine.overrides.all(), max(0, query.skip)
+    upto = skip + _most(query.most)
+    page = tuple(translate.override_of(each, engine.base_of(each)) for each in found[skip:upto])
+    return wire.OverridesAre(engine.seq, page, more=upto < len(found))
+
+
+def _settings(engine: Engine, query: wire.AskSettings) -> wire.Reply:
+    text, begin = engine.settings, max(0, query.begin)
+    piece = text[begin : begin + _PIECE]
+    return wire.SettingsAre(engine.seq, wire.digest_of(text.encode()), piece, more=begin + _PIECE < len(text))
 
 
 def _told(ask: Callable[..., Sequence[T]], *about: object) -> Sequence[T]:

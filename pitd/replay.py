@@ -176,6 +176,7 @@ class _Other:
             "settings": self._engine.settings,
             "instruments": self._engine.instruments.declared(),
             "groups": self._engine.accounts.groups(),
+            "overrides": (),
         }
         snapshot.load(self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, policies={}))
         for id, state in policies.items():
@@ -254,7 +255,7 @@ class _Other:
     def _translated(self, effect: e.Effect, holds: tuple[e.Hold, ...]) -> e.Effect | None:
         """A recorded effect as it would have been: the same, but for what the limits themselves did."""
         match effect:
-            case e.PolicyChanged() | e.Reconfigured() | e.HoldsReplaced():
+            case e.PolicyChanged() | e.Reconfigured() | e.Overridden() | e.HoldsReplaced():
                 return None
             case e.Blocked():
                 return effect if effect.block.limit in _OF_PERSONS else None

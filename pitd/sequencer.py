@@ -67,6 +67,7 @@ class Sequencer:
 
     def configure(self, configured: e.Configured) -> None:
         """Records the effective configuration as an entry of its own."""
+        self._end_overrides()
         self._enter(configured)
 
     def open_session(self, client: str, token: bytes) -> int:
@@ -78,9 +79,13 @@ class Sequencer:
     def end_session(self, session_id: int, reason: str) -> None:
         self._enter(e.SessionEnded(session_id, reason))
 
+    def known(self, session: Session, number: int, acked: int, digest: bytes) -> Known | None:
+        """The answer to a command that need not be executed, or None for a fresh one."""
+        return self.engine.sessions.judge(session, number, acked, digest)
+
     def command(self, session: Session, number: int, acked: int, digest: bytes, command: e.Command) -> Known:
         """The answer to a command: executed now, or known from before, or refused without using its number up."""
-        known = self.engine.sessions.judge(session, number, acked, digest)
+        known = self.known(session, number, acked, digest)
         if known is not None:
             return known
         if type(command) in NEW_RISK:
@@ -108,11 +113,23 @@ class Sequencer:
         was_ns, self.now_ns = self.now_ns, self.read_clock_ns()
         if self._away_ns is not None and self.now_ns - was_ns > self._away_ns:
             self._resume(self.now_ns - was_ns)  # stopped in the middle of a batch
+        if self.engine.overrides.first_end_ns is not None:
+            self._end_overrides()
         first_ns = self.engine.first_lease_end_ns()
         if first_ns is None or first_ns > self.now_ns:
             return False
         self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
         return True
+
+    def _end_overrides(self) -> None:
+        """Ends the overrides whose time is over: the engine itself knows no calendar."""
+        wall_ns, overrides = self._clock.wall_ns(), self.engine.overrides
+        if overrides.first_end_ns is None or overrides.first_end_ns > wall_ns:
+            return
+        over = overrides.ended_by(wall_ns)
+        self._enter(e.OverridesDue(wall_ns))
+        for each in over:
+            log.info("limits.override_ended", limit=each.limit, key=each.key, value=each.value, author=each.author)
 
     def woke(self, back_by_ns: int) -> None:
         """The loop is back from waiting, and meant to be by then. Leases get another length if it was much later."""

@@ -25,6 +25,7 @@ from .journal_tools.archive import JournalArchive
 from .journal_tools.past import JournalPast
 from .living import Living
 from .peers import origin_of
+from .reload import Reloader
 from .sequencer import Sequencer
 
 _EVENT = struct.Struct("=hi")
@@ -50,7 +51,13 @@ _HELLO = bytes([wire.Message.HELLO])
 class Server:
     """Serves one endpoint. `run()` returns after `stop()`, when the batch in hand is finished."""
 
-    def __init__(self, sequencer: Sequencer, config: Config, journal: SegmentJournal | None = None) -> None:
+    def __init__(
+        self,
+        sequencer: Sequencer,
+        config: Config,
+        journal: SegmentJournal | None = None,
+        reloader: Reloader | None = None,
+    ) -> None:
         self.between: Callable[[], int] = lambda: _IDLE_MS
         """Called between two batches; says in how many milliseconds it wants to be called again."""
         self._sequencer = sequencer
@@ -61,13 +68,17 @@ class Server:
         self._wake_out.setblocking(False)
         self._archive = None if journal is None else JournalArchive(Path(config.journal.directory), self._wake)
         self._past = None if journal is None else JournalPast(Path(config.journal.directory), self._wake)
-        self._conversations = Conversations(sequencer, config, self._archive, self._past)
+        self._conversations = Conversations(sequencer, config, self._archive, self._past, reloader)
+        self._reloader = reloader
+        if reloader is not None:
+            reloader.adopted.append(self._go_by)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
         self._is_stopping = False
+        self._is_to_reload = False
         self.endpoint = config.daemon.endpoint
 
     def bind(self, held_fd: int | None = None) -> None:
@@ -97,6 +108,11 @@ class Server:
         self._is_stopping = True
         self._wake()
 
+    def reload(self) -> None:
+        """Asks the loop to read the configuration again. May be called from a signal handler or a thread."""
+        self._is_to_reload = True
+        self._wake()
+
     def run(self) -> None:
         """Serves until stopped. Raises CarryOutFailed when the engine's state can no longer be trusted."""
         decimal.setcontext(exact_context())
@@ -113,6 +129,8 @@ class Server:
             if 0 < rounds < _ROUNDS and self._is_spoken_to_soon():
                 rounds = rounds + 1 if self._one_batch() else 0
                 continue
+            if self._is_to_reload:
+                self._reload()
             idle_ms = self.between()
             wait_ms = 0 if rounds == _ROUNDS else self._wait_ms(idle_ms)
             back_by_ns = sequencer.now_ns + wait_ms * 1_000_000  # counted from the batch: it may stop before the poll
@@ -151,6 +169,16 @@ class Server:
             return wait_ms
         left_ns = first_ns - self._sequencer.read_clock_ns()
         return max(0, min(wait_ms, left_ns // 1_000_000 + 1)) if left_ns > 0 else 0
+
+    def _reload(self) -> None:
+        self._is_to_reload = False
+        if self._reloader is not None:
+            with self._reloader.announced():
+                self._reloader.by_signal(self._sequencer)
+                self._sequencer.release()
+
+    def _go_by(self, config: Config) -> None:
+        self._config = config
 
     def _is_spoken_to_soon(self) -> bool:
         """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that. Who

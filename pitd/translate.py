@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from pit import wire
-from pit.types import MAX_REASON_LENGTH
+from pit.types import MAX_REASON_LENGTH, LimitOverride, ReloadResult
 
 from .core import entry as e
+from .core.overrides import Override
 
 _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.Start: lambda c: e.StartOrder(c.order),
@@ -30,6 +31,8 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
     wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason)),
+    wire.SetLimit: lambda c: e.SetLimit(c.limit, c.values, _cut(c.reason), c.lasts_ns, c.until_wall_ns),
+    wire.ClearLimit: lambda c: e.ClearLimit(c.limit, c.key, _cut(c.reason)),
 }
 
 _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
@@ -42,6 +45,10 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Applied: lambda r, now_ns: wire.Applied(r.result),
     e.Done: lambda r, now_ns: wire.Done(r.count),
     e.Failed: lambda r, now_ns: wire.Failed(wire.FailureCode(r.failure.value), r.message, r.number),
+    e.LimitSet: lambda r, now_ns: wire.LimitSet(tuple(override_of(each, each.base) for each in r.overrides)),
+    e.Reloaded: lambda r, now_ns: wire.Reloaded(
+        ReloadResult(changes=r.changes, waiting=r.waiting, disagreements=r.disagreements)
+    ),
     e.Void: lambda r, now_ns: wire.Voided(),
 }
 
@@ -53,6 +60,22 @@ def command_of(command: wire.Command) -> e.Command:
 def reply_of(reply: e.Reply, now_ns: int) -> wire.Reply:
     """The reply as the client reads it: leases are told as what is left of them now."""
     return _REPLIES[type(reply)](reply, now_ns)
+
+
+def override_of(override: Override, base: str | None) -> LimitOverride:
+    """An override as the client reads it; `base` is what is configured now."""
+    return LimitOverride(
+        limit=override.limit,
+        key=override.key,
+        value=override.value,
+        set_over=override.base,
+        base=base,
+        in_force=override.in_force,
+        author=override.author,
+        reason=override.reason,
+        since_wall_ns=override.since_wall_ns,
+        until_wall_ns=override.until_wall_ns,
+    )
 
 
 def _cut(reason: str) -> str:

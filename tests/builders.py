@@ -235,6 +235,27 @@ class Core:
     def close_order(self, order_id: str, *, reason: str = "a test", account: str = "alpha") -> Any:
         return self.command(e.CloseOrder(account, order_id, reason), "ops")
 
+    def set_limit(
+        self,
+        limit: str,
+        values: Mapping[str, str],
+        *,
+        reason: str = "a test",
+        lasts_s: float | None = None,
+        until_wall_ns: int | None = None,
+    ) -> Any:
+        return self.command(e.SetLimit(limit, tuple(values.items()), reason, _ns(lasts_s), until_wall_ns), "ops")
+
+    def clear_limit(self, limit: str, key: str | None = None, *, reason: str = "a test") -> Any:
+        return self.command(e.ClearLimit(limit, key, reason), "ops")
+
+    def reload(
+        self, settings: str, *, reason: str = "a test", changes: tuple[str, ...] = (), waiting: tuple[str, ...] = ()
+    ) -> Any:
+        """Goes on under another configuration, as a person asks."""
+        configured = bootstrap.configured(config.parse(settings, "test.toml"), "ops", reason)
+        return self.command(e.Reload(msgspec.structs.replace(configured, changes=changes), waiting), "ops")
+
     def end_leases(self, most: int = 1_000) -> int:
         """Ends at most so many of the leases that are due: the number ended."""
         reply = self.enter(e.LeasesDue(most))
@@ -280,6 +301,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "restrictions": msgspec.to_builtins(engine.trading.restrictions()),
         "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
         "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],
+        "overrides": msgspec.to_builtins(engine.overrides.all()),
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
         "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],
         "ended sessions": [msgspec.to_builtins(session) for session in sessions._ended.values()],

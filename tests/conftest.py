@@ -26,6 +26,7 @@ SLOW = (
     "tests/process/test_demo.py",
     "tests/process/test_events.py",
     "tests/process/test_kills.py",
+    "tests/process/test_reload.py",
     "tests/process/test_restart.py",
     "tests/process/test_shared_limit.py",
     "tests/process/test_systemd.py",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
-from .types import MAX_REASON_LENGTH, Rejected
+from .types import MAX_REASON_LENGTH, Number, Rejected, exact
 
 T = TypeVar("T")
 
@@ -50,11 +52,34 @@ def expect_or_no(reply: wire.Reply, wanted: type[T]) -> T | Rejected:
 
 def lease_ns(lease_s: float | None) -> int | None:
     """A wish for a lease, in nanoseconds. Raises InvalidInput unless it is a number above zero."""
-    if lease_s is None:
+    return _seconds_ns("lease_s", lease_s)
+
+
+def lasts_ns(lasts_s: float | None) -> int | None:
+    """How long something is to last, in nanoseconds. Raises InvalidInput unless it is a number above zero."""
+    return _seconds_ns("lasts_s", lasts_s)
+
+
+def _seconds_ns(name: str, seconds: float | None) -> int | None:
+    if seconds is None:
         return None
-    if isinstance(lease_s, bool) or not isinstance(lease_s, (int, float)) or not 0 < lease_s < 1e9:
-        raise errors.InvalidInput(f"lease_s: seconds above zero are wanted, not {lease_s!r}")
-    return round(lease_s * 1e9)
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < 1e9:
+        raise errors.InvalidInput(f"{name}: seconds above zero are wanted, not {seconds!r}")
+    return round(seconds * 1e9)
+
+
+def limit_values(values: Mapping[str, Number]) -> tuple[tuple[str, str], ...]:
+    """Numbers of a limit as text; a window as it is written, such as "10s". Raises InvalidInput."""
+    return tuple((key, value if isinstance(value, str) else f"{exact(value, key):f}") for key, value in values.items())
+
+
+def wall_ns(moment: datetime | None) -> int | None:
+    """A moment as nanoseconds of wall time. Raises InvalidInput for one that does not say its time zone."""
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise errors.InvalidInput("until: a moment with its time zone is wanted, such as datetime.now(UTC) + ...")
+    return round(moment.timestamp() * 1e6) * 1_000
 
 
 ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew)

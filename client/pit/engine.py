@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from types import TracebackType
 
 from . import _calls, wire
@@ -11,12 +13,14 @@ from .transport import Transport
 from .types import (
     Block,
     ExecutionReport,
+    LimitOverride,
     Number,
     OpenOrder,
     Order,
     OrderState,
     Outcome,
     Rejected,
+    ReloadResult,
     ReportResult,
     Restriction,
     TradingState,
@@ -138,6 +142,48 @@ class Engine(EngineBase):
         """Grants a tripped P&L limit new room from where the P&L stands, in the limit's settlement asset."""
         command = wire.Rearm(limit, scope, exact(room, "room"), _calls.reason_text(reason))
         _calls.expect(self._command(command), wire.Done)
+
+    def set_limit(
+        self,
+        limit: str,
+        values: Mapping[str, Number],
+        *,
+        reason: str,
+        lasts_s: float | None = None,
+        until: datetime | None = None,
+    ) -> tuple[LimitOverride, ...]:
+        """Numbers of a limit in the place of the configured ones, all of them or none: what holds from here on.
+
+        They outlive restarts and reloads, until `clear_limit`, or for `lasts_s` seconds, or `until` a moment. A window
+        is text: {"max_orders": 5, "window": "2s"}. Raises UnknownId for a limit that is not configured, InvalidInput.
+        """
+        lasts_ns, until_ns = _calls.lasts_ns(lasts_s), _calls.wall_ns(until)
+        command = wire.SetLimit(limit, _calls.limit_values(values), _calls.reason_text(reason), lasts_ns, until_ns)
+        return _calls.expect(self._command(command), wire.LimitSet).overrides
+
+    def clear_limit(self, limit: str, key: str | None = None, *, reason: str) -> int:
+        """Lets the configured number hold again; without a key all of that limit. How many were cleared.
+
+        Raises UnknownId when nobody has set it.
+        """
+        command = wire.ClearLimit(limit, key, _calls.reason_text(reason))
+        return _calls.expect(self._command(command), wire.Done).count
+
+    def limit_overrides(self) -> tuple[LimitOverride, ...]:
+        """Every number of a limit that a person has set, by whom, why and until when."""
+        found: tuple[LimitOverride, ...] = ()
+        while True:
+            page = _calls.expect(self._query(wire.ListOverrides(len(found))), wire.OverridesAre)
+            found += page.overrides
+            if not page.more:
+                return found
+
+    def reload(self, *, reason: str) -> ReloadResult:
+        """Has the configuration read again: what is different from here on. Nothing that was counted is lost.
+
+        Raises InvalidInput, with file, line and key, where it can't be meant: then everything is as it was.
+        """
+        return _calls.expect(self._command(wire.Reload(_calls.reason_text(reason))), wire.Reloaded).result
 
     def settle(self, account: str, order_id: str, *, working: bool, reason: str) -> OrderState:
         """A person's word on an open order: it is working at the venue (True), or it was never sent (False)."""

@@ -383,6 +383,40 @@ class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc
         return f"{self.scope} is {self.state} by {self.author}: {self.reason}"
 
 
+class LimitOverride(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A number of a limit that a person has set at run time, in the place of the configured one.
+
+    `value` was asked for, `set_over` was configured then and `base` is configured now; `in_force` is what holds. While
+    `base` is what it was, the value holds; once it is another, the tighter of the two. None: no such number.
+    """
+
+    limit: str
+    key: str
+    value: str
+    set_over: str | None
+    base: str | None
+    in_force: str | None
+    author: str
+    reason: str
+    since_wall_ns: int
+    until_wall_ns: int | None = None
+
+    def __str__(self) -> str:
+        holds = "" if self.in_force == self.value else f", in force {self.in_force or 'nothing'}"
+        configured = f"configured {self.base or 'nothing'}"
+        return f"{self.limit} {self.key} = {self.value}{holds} ({configured}) by {self.author}: {self.reason}"
+
+
+class ReloadResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What a reload came to, in words: what is different from here on, what waits for the next start, and where the
+    configuration has changed under a number that a person had set.
+    """
+
+    changes: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    disagreements: tuple[str, ...] = ()
+
+
 class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What a report came to.
 

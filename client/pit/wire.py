@@ -20,12 +20,14 @@ from .events import AnyEvent
 from .types import (
     Block,
     ExecutionReport,
+    LimitOverride,
     OpenOrder,
     Order,
     OrderState,
     Outcome,
     Reject,
     Rejected,
+    ReloadResult,
     ReportResult,
     Restriction,
     TradingState,
@@ -255,6 +257,32 @@ class ShutDown(Body, frozen=True):
     reason: str
 
 
+class SetLimit(Body, frozen=True):
+    """Puts numbers of a limit, as text by their keys, in the place of the configured ones; without an end until
+    somebody clears them.
+    """
+
+    limit: str
+    values: tuple[tuple[str, str], ...]
+    reason: str
+    lasts_ns: int | None = None
+    until_wall_ns: int | None = None
+
+
+class ClearLimit(Body, frozen=True):
+    """Lets the configured number of a limit hold again; without a key all of them."""
+
+    limit: str
+    key: str | None
+    reason: str
+
+
+class Reload(Body, frozen=True):
+    """Has the daemon read its configuration files again: all of it comes into force, or nothing."""
+
+    reason: str
+
+
 Command = (
     Start
     | Execute
@@ -275,6 +303,9 @@ Command = (
     | AcceptHistory
     | SetTradingState
     | ShutDown
+    | SetLimit
+    | ClearLimit
+    | Reload
 )
 
 
@@ -390,6 +421,19 @@ class AskEvents(Body, frozen=True):
     most: int = 500
 
 
+class ListOverrides(Body, frozen=True):
+    """One page of the numbers that persons have set, by limit and key, after so many."""
+
+    skip: int = 0
+    most: int = 300
+
+
+class AskSettings(Body, frozen=True):
+    """A piece of the configuration in force, as JSON text, from that character on."""
+
+    begin: int = 0
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -405,6 +449,8 @@ Query = (
     | AskMetrics
     | ListRestrictions
     | AskEvents
+    | ListOverrides
+    | AskSettings
 )
 
 
@@ -705,6 +751,29 @@ class EventsAre(Body, frozen=True):
     next_skip: int = 0
 
 
+class LimitSet(Body, frozen=True):
+    overrides: tuple[LimitOverride, ...]
+
+
+class OverridesAre(Body, frozen=True):
+    seq: int
+    overrides: tuple[LimitOverride, ...]
+    more: bool
+
+
+class Reloaded(Body, frozen=True):
+    result: ReloadResult
+
+
+class SettingsAre(Body, frozen=True):
+    """`mark` is the same for all pieces of the same configuration; `more` says whether there are further ones."""
+
+    seq: int
+    mark: bytes
+    piece: str
+    more: bool
+
+
 Reply = (
     Welcome
     | Deferred
@@ -729,6 +798,10 @@ Reply = (
     | MetricsAre
     | RestrictionsAre
     | EventsAre
+    | LimitSet
+    | OverridesAre
+    | Reloaded
+    | SettingsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -29,7 +29,7 @@ from pit.types import (
 )
 
 from . import entry as e
-from . import trading
+from . import overrides, trading
 from .accounts import FIRM, Accounts, reject_of
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
@@ -64,6 +64,9 @@ SHARED_VENUE_ID = "shared_venue_id"
 """Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
 
 
+_LONGEST_NS = 3_650 * 86_400_000_000_000
+"""Ten years: moments that far away still fit the 64 bits that they travel in."""
+
 NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
 
@@ -86,12 +89,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     restarts_in_a_row: int = 3
     epochs_kept: int = 1_000
     restrictions: int = 10_000
+    overrides: int = 1_000
 
 
 class Setup(NamedTuple):
     """What a configuration makes of an engine."""
 
-    policies: Sequence[Policy]
+    policies: Callable[[overrides.Numbers], Sequence[Policy]]
+    """The policies, with those numbers in the place of their limits' own."""
+    terms: overrides.Terms
     limit_order: Sequence[str] = ()
     """The limits' names, in the order in which rejects are returned."""
     bounds: Bounds = Bounds()
@@ -145,9 +151,11 @@ class Engine:
         assert len(self.policies) == len(policies), "two policies share an id"
         self.accounts = Accounts(groups or {})
         self.trading = trading.Trading()
+        self.overrides = overrides.Overrides()
         self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
+        self._setup: Setup | None = None
         self.orders = Orders(closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns)
         self.requests: dict[int, Request] = {}
         self.requests_ended: dict[int, EndedBy] = {}
@@ -162,6 +170,7 @@ class Engine:
         self.is_whole = True
         """False inside a step, and for ever after one that was broken off: the state may be half changed."""
         self._now_ns = 0
+        self._wall_ns = 0
         self._seq = 0
         self._effects: list[e.Effect] = []
         self._on_command: dict[type, Callable[[Any, Session], e.Reply]] = {
@@ -184,6 +193,9 @@ class Engine:
             e.AcceptHistory: self._accept_history,
             e.SetTradingState: self._set_trading_state,
             e.ShutDown: self._shut_down,
+            e.SetLimit: self._set_limit,
+            e.ClearLimit: self._clear_limit,
+            e.Reload: self._reload,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -204,6 +216,7 @@ class Engine:
             e.SessionFinished: self._do_session_finished,
             e.VoidedUpTo: self._do_voided,
             e.Reconfigured: self._do_reconfigured,
+            e.Overridden: self._do_overridden,
             e.HoldsReplaced: self._do_holds_replaced,
             e.EpochBegan: self._do_epoch_began,
             e.Disputed: self._do_disputed,
@@ -228,6 +241,7 @@ class Engine:
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
         self._begin(entry.seq, entry.now_ns)
+        self._wall_ns = entry.wall_ns
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -308,10 +322,12 @@ class Engine:
                 self._emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
-                is_other = bool(self.settings) and body.settings != self.settings
-                self._emit(e.Reconfigured(body.settings, body.instruments, body.groups))
-                self._begin_limits()
-                return e.Done(self._hold_anew() if is_other else 0)
+                return e.Done(self._reconfigure(body))
+            case e.OverridesDue():
+                over = self.overrides.ended_by(body.wall_ns)
+                if over:
+                    self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
+                return e.Done(len(over))
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
@@ -1079,6 +1095,107 @@ class Engine:
     def _do_unblocked(self, effect: e.Unblocked) -> None:
         self.accounts.lift(effect.scope, effect.limit)
 
+    def _set_limit(self, command: e.SetLimit, session: Session) -> e.Reply:
+        problem = _bad_reason(command.reason) or self._bad_end(command)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        put = self._overrides_of(command, session.client)
+        if isinstance(put, Failed):
+            return put
+        more = sum(self.overrides.get(each.limit, each.key) is None for each in put)
+        if len(self.overrides) + more > self.bounds.overrides:
+            return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")
+        self._emit(e.Overridden(put))
+        return e.LimitSet(put)
+
+    def _overrides_of(self, command: e.SetLimit, author: str) -> tuple[overrides.Override, ...] | Failed:
+        """What a command asks for, over what is configured; or why nothing of it can be."""
+        limit = command.limit
+        terms = None if self._setup is None else self._setup.terms
+        if terms is None or not terms.keys(limit):
+            known = overrides.expected(terms.names() if terms is not None else ())
+            return Failed(Failure.UNKNOWN_ID, f"no limit is named {limit[:80]}; configured: {known}")
+        if not command.values:
+            return Failed(Failure.INVALID_INPUT, f"set what of {limit}? It has {', '.join(terms.keys(limit))}")
+        until_wall_ns = command.until_wall_ns
+        if command.lasts_ns is not None:
+            until_wall_ns = self._wall_ns + command.lasts_ns
+        put = {}
+        for key, written in command.values:
+            if key not in terms.keys(limit) or key in put:
+                why = "is named twice" if key in put else "can't be set at run time"
+                can = ", ".join(terms.keys(limit))
+                return Failed(Failure.INVALID_INPUT, f"{limit}: {key[:80]} {why}; its numbers: {can}")
+            try:
+                value = terms.read(limit, key, written)
+            except overrides.Unreadable as trouble:
+                return Failed(Failure.INVALID_INPUT, str(trouble))
+            base = terms.base(limit, key)
+            put[key] = overrides.Override(
+                limit, key, value, base, value, author, command.reason, self._wall_ns, until_wall_ns
+            )
+        return tuple(put.values())
+
+    def _bad_end(self, command: e.SetLimit) -> str:
+        """Why an override can't end then, or nothing."""
+        if command.lasts_ns is not None and command.until_wall_ns is not None:
+            return "say how long it lasts, or until when; not both"
+        if command.lasts_ns is not None and not 0 < command.lasts_ns <= _LONGEST_NS:
+            return f"it lasts {command.lasts_ns / 1e9:g} s: more than 0 s and at most ten years are wanted"
+        if command.until_wall_ns is not None and not 0 < command.until_wall_ns - self._wall_ns <= _LONGEST_NS:
+            return "its end is past, or more than ten years away"
+        return ""
+
+    def _clear_limit(self, command: e.ClearLimit, session: Session) -> e.Reply:
+        problem = _bad_reason(command.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        cleared = tuple(
+            (each.limit, each.key)
+            for each in self.overrides.of(command.limit)
+            if command.key is None or command.key == each.key
+        )
+        if not cleared:
+            known = overrides.expected([f"{each.limit} {each.key}" for each in self.overrides.all()])
+            named = " ".join(filter(None, (command.limit[:80], (command.key or "")[:80])))
+            return Failed(Failure.UNKNOWN_ID, f"nobody has set {named}; set now: {known}")
+        self._emit(e.Overridden((), cleared))
+        return e.Done(len(cleared))
+
+    def _reload(self, command: e.Reload, session: Session) -> e.Reply:
+        problem = _bad_reason(command.configured.reason)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
+        self._reconfigure(command.configured)
+        return e.Reloaded(command.configured.changes, command.waiting, self.disagreements())
+
+    def disagreements(self) -> tuple[str, ...]:
+        """Where the configuration is not what an override was set over, and what holds there, in words."""
+        if self._setup is None:
+            return ()
+        terms = self._setup.terms
+        return tuple(filter(None, (overrides.disagreement(each, terms) for each in self.overrides.all())))
+
+    def base_of(self, override: overrides.Override) -> str | None:
+        """What is configured now where a person has set another number; None for nothing."""
+        terms = None if self._setup is None else self._setup.terms
+        if terms is None or override.key not in terms.keys(override.limit):
+            return None
+        return terms.base(override.limit, override.key)
+
+    def _reconfigure(self, configured: e.Configured) -> int:
+        """Puts other settings into force: the number of open orders that are counted otherwise by them."""
+        is_other = bool(self.settings) and configured.settings != self.settings
+        setup = self._setup_of(configured.settings) if self._setup_of is not None and configured.settings else None
+        kept = self.overrides.all() if setup is None else self.overrides.anew(setup.terms)
+        policies, groups = dict(self.policies), self.accounts.groups()
+        self._emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
+        self._begin_limits()
+        holds_the_same = groups == self.accounts.groups() and all(
+            id in policies and policy.holds_as(policies[id]) for id, policy in self.policies.items()
+        )
+        return self._hold_anew() if is_other and not holds_the_same else 0
+
     def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
         self.trading.apply(effect.restriction)
 
@@ -1096,30 +1213,50 @@ class Engine:
         self.sessions.void(session, effect.number)
 
     def _do_reconfigured(self, effect: e.Reconfigured) -> None:
-        self.configure(effect.settings, effect.instruments, effect.groups)
+        self.configure(effect.settings, effect.instruments, effect.groups, effect.overrides)
 
-    def configure(self, settings: str, instruments: Sequence[Listed], groups: Mapping[str, str]) -> None:
-        """Goes on under other settings. What policies know is carried over; open effects keep their policy."""
+    def _do_overridden(self, effect: e.Overridden) -> None:
+        self.overrides.put(effect.put, effect.cleared)
+        assert self._setup is not None
+        self._take_policies(self._setup)
+
+    def configure(
+        self,
+        settings: str,
+        instruments: Sequence[Listed],
+        groups: Mapping[str, str],
+        put: Sequence[overrides.Override] = (),
+    ) -> None:
+        """Goes on under other settings, with those overrides. What policies know is carried over; open effects keep
+        their policy.
+        """
         self.instruments = Instruments({listed.symbol: listed for listed in instruments})
         self.accounts.regroup(groups)
         self.settings = settings
+        self.overrides.replace(put)
         if self._setup_of is None or not settings:
             return
         setup = self._setup_of(settings)
-        missing = self.policies.keys() - {policy.id for policy in setup.policies}
+        self._take_policies(setup)
+        self._setup = setup
+        self.bounds = setup.bounds
+        self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
+        self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
+
+    def _take_policies(self, setup: Setup) -> None:
+        """Has the policies of a setup, under the overrides there are, go on with what those before them know."""
+        policies = setup.policies(self.overrides.numbers())
+        missing = self.policies.keys() - {policy.id for policy in policies}
         in_use = missing & {hold.policy for record in self.orders.open.values() for hold in record.holds}
         assert not in_use, f"policies with open effects can't be taken away: {sorted(in_use)}"
-        for policy in setup.policies:
+        for policy in policies:
             before = self.policies.get(policy.id)
             if before is not None and before is not policy:
                 policy.load(before.save())
         self.policies.clear()
-        self.policies.update((policy.id, policy) for policy in setup.policies)
-        self.pipeline = Pipeline(setup.policies)
+        self.policies.update((policy.id, policy) for policy in policies)
+        self.pipeline = Pipeline(policies)
         self.pipeline.rank_limits(setup.limit_order)
-        self.bounds = setup.bounds
-        self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
-        self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 
     def _begin_limits(self) -> None:
         """Has each policy take up what its new limits must know of what happened before them."""

@@ -11,10 +11,25 @@ import msgspec
 from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult, Restriction, TradingState
 
 from .instruments import Listed
+from .overrides import Override
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """A tagged array in the journal. Fields are only ever appended, with defaults."""
+
+
+class Configured(Record, frozen=True):
+    """The effective configuration: whole, as JSON text, for people and for replay; and what the engine itself needs.
+
+    `changes` says in words what is different from before, where it is known.
+    """
+
+    settings: str
+    author: str
+    reason: str
+    instruments: tuple[Listed, ...] = ()
+    groups: dict[str, str] = {}
+    changes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------- commands
@@ -126,6 +141,33 @@ class ShutDown(Record, frozen=True):
     reason: str
 
 
+class SetLimit(Record, frozen=True):
+    """Puts numbers of a limit, by their keys, in the place of the configured ones: until cleared, or for so long, or
+    until a moment of wall time.
+    """
+
+    limit: str
+    values: tuple[tuple[str, str], ...]
+    reason: str
+    lasts_ns: int | None = None
+    until_wall_ns: int | None = None
+
+
+class ClearLimit(Record, frozen=True):
+    """Lets the configured number hold again; without a key all of that limit."""
+
+    limit: str
+    key: str | None
+    reason: str
+
+
+class Reload(Record, frozen=True):
+    """A person has the configuration read again. `waiting`: what was written, and comes with the next start only."""
+
+    configured: Configured
+    waiting: tuple[str, ...] = ()
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -146,20 +188,13 @@ Command = (
     | AcceptHistory
     | SetTradingState
     | ShutDown
+    | SetLimit
+    | ClearLimit
+    | Reload
 )
 
 
 # ---------------------------------------------------------------------------------------------- entries
-
-
-class Configured(Record, frozen=True):
-    """The effective configuration: whole, as JSON text, for people and for replay; and what the engine itself needs."""
-
-    settings: str
-    author: str
-    reason: str
-    instruments: tuple[Listed, ...] = ()
-    groups: dict[str, str] = {}
 
 
 class SessionOpened(Record, frozen=True):
@@ -178,6 +213,12 @@ class LeasesDue(Record, frozen=True):
     """Ends at most so many of the leases that have run out."""
 
     most: int
+
+
+class OverridesDue(Record, frozen=True):
+    """That moment of wall time has come: ends the overrides that last no longer."""
+
+    wall_ns: int
 
 
 class Resumed(Record, frozen=True):
@@ -234,6 +275,7 @@ Body = (
     | SessionOpened
     | SessionEnded
     | LeasesDue
+    | OverridesDue
     | Resumed
     | Commanded
     | NumberVoided
@@ -403,9 +445,19 @@ class VoidedUpTo(Record, frozen=True):
 
 
 class Reconfigured(Record, frozen=True):
+    """`overrides` are all there are, with what each of them comes to under these settings."""
+
     settings: str
     instruments: tuple[Listed, ...]
     groups: dict[str, str]
+    overrides: tuple[Override, ...] = ()
+
+
+class Overridden(Record, frozen=True):
+    """Overrides that hold from here on, and (limit, key) of those that don't any more."""
+
+    put: tuple[Override, ...]
+    cleared: tuple[tuple[str, str], ...] = ()
 
 
 class Disputed(Record, frozen=True):
@@ -435,6 +487,7 @@ Effect = (
     | SessionFinished
     | VoidedUpTo
     | Reconfigured
+    | Overridden
     | HoldsReplaced
     | EpochBegan
     | Disputed
@@ -504,6 +557,20 @@ class Done(Record, frozen=True):
     count: int = 0
 
 
+class LimitSet(Record, frozen=True):
+    overrides: tuple[Override, ...]
+
+
+class Reloaded(Record, frozen=True):
+    """In words: what is different, what waits for a start, and where the configuration is not what overrides were set
+    over.
+    """
+
+    changes: tuple[str, ...]
+    waiting: tuple[str, ...]
+    disagreements: tuple[str, ...]
+
+
 class Opened(Record, frozen=True):
     session: int
 
@@ -512,7 +579,7 @@ class Void(Record, frozen=True):
     pass
 
 
-Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void
+Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void | LimitSet | Reloaded
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -147,6 +147,12 @@ class Policy:
         """
         return held
 
+    def holds_as(self, before: Policy) -> bool:
+        """Whether open orders hold under these limits what they hold under those before: only bounds are otherwise.
+        Saying no costs a look at every order.
+        """
+        return type(self).rehold is Policy.rehold
+
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         """New room for a tripped limit, by an operator. A reject says why there is none."""
         return Verdict(

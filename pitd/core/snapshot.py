@@ -13,6 +13,7 @@ from .engine import Engine
 from .entry import EndedBy
 from .instruments import Instruments, Listed
 from .orders import OrderRecord, Request
+from .overrides import Override
 from .reading import Reader
 from .sessions import Session
 
@@ -43,6 +44,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     policies: dict[str, PolicyState]
     epochs: Sequence[tuple[bytes, int]] = ()
     restrictions: Sequence[Restriction] = ()
+    overrides: Sequence[Override] = ()
 
 
 class Mismatch(Exception):
@@ -70,6 +72,7 @@ def take(engine: Engine) -> Image:
         blocks=engine.accounts.save(),
         epochs=list(engine.epochs.items()),
         restrictions=engine.trading.restrictions(),
+        overrides=engine.overrides.all(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -101,7 +104,7 @@ def spell_out(image: Image) -> None:
 def load(engine: Engine, image: Image) -> None:
     """Puts a fresh engine into that state. Raises Mismatch, or msgspec.ValidationError for effects of no policy."""
     assert engine.seq == 0, "a snapshot is loaded into a fresh engine"
-    engine.configure(image.settings, image.instruments, image.groups)
+    engine.configure(image.settings, image.instruments, image.groups, image.overrides)
     for id, state in image.policies.items():
         policy = engine.policies.get(id)
         if policy is None:

@@ -45,6 +45,8 @@ def came_in(body: e.Body) -> str:
             return f"session {body.session} ended: {body.reason}"
         case e.LeasesDue():
             return "leases due"
+        case e.OverridesDue():
+            return f"what was set until {moment(body.wall_ns)} ends"
         case e.Resumed():
             return f"resumed after {body.away_ns / 1e9:.3f} s away" if body.away_ns else "resumed after a start"
         case e.NumberVoided():
@@ -97,6 +99,13 @@ def command(command: e.Command) -> str:
             return f"shutdown{_because(command.reason)}"
         case e.SetTradingState():
             return f"{_TO_STATE[command.state]} {command.scope}{_because(command.reason)}"
+        case e.SetLimit():
+            values = " ".join(f"{key}={value}" for key, value in command.values)
+            return f"set {command.limit} {values}{_because(command.reason)}"
+        case e.ClearLimit():
+            return f"clear {command.limit}{f' {command.key}' if command.key else ''}{_because(command.reason)}"
+        case e.Reload():
+            return f"reload: {command.configured.reason}"
 
 
 _TO_STATE = {TradingState.ACTIVE: "resume", TradingState.HALTED: "halt"}
@@ -167,6 +176,9 @@ def effect(effect: e.Effect) -> str:
             return "history accepted"
         case e.TradingStateSet():
             return f"{effect.restriction.scope} {effect.restriction.state} by {effect.restriction.author}"
+        case e.Overridden():
+            put = [f"{each.limit} {each.key} is {each.in_force}, set over {each.base}" for each in effect.put]
+            return "; ".join([*put, *(f"{limit} {key} as configured" for limit, key in effect.cleared)])
         case e.HoldsReplaced():
             return f"{effect.reservation_id} counts by other limits"
         case e.EpochBegan():
@@ -200,6 +212,12 @@ def answered(reply: e.Reply) -> str:
             return f"done ({reply.count})" if reply.count else "done"
         case e.Opened():
             return f"session {reply.session}"
+        case e.LimitSet():
+            ends = {each.until_wall_ns for each in reply.overrides}
+            return "set" + "".join(f", until {moment(end)}" for end in ends if end is not None)
+        case e.Reloaded():
+            told = "; ".join((*reply.changes, *reply.waiting, *reply.disagreements))
+            return f"reloaded: {told or 'nothing is different'}"
         case e.Void():
             return "void"
 

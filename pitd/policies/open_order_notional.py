@@ -81,6 +81,9 @@ class OpenOrderNotional(Policy):
         amount = order_notional(attempt.order, attempt.listed, open_quantity)
         return (NotionalHeld(amount, tuple((limit.name, limit.scope_of(attempt)) for limit in limits)),)
 
+    def holds_as(self, before: Policy) -> bool:
+        return isinstance(before, OpenOrderNotional) and _scopes(self._limits) == _scopes(before._limits)
+
     def held(self, limit: str, scope: str) -> Decimal:
         """What is open on that counter."""
         return self._held.get((limit, scope), ZERO)
@@ -136,3 +139,8 @@ class OpenOrderNotional(Policy):
             used=None if used is None else canonical(used),
             requested=None if requested is None else canonical(requested),
         )
+
+
+def _scopes(limits: LimitSet[OpenNotional]) -> list[OpenNotional]:
+    """What the limits count, and for whom: all but how much they allow, and where they stand."""
+    return [msgspec.structs.replace(limit, max_notional=ZERO, position=0) for limit in limits]

@@ -81,10 +81,11 @@ class RateLimit(Policy):
             if times is None:
                 times = deque()
             horizon_ns = effect.at_ns - limit.window_ns
+            had = len(times)
             while times and times[0] <= horizon_ns:
                 times.popleft()
             times.append(effect.at_ns)
-            if len(times) > limit.max_orders:
+            if len(times) > max(limit.max_orders, had):  # a lowered limit forgets nothing: it may be raised again
                 times.popleft()
             counters[scope] = times
             _drop_stale(counters, horizon_ns)
@@ -106,8 +107,7 @@ class RateLimit(Policy):
 
     def load(self, saved: Any) -> None:
         for name in self._counters:
-            most = self._limits.by_name[name].max_orders  # it may have been higher when that was saved
-            self._counters[name] = {scope: deque(times[-most:]) for scope, times in saved.get(name, ()) if most}
+            self._counters[name] = {scope: deque(times) for scope, times in saved.get(name, ())}
 
     def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
         inside = [at for at in times or () if now_ns - at < limit.window_ns]
@@ -146,6 +146,7 @@ def _drop_stale(counters: dict[str, deque[int]], horizon_ns: int) -> None:
 
 def _is_full(times: deque[int] | None, limit: Rate, now_ns: int) -> bool:
     """Whether one more is too many: the max_orders-th newest attempt is still inside the window."""
-    if not limit.max_orders:
+    most = limit.max_orders
+    if not most:
         return True
-    return times is not None and len(times) == limit.max_orders and now_ns - times[0] < limit.window_ns
+    return times is not None and len(times) >= most and now_ns - times[-most] < limit.window_ns

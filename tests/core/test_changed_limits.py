@@ -10,6 +10,7 @@ from builders import Core, fill, order, saved
 from pitd import bootstrap, config
 from pitd.core import entry as e
 from pitd.core import snapshot
+from pitd.core.pipeline import Pipeline
 
 
 def limits(text: str) -> str:
@@ -80,6 +81,26 @@ def test_a_late_commit_after_a_change_counts_by_the_new_limit() -> None:
     configure(core, limits(cap("other", 1_000)))
     core.commit(held.reservation_id, late=True)
     assert (core.held(limit="other"), core.held()) == (500, 0)
+
+
+def test_a_changed_bound_looks_at_no_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be a hundred thousand of them, and everybody waits meanwhile."""
+    core = under(limits(cap("open_usd", 1_000)))
+    core.check(order())
+    monkeypatch.setattr(Pipeline, "rehold", None)
+    size = 'size = { control = "order_size_limit", each = "account", max_quantity = 5 }'
+    assert configure(core, limits(cap("open_usd", 2_000)) + size) == e.Done(0)
+    with pytest.raises(TypeError):
+        configure(core, limits(cap("open_eur", 2_000)))
+
+
+def test_an_account_that_changes_its_group_is_counted_there() -> None:
+    before = '[accounts.beta]\ngroup = "us"\n' + limits(cap("open_us", 9_000, 'over = { group = "us" }'))
+    core = under(before)
+    core.check(order(account="beta", quantity=10, price=100))
+    assert core.held("group us", "open_us") == 1_000
+    configure(core, before.replace('"us"\n[limits]', '"eu"\n[accounts.gamma]\ngroup = "us"\n[limits]'))
+    assert core.held("group us", "open_us") == 0
 
 
 def test_the_same_limits_again_change_nothing() -> None:

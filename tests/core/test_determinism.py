@@ -100,6 +100,17 @@ class Trader:
                 return core.halt(draw.choice(("account alpha", "instrument BTC/USDT", "group eq", "nonsense")))
             case "let_go":
                 return core.let_go(draw.choice(("account alpha", "instrument BTC/USDT", "group eq")))
+            case "set_limit":
+                values = {draw.choice(("max_orders", "window", "max_notional")): draw.choice(("1", "5", "20s", "bad"))}
+                limit = draw.choice(("msg_rate", "fat_finger", "open_usd", "nothing"))
+                return core.set_limit(limit, values, lasts_s=draw.choice((None, 1, 5)))
+            case "clear_limit":
+                return core.clear_limit(draw.choice(("msg_rate", "fat_finger", "open_usd")))
+            case "overrides":
+                return core.enter(e.OverridesDue(core.now_ns))
+            case "reload":
+                settings = SETTINGS.replace("100000", draw.choice(("100000", "90000")))
+                return core.reload(settings.replace("open_firm", draw.choice(("open_firm", "open_all"))))
             case "rearm":
                 scope = draw.choice((*(f"account {account}" for account in ACCOUNTS), "group eq"))
                 return core.rearm("eq_loss" if scope == "group eq" else "day_loss", scope, "300")
@@ -161,6 +172,7 @@ _WEIGHTED = (
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop") * 4,
     *("leases", "unblock", "rearm", "let_go") * 6,
     *("resume", "connect", "vanish", "void", "block", "person", "halt"),
+    *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload"),
 )
 
 
@@ -168,6 +180,7 @@ CAUSED_BY_TRADING = {
     *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet),
+    *(e.Overridden, e.Reconfigured, e.HoldsReplaced),
 }
 
 

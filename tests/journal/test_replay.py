@@ -249,6 +249,56 @@ def test_a_pruned_journal_is_judged_from_its_first_snapshot(tmp_path: Path) -> N
     assert [(change.order_ids, change.limit) for change in other.changes] == [(["new"], "open")]
 
 
+def set_size(desk: Desk, quantity: str, lasts_ns: int | None = None) -> None:
+    set_now = desk.say(e.SetLimit("size", (("max_quantity", quantity),), "a test", lasts_ns))
+    assert isinstance(set_now, e.LimitSet)
+
+
+def overridden_history(directory: Path) -> None:
+    """Orders of 15 while 10 is configured: refused, taken under an override, refused once it has ended."""
+    with desk(directory) as made:
+        made.check(order(id="before", quantity=15))
+        set_size(made, "20", lasts_ns=3_600_000_000_000)
+        made.check(order(id="under", quantity=15))
+        made.check(order(id="after", quantity=15), after_s=3_600)
+
+
+def test_what_persons_set_is_decided_again_as_it_was(tmp_path: Path) -> None:
+    overridden_history(tmp_path)
+    with desk(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "8"')) as made:
+        set_size(made, "30")
+        trade_at_random(made, 11, 50)
+    with desk(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "6"')) as made:
+        assert made.sequencer.engine.disagreements()
+        trade_at_random(made, 12, 50)
+        made.say(e.ClearLimit("size", None, "a test"))
+        trade_at_random(made, 13, 50)
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).differences == []
+    again = replay.decide_again(tmp_path, bootstrap.blank_engine, first_seq=60)
+    assert again.different == 0 and again.decided > 50
+
+
+def test_other_limits_are_judged_as_they_are_written_whatever_was_set_over_those_in_force(tmp_path: Path) -> None:
+    overridden_history(tmp_path)
+    found = judged(tmp_path, LIMITS)
+    assert [(each.would_be, each.order_ids) for each in found.changes] == [("refused", ["under"])]
+    found = judged(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "15"'))
+    assert [(each.would_be, each.order_ids) for each in found.changes] == [("let through", ["before", "after"])]
+
+
+def test_a_pruned_journal_with_overrides_is_judged_as_written(tmp_path: Path) -> None:
+    with desk(tmp_path, segment_rows=100) as made:
+        set_size(made, "20")
+        for n in range(300):
+            made.say(e.ApplyReport(report("accepted", order_id=f"x{n}", report_id=f"r{n}")))
+            made.journal.maintain(made.sequencer.engine)
+            if made.journal._snapshot_pid:
+                made.journal._reap(wait=True)
+        made.check(order(id="new", quantity=15))
+    segments(tmp_path)[0].unlink()
+    assert [each.order_ids for each in judged(tmp_path, LIMITS).changes] == [["new"]]
+
+
 # ---------------------------------------------------------------------------------------------- the command
 
 

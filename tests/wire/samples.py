@@ -10,6 +10,7 @@ from pit.types import (
     Block,
     ExecutionReport,
     Instrument,
+    LimitOverride,
     OpenOrder,
     Order,
     OrderState,
@@ -17,6 +18,7 @@ from pit.types import (
     Reject,
     RejectCode,
     Rejected,
+    ReloadResult,
     ReportKind,
     ReportResult,
     Restriction,
@@ -246,6 +248,29 @@ HELLOS: list[wire.Body] = [
     wire.Hello(1, "mm1", bytes(range(16))),
     wire.Hello(2, "ops", bytes(range(16)), 0, 0, bytes(range(8)), True),
 ]
+OVERRIDE = LimitOverride(
+    limit="size",
+    key="max_quantity",
+    value="5",
+    set_over="500",
+    base="3",
+    in_force="3",
+    author="ops",
+    reason="the desk asked",
+    since_wall_ns=1_790_000_000_000_000_000,
+    until_wall_ns=1_800_000_000_000_000_000,
+)
+BARE_OVERRIDE = LimitOverride(
+    limit="size",
+    key="max_notional",
+    value="5",
+    set_over=None,
+    base=None,
+    in_force=None,
+    author="ops",
+    reason="the desk asked",
+    since_wall_ns=1_790_000_000_000_000_000,
+)
 COMMANDS: list[wire.Body] = [
     wire.Start(ORDER),
     wire.Start(BY_VOLUME),
@@ -273,6 +298,10 @@ COMMANDS: list[wire.Body] = [
     wire.SettleOrder("alpha", "o1", True, "asked the venue"),
     wire.CloseOrder("alpha", "o1", "asked the venue"),
     wire.AcceptHistory("compared with the venue"),
+    wire.SetLimit("size", (("max_quantity", "5"),), "the desk asked", 7_200_000_000_000, 1_800_000_000_000_000_000),
+    wire.SetLimit("rate", (("max_orders", "5"), ("window", "2s")), "the desk asked"),
+    wire.ClearLimit("size", "max_quantity", "over"),
+    wire.Reload("new limits"),
     wire.SetTradingState("firm", TradingState.HALTED, "fire drill"),
     wire.ShutDown("an upgrade"),
 ]
@@ -295,6 +324,10 @@ QUERIES: list[wire.Body] = [
     wire.ListAllBlocks(),
     wire.AskDecision("alpha", "o1"),
     wire.AskMetrics(),
+    wire.ListOverrides(300, 100),
+    wire.ListOverrides(),
+    wire.AskSettings(100_000),
+    wire.AskSettings(),
     wire.ListRestrictions("firm", 100),
     wire.ListRestrictions(),
     wire.AskEvents(4711, 2, 500_000_000, 50),
@@ -328,6 +361,14 @@ REPLIES: list[wire.Body] = [
     REFUSED_DECISION,
     ACCEPTED_DECISION,
     METRICS,
+    wire.LimitSet((OVERRIDE, BARE_OVERRIDE)),
+    wire.OverridesAre(4711, (OVERRIDE,), True),
+    wire.Reloaded(
+        ReloadResult(
+            changes=("limits.size.max_quantity: 500, now 300",), waiting=("daemon.endpoint",), disagreements=("size",)
+        )
+    ),
+    wire.SettingsAre(4711, b"digest..", '{"limits":[]}', False),
     wire.RestrictionsAre(4711, (HALT,), True),
     wire.EventsAre(4700, EVENTS, 4711, 1),
     wire.EventsAre(4711, (), 4712),

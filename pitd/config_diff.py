@@ -1,0 +1,114 @@
+"""What is different between two configurations, key by key, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from .config import Config
+from .core.numbers import canonical, text
+
+_NOTHING = "-"
+
+_GATE = {
+    "lease_least_ns": "min_lease",
+    "lease_most_ns": "max_lease",
+    "unsettled_per_session": "max_unsettled",
+    "open_per_client": "max_open",
+    "closed_kept": "keep_closed",
+    "closed_kept_ns": "keep_closed_for",
+}
+"""The bounds that are written under another name than they have inside."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One key that is otherwise. `before` or `after` is "-" where it is not there."""
+
+    key: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        if self.before == _NOTHING:
+            return f"{self.key}: now {self.after}"
+        if self.after == _NOTHING:
+            return f"{self.key}: was {self.before}, now gone"
+        return f"{self.key}: {self.before}, now {self.after}"
+
+
+def differences(before: Config, after: Config) -> list[Difference]:
+    """The keys of which the two say otherwise, as they are written in a file, in its order. Where they were read from
+    is no difference.
+    """
+    one, other = dict(_keys(before)), dict(_keys(after))
+    keys = [*one, *(key for key in other if key not in one)]
+    return [
+        Difference(key, one.get(key, _NOTHING), other.get(key, _NOTHING))
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+
+
+def runs_on(running: Config, written: Config) -> tuple[Config, list[Difference]]:
+    """What of a written configuration a running daemon can go on with, and what has to wait for the next start: where
+    it is reached, and where its history is kept.
+    """
+    daemon = msgspec.structs.replace(written.daemon, endpoint=running.daemon.endpoint)
+    fresh = msgspec.structs.replace(written, daemon=daemon, journal=running.journal)
+    return fresh, differences(fresh, written)
+
+
+def _keys(config: Config) -> Iterator[tuple[str, str]]:
+    yield from _flat("daemon", config.daemon)
+    yield from _flat("journal", config.journal)
+    yield "gate.uncovered", config.gate.uncovered
+    for name, value in _flat("", config.gate.bounds):
+        yield f"gate.{_GATE.get(name, name.removesuffix('_ns'))}", value
+    for symbol, listed in config.instruments.items():
+        yield from _flat(f"instruments.{symbol}", listed)
+    for account, group in config.groups.items():
+        yield f"accounts.{account}.group", group
+    for client, told in config.clients.items():
+        yield from _flat(f"clients.{client}", told)
+    for limit in config.limits:
+        yield f"limits.{limit.name}.control", str(type(limit).__struct_config__.tag)
+        for name, value in _flat(f"limits.{limit.name}", limit):
+            last = name.rpartition(".")[2]
+            if last not in ("name", "position"):
+                yield name.replace(".only.", ".").replace(".without.", ".except."), value
+    if len(config.limits) > 1:
+        yield "limits, in order", ", ".join(limit.name for limit in config.limits)
+
+
+def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """A struct's fields that say something, with dots between."""
+    for name in value.__struct_fields__:
+        field = getattr(value, name)
+        at = f"{key}.{_written(name)}" if key else name
+        if isinstance(field, msgspec.Struct):
+            yield from _flat(at, field)
+        elif field is not None and field != ():
+            yield at, _shown(name, field)
+
+
+def _written(name: str) -> str:
+    return name.removesuffix("_ns").removesuffix("_bytes")
+
+
+def _shown(name: str, value: Any) -> str:
+    if name.endswith("_ns"):
+        return text(canonical(Decimal(value) / 10**9)) + "s"
+    if isinstance(value, Decimal):
+        return text(canonical(value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (frozenset, set)):
+        return ", ".join(sorted(map(str, value)))
+    if name == "each":
+        return "+".join(value)
+    if isinstance(value, (tuple, list)):
+        return ", ".join(map(str, value))
+    return str(value)

@@ -1,0 +1,73 @@
+"""Which numbers of the configured limits a person may set at run time, and which of two is the tighter one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from .config import AnyLimit, number_of
+from .core.numbers import canonical, text
+from .core.overrides import Numbers, Unreadable
+from .errors import ConfigError
+from .policies.open_order_notional import OpenNotional
+from .policies.order_size_limit import OrderSize
+from .policies.pnl_kill_switch import PnlBound
+from .policies.rate_limit import Rate
+
+_KEYS: dict[type, tuple[str, ...]] = {
+    PnlBound: ("max_loss", "max_profit"),
+    Rate: ("max_orders", "window"),
+    OrderSize: ("max_quantity", "max_notional"),
+    OpenNotional: ("max_notional",),
+}
+"""Never whom a limit is for: that is the configuration's to say."""
+
+_FIELDS = {"window": "window_ns"}
+
+
+class LimitTerms:
+    """The terms of one configuration's limits (`core.overrides.Terms`)."""
+
+    def __init__(self, limits: Sequence[AnyLimit]) -> None:
+        self._limits = {limit.name: limit for limit in limits}
+
+    def names(self) -> Sequence[str]:
+        return tuple(self._limits)
+
+    def keys(self, limit: str) -> Sequence[str]:
+        known = self._limits.get(limit)
+        return () if known is None else _KEYS[type(known)]
+
+    def base(self, limit: str, key: str) -> str | None:
+        value = getattr(self._limits[limit], _FIELDS.get(key, key))
+        return None if value is None else _written(key, value)
+
+    def read(self, limit: str, key: str, value: str) -> str:
+        try:
+            return _written(key, number_of(f"limits.{limit}", key, value))
+        except ConfigError as trouble:
+            raise Unreadable(str(trouble).removeprefix(f"limits.{limit}: ")) from trouble
+
+    def tighter(self, key: str, one: str, other: str) -> str:
+        """Of two windows the longer one: it counts more of what there was."""
+        choose = max if key == "window" else min
+        return choose((one, other), key=lambda each: number_of("", key, each))
+
+
+def with_numbers(limits: Sequence[AnyLimit], numbers: Numbers) -> tuple[AnyLimit, ...]:
+    """The limits, with those numbers in the place of their own."""
+    return tuple(_with(limit, numbers[limit.name]) if limit.name in numbers else limit for limit in limits)
+
+
+def _with(limit: AnyLimit, numbers: Any) -> AnyLimit:
+    read = {_FIELDS.get(key, key): number_of(f"limits.{limit.name}", key, value) for key, value in numbers.items()}
+    return msgspec.structs.replace(limit, **read)
+
+
+def _written(key: str, value: Decimal | int) -> str:
+    if key == "window":
+        return text(canonical(Decimal(value) / 10**9)) + "s"
+    return text(canonical(Decimal(value)))
