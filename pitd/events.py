@@ -177,6 +177,10 @@ def events_of(row: e.Row, names: Names) -> tuple[ev.AnyEvent, ...]:
     return tuple(told)
 
 
+_WHAT_MOST = 1_000
+"""So many characters of what is different are told; the journal has the rest."""
+
+
 class _Head(NamedTuple):
     seq: int
     place: int
@@ -352,8 +356,20 @@ def _session_ended(effect: e.SessionFinished, row: e.Row, names: Names, head: _H
 
 def _reconfigured(effect: e.Reconfigured, row: e.Row, names: Names, head: _Head) -> ev.LimitsChanged:
     body = row.entry.body
-    reason = body.reason if isinstance(body, e.Configured) else ""
-    return ev.LimitsChanged(**head._asdict(), what="configuration", reason=reason)
+    if isinstance(body, e.Commanded) and isinstance(body.command, e.Reload):
+        body = body.command.configured
+    if not isinstance(body, e.Configured):
+        return ev.LimitsChanged(**head._asdict(), what="configuration", reason="")
+    what = "; ".join(("configuration", *body.changes))[:_WHAT_MOST]
+    return ev.LimitsChanged(**head._asdict(), what=what, reason=body.reason)
+
+
+def _overridden(effect: e.Overridden, row: e.Row, names: Names, head: _Head) -> ev.LimitsChanged:
+    command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
+    reason = getattr(command, "reason", "its time is over")
+    what = [f"{each.limit} {each.key} is {each.in_force}" for each in effect.put]
+    what += [f"{limit} {key} is as configured" for limit, key in effect.cleared]
+    return ev.LimitsChanged(**head._asdict(), what="; ".join(what)[:_WHAT_MOST], reason=reason)
 
 
 def _epoch(effect: e.EpochBegan, row: e.Row, names: Names, head: _Head) -> ev.DaemonStarted:
@@ -388,6 +404,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.SessionStarted: _session_started,
     e.SessionFinished: _session_ended,
     e.Reconfigured: _reconfigured,
+    e.Overridden: _overridden,
     e.EpochBegan: _epoch,
     e.Disputed: _disputed,
     e.HistoryAccepted: _accepted,

@@ -174,6 +174,20 @@ def test_changed_limits_sessions_and_commands_that_fail_are_told(core: Core) -> 
     assert isinstance(failed, ev.CommandFailed) and (failed.asked, failed.code) == ("commit", "UnknownId")
 
 
+def test_a_number_that_a_person_sets_and_its_end_are_told(core: Core) -> None:
+    core.configure(LIMITS)
+    begun = since(core)
+    core.set_limit("size", {"max_quantity": "5"}, reason="a quiet day", lasts_s=1)
+    core.reload(LIMITS, reason="all of it", changes=("gate.lease: 5s, now 6s",))
+    core.enter(e.OverridesDue(2**60))
+    found = [each for each in told(core, begun) if isinstance(each, ev.LimitsChanged)]
+    assert [(each.actor, each.what, each.reason) for each in found] == [
+        ("ops", "size max_quantity is 5", "a quiet day"),
+        ("ops", "configuration; gate.lease: 5s, now 6s", "all of it"),
+        ("pitd", "size max_quantity is as configured", "its time is over"),
+    ]
+
+
 def test_every_effect_is_told_or_stands_among_those_that_are_not() -> None:
     assert set(events._TELLERS) | events.UNTOLD == set(get_args(e.Effect))
     assert not set(events._TELLERS) & events.UNTOLD
