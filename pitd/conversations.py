@@ -132,7 +132,7 @@ class Conversations:
             case wire.Message.QUERY:
                 self._query(identity, session, header.number, wire.decode_query(body))
             case wire.Message.SETTLE:
-                known = self._sequencer.settle(session, header.number)
+                known = self._sequencer.settle(session, header.number, header.acked)
                 reply = translate.reply_of(known.reply, self._sequencer.now_ns)
                 stored = session.answers.get(header.number)
                 mark = 0 if stored is None else wire.mark_of(stored[0])

@@ -101,12 +101,12 @@ class Sequencer:
             self._enter(e.HistoryDisputed(client, seen_seq))
             log.error("journal.behind", client=client, seen_seq=seen_seq, seq=self.engine.seq)
 
-    def settle(self, session: Session, number: int) -> Known:
+    def settle(self, session: Session, number: int, acked: int) -> Known:
         """The stored answer to a number, or Void: then it will never be executed."""
-        known = self.engine.sessions.judge_settle(session, number)
+        known = self.engine.sessions.judge_settle(session, number, acked)
         if known is not None:
             return known
-        return Known(self._enter(e.NumberVoided(session.id, number)), False)
+        return Known(self._enter(e.NumberVoided(session.id, number, acked)), False)
 
     def end_due(self) -> bool:
         """Ends what leases have run out, a bounded number at once. True when some were due."""

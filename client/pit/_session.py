@@ -206,7 +206,7 @@ class Session:
                     return self._answered_with(header.number, reply)
             case wire.Message.SETTLE:
                 flight = self._flights.get(header.number)
-                if flight is not None and flight.is_settling:
+                if flight is not None and flight.is_settling and not _is_still_open(reply):
                     return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
             case wire.Message.QUERY:
                 if self._queries.pop(header.number, None) is not None:
@@ -284,12 +284,17 @@ class Session:
             return None  # of a copy said before; the settle itself is answered as such
         if failed.number > number:
             return self._answered_with(number, wire.Voided())  # a stray copy of another one has used the number
-        if flight.copies > 1 or any(each.is_settling for each in self._flights.values() if each.number > number):
+        if flight.copies > 1 or self._may_be_void(number):
             flight.refusal = failed  # the number isn't free: another copy may fare better, or a settle behind voids it
             self._settle(flight)
             return None
         self._free(number)
         return Answer(flight.ticket, failed)
+
+    def _may_be_void(self, number: int) -> bool:
+        """Whether one behind it has been answered or is being settled: either way this one can't be used again."""
+        is_settling = any(each.is_settling for each in self._flights.values() if each.number > number)
+        return is_settling or any(answered > number for answered in self._answered)
 
     def _free(self, number: int) -> None:
         """The number was not used: the commands behind it move up, and are said again under their new numbers."""
@@ -308,8 +313,12 @@ class Session:
             self._put_command(flight)
 
     def _settle(self, flight: _Flight) -> None:
-        """Asks what became of its number, so that it is used up either way: its stored answer, or void."""
+        """Asks what became of its number, so that it is used up either way: its stored answer, or void.
+
+        Copies of the command that have not left stay here: nobody waits for it any more.
+        """
         flight.is_settling = True
+        self.outbox[:] = [frames for frames in self.outbox if not _is_command(flight.number, frames[0])]
         if self._is_open:
             self._put_command(flight)
 
@@ -360,6 +369,16 @@ class Session:
     def _check_going(self) -> None:
         if self.over is not None:
             raise self.over
+
+
+def _is_still_open(reply: wire.Reply) -> bool:
+    """Whether a settle was refused, so that the number is not used up: it is asked again."""
+    return isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.INVALID_INPUT
+
+
+def _is_command(number: int, header_frame: bytes) -> bool:
+    header = wire.unpack_header(header_frame)
+    return header.message == wire.Message.COMMAND and header.number == number
 
 
 def _is_command_from(number: int, header_frame: bytes) -> bool:

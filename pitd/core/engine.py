@@ -314,7 +314,7 @@ class Engine:
                     self._emit(e.SessionFinished(session.id, EndedBy.CLIENT_GONE))
                 return e.Done()
             case e.NumberVoided():
-                self._emit(e.VoidedUpTo(body.session, body.number))
+                self._emit(e.VoidedUpTo(body.session, body.number, body.acked))
                 return e.Void()
             case e.Resumed():
                 if body.epoch:
@@ -671,6 +671,12 @@ class Engine:
         if record is not None or report.venue_order_id is None:
             return record
         fits = self.orders.behind(report.account, report.venue_order_id, report.report_id, fingerprint)
+        if report.order_id is not None and any(each.order_id != report.venue_order_id for each in fits):
+            why = (
+                f"report {report.report_id}: order {report.order_id} is not known here, and {report.venue_order_id} at "
+                f"the venue is order {fits[0].order_id}; give the one that is right"
+            )
+            return Failed(Failure.INVALID_INPUT, why)
         if len(fits) > 1:
             named = ", ".join(each.order_id for each in fits)
             why = (
@@ -1210,7 +1216,7 @@ class Engine:
     def _do_voided(self, effect: e.VoidedUpTo) -> None:
         session = self.sessions.get(effect.session)
         assert session is not None
-        self.sessions.void(session, effect.number)
+        self.sessions.void(session, effect.number, effect.acked)
 
     def _do_reconfigured(self, effect: e.Reconfigured) -> None:
         self.configure(effect.settings, effect.instruments, effect.groups, effect.overrides)

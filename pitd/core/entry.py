@@ -246,6 +246,7 @@ class NumberVoided(Record, frozen=True):
 
     session: int
     number: int
+    acked: int = 0
 
 
 class HistoryDisputed(Record, frozen=True):
@@ -442,6 +443,7 @@ class SessionFinished(Record, frozen=True):
 class VoidedUpTo(Record, frozen=True):
     session: int
     number: int
+    acked: int = 0
 
 
 class Reconfigured(Record, frozen=True):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
+from operator import itemgetter
 
 import msgspec
 
@@ -256,7 +257,7 @@ class Orders:
                 found += [(*named, record.reservation_id) for record in (*alias.ended.values(), *alias.open.values())]
             elif alias.venue_order_id != named[1]:
                 found.append((*named, alias.reservation_id))
-        return found
+        return sorted(found, key=itemgetter(0, 1))  # the same, whatever became of whom first
 
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
         told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}

@@ -81,7 +81,7 @@ class Sessions:
             return Known(Failed(Failure.INVALID_INPUT, why, session.next_number), True)
         return Known(stored[1], False)
 
-    def judge_settle(self, session: Session, number: int) -> Known | None:
+    def judge_settle(self, session: Session, number: int, acked: int) -> Known | None:
         """None where the number must be voided by an entry; else what settling it answers."""
         if session.ended_by is not None:
             return Known(over(session), True)
@@ -90,7 +90,10 @@ class Sessions:
             if stored is None:
                 return Known(Failed(Failure.ANSWER_GONE, f"the answer to command {number} is no longer kept"), True)
             return Known(stored[1], False)
-        if number - session.acked > self.window:
+        if acked >= session.next_number:
+            why = f"answers up to {acked} cannot have been received: the last number was {session.next_number - 1}"
+            return Known(Failed(Failure.INVALID_INPUT, why), True)
+        if number - max(acked, session.acked) > self.window:
             return Known(Failed(Failure.INVALID_INPUT, f"number {number} is beyond the window"), True)
         return None
 
@@ -143,10 +146,11 @@ class Sessions:
             session.acked += 1
             session.answers.pop(session.acked, None)
 
-    def void(self, session: Session, number: int) -> None:
+    def void(self, session: Session, number: int, acked: int) -> None:
         for each in range(session.next_number, number + 1):
             session.answers[each] = (b"", Void())
         session.next_number = max(session.next_number, number + 1)
+        self.acknowledge(session, acked)  # else a session that gives up often would seem to have no room any more
 
     def settled(self, session_id: int, id: int) -> None:
         """A reservation or request that the session no longer has to settle."""

@@ -198,12 +198,49 @@ def test_a_command_given_up_is_settled_before_the_next_one(script: Script) -> No
     assert script.done(2) == Answer(ticket, wire.Done())
 
 
+def test_a_copy_of_a_command_given_up_that_has_not_left_never_does(script: Script) -> None:
+    lost = script.session.submit(check("a"))
+    script.listen()
+    script.session.again()
+    script.session.submit(check("b"))
+    assert script.session.give_up(lost), "the first copy has left"
+    assert script.listen() == [("COMMAND", 2, 0), ("SETTLE", 1, 0)]
+
+
 def test_a_late_answer_to_a_command_given_up_is_passed_over(script: Script) -> None:
     lost = script.session.submit(check("a"))
     script.listen()
     script.session.give_up(lost)
     assert script.done(1) is None
     assert script.session.in_flight == 0
+
+
+def test_a_refusal_that_comes_after_a_number_behind_was_voided_frees_nothing(script: Script) -> None:
+    """Else numbers would be missing in what was received, and the window never move on."""
+    script.session.submit(check("a"))
+    lost = script.session.submit(check("b"))
+    script.listen()
+    script.session.give_up(lost)
+    script.listen()
+    script.answer(wire.Message.SETTLE, 2, wire.Voided())
+    assert script.refuse(1) is None
+    assert script.listen() == [("SETTLE", 1, 0)]
+    refused = script.answer(wire.Message.SETTLE, 1, wire.Voided())
+    assert refused is not None and isinstance(refused.reply, wire.Failed)
+    script.session.submit(check("c"))
+    assert script.listen() == [("COMMAND", 3, 2)]
+
+
+def test_a_settle_that_is_refused_leaves_the_number_open(script: Script) -> None:
+    """Else the session would go on behind a number that the daemon still waits for, and never be served again."""
+    lost = script.session.submit(check("a"))
+    script.listen()
+    script.session.give_up(lost)
+    script.listen()
+    no = wire.Failed(wire.FailureCode.INVALID_INPUT, "number 1 is beyond the window")
+    assert script.answer(wire.Message.SETTLE, 1, no) is None
+    script.session.again()
+    assert script.listen() == [("SETTLE", 1, 0)]
 
 
 def test_a_settle_is_repeated_until_it_is_answered(script: Script) -> None:

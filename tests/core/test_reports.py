@@ -288,6 +288,21 @@ def test_a_report_whose_two_ids_contradict_is_refused():
     assert core.held() == 1000
 
 
+def test_an_own_id_that_nobody_knows_is_not_overruled_by_the_venues():
+    core = working()
+    after = what_counts(core)
+    no = core.report(fill("o7", "4", venue_order_id="v1", instrument=AAPL))
+    assert (no.failure, "o7" in no.message, "o1" in no.message) == ("InvalidInput", True, True)
+    assert what_counts(core) == after
+
+
+def test_an_unknown_order_that_was_first_named_by_the_venues_id_is_the_same_under_both():
+    core = working()
+    core.report(report("fill", venue_order_id="v7", quantity="1", price="1", instrument=AAPL, report_id="f1"))
+    result = core.report(fill("o7", "1", "1", venue_order_id="v7", instrument=AAPL, report_id="f1")).result
+    assert (result.order_id, result.already_applied) == ("v7", True)
+
+
 def test_a_second_commit_does_not_rename():
     core = working()
     core.commit(2, "v2")

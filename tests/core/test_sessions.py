@@ -136,13 +136,13 @@ def test_settling_a_number_that_was_executed_is_its_answer():
     core, sequencer = conversation()
     session = core.session()
     known = core.send(CHECK, session=session, number=1)
-    assert sequencer.settle(session, 1) == known
+    assert sequencer.settle(session, 1, 0) == known
 
 
 def test_a_number_given_up_is_void_for_ever():
     core, sequencer = conversation()
     session = core.session()
-    assert sequencer.settle(session, 1).reply == e.Void()
+    assert sequencer.settle(session, 1, 0).reply == e.Void()
     assert core.send(CHECK, session=session, number=1).reply == e.Void()
     assert core.held() == 0
 
@@ -150,13 +150,13 @@ def test_a_number_given_up_is_void_for_ever():
 def test_a_number_given_up_twice_is_void_twice():
     core, sequencer = conversation()
     session = core.session()
-    assert [sequencer.settle(session, 1).reply for _ in range(2)] == [e.Void()] * 2
+    assert [sequencer.settle(session, 1, 0).reply for _ in range(2)] == [e.Void()] * 2
 
 
 def test_giving_up_on_a_number_gives_up_on_those_before_it():
     core, sequencer = conversation()
     session = core.session()
-    sequencer.settle(session, 3)
+    sequencer.settle(session, 3, 0)
     assert [core.send(CHECK, session=session, number=n).reply for n in (1, 2, 3)] == [e.Void()] * 3
     assert isinstance(core.send(CHECK, session=session, number=4, acked=3).reply, e.Accepted)
 
@@ -164,7 +164,24 @@ def test_giving_up_on_a_number_gives_up_on_those_before_it():
 def test_a_number_beyond_the_window_cannot_be_given_up():
     core, sequencer = conversation(window=3)
     session = core.session()
-    assert failure_of(sequencer.settle(session, 4)) == "InvalidInput"
+    assert failure_of(sequencer.settle(session, 4, 0)) == "InvalidInput"
+    assert session.next_number == 1
+
+
+def test_a_session_that_gives_everything_up_has_room_for_more():
+    core, sequencer = conversation(window=3)
+    session = core.session()
+    for number in range(1, 20):
+        assert sequencer.settle(session, number, number - 1).reply == e.Void()
+        assert len(session.answers) <= 1
+    assert isinstance(core.send(CHECK, session=session, number=20, acked=19).reply, e.Accepted)
+
+
+def test_giving_a_number_up_cannot_acknowledge_what_was_never_answered():
+    core, sequencer = conversation(window=3)
+    session = core.session()
+    assert failure_of(sequencer.settle(session, 1_000_000_000, 999_999_999)) == "InvalidInput"
+    assert failure_of(sequencer.settle(session, 2, 1)) == "InvalidInput"
     assert session.next_number == 1
 
 
@@ -173,14 +190,14 @@ def test_settling_a_number_whose_answer_is_gone():
     session = core.session()
     core.send(CHECK, session=session, number=1)
     core.send(CHECK, session=session, number=2, acked=1)
-    assert failure_of(sequencer.settle(session, 1)) == "AnswerGone"
+    assert failure_of(sequencer.settle(session, 1, 0)) == "AnswerGone"
 
 
 def test_settling_in_a_session_that_is_over():
     core, sequencer = conversation()
     session = core.session()
     core.open_session("mm1")
-    assert failure_of(sequencer.settle(session, 1)) == "Fenced"
+    assert failure_of(sequencer.settle(session, 1, 0)) == "Fenced"
 
 
 # ---------------------------------------------------------------------------------------------- one session a name
