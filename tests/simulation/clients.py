@@ -7,15 +7,19 @@ from collections.abc import Callable, Generator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 import pit
 from pit import _calls, wire
 from pit._session import Frames, Session
 from pit.errors import CapacityExceeded, OutcomeUnknown, PitError, Unavailable
 
 from . import settings
+from .model import Broken
 from .network import MS
 
 if TYPE_CHECKING:
+    from .venue import Placed
     from .world import World
 
 AGAIN_NS = 250 * MS
@@ -39,8 +43,9 @@ Flow = Generator[Any, Any, None]
 class Line:
     """A session's end of its connection: what `pit._zmq` does, with events in place of waiting."""
 
-    def __init__(self, world: World, name: str, token: bytes) -> None:
+    def __init__(self, world: World, name: str, token: bytes, protocol: int = wire.PROTOCOL) -> None:
         self.session = Session(name, token)
+        self.session._protocol = self.protocol = protocol
         self.identity = b""
         self.is_closed = False
         self._world = world
@@ -121,6 +126,10 @@ class Line:
 
     def _send(self, frames: Frames) -> None:
         world, identity = self._world, self.identity
+        header = wire.unpack_header(frames[0])
+        flight = self.session._flights.get(header.number)
+        if header.message == wire.Message.COMMAND and flight is not None and flight.is_given_up:
+            raise Broken(f"{self.session.client} says command {header.number} again, which it has given up")
 
         def arrive() -> None:
             if world.daemon is not None:
@@ -171,6 +180,9 @@ class Client:
         self.draw = world.random(f"client {name}")
         self.line: Line | None = None
         self.flows: set[Flow] = set()
+        self.protocol = wire.PROTOCOL
+        self.is_heard = False
+        """Whether it has been answered in the calm."""
         self._lives = 0
         self._paused_until_ns = 0
 
@@ -184,9 +196,12 @@ class Client:
 
     def start(self) -> None:
         self._lives += 1
-        self.line = Line(self.world, self.name, self.draw.randbytes(16))
+        self.line = Line(self.world, self.name, self.draw.randbytes(16), self.protocol)
         self.world.trace(f"{self.name}: starts")
         self.spawn(self.live())
+        self.is_heard = False
+        if self.world.is_calm:
+            self.spawn(self.make_itself_heard())
 
     def die(self, why: str) -> None:
         """Ends where it stands. The daemon may hear of it, or not."""
@@ -224,6 +239,11 @@ class Client:
 
     def tell(self, report: pit.ExecutionReport) -> None:
         """The venue has said something to this client."""
+
+    def make_itself_heard(self) -> Flow:
+        """In the calm everyone is answered, whatever the session has been through."""
+        yield from self.persistently(wire.Drop(()), 1_000)
+        self.is_heard = True
 
     def spawn(self, flow: Flow) -> None:
         self.flows.add(flow)
@@ -373,11 +393,15 @@ class Strategy(Client):
             return  # and the commit was forgotten
         reply = yield from self.persistently(wire.Commit(id, placed.venue_id), 3)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.LEASE_EXPIRED:
-            yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
+            reply = yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
+        placed.is_named = placed.is_named or isinstance(reply, wire.Settled)
 
 
 class DropCopy(Client):
-    """Tells the daemon everything that the venue reports until it is answered: sometimes twice, never in order."""
+    """Tells the daemon everything that the venue reports until it is answered: sometimes twice, never in order.
+
+    Some of it by the venue's id alone; where that is refused, because it fits several orders, by the order's own.
+    """
 
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
@@ -386,6 +410,10 @@ class DropCopy(Client):
     @property
     def is_idle(self) -> bool:
         return not self.due
+
+    def has_told(self, order: pit.Order) -> bool:
+        """Whether everything that was reported of an order has been taken."""
+        return not any((account, id) == (order.account, order.id) for account, id, _ in self.due)
 
     def live(self) -> Flow:
         yield 0.0
@@ -401,13 +429,37 @@ class DropCopy(Client):
     def _tell(self, key: tuple[str, str, str]) -> Flow:
         if not self.world.is_calm:
             yield self.draw.choice((0.0, 0.0, 0.01, 0.3, 2.0))
+        placed = self.world.venue.orders[key[:2]]
+        while placed.is_namesake and self._is_last(placed, key) and sum(due[:2] == key[:2] for due in self.due) > 1:
+            yield 0.05  # else what it had said before, by the id of both, might come behind this and be the other's
         report = self.due.get(key)
         if report is None:
             return
         for _ in range(2 if self.draw.random() < 0.2 else 1):
-            reply = yield from self.persistently(wire.Report(report), 10_000)
+            reply = yield from self._until_told(report, placed)
             assert isinstance(reply, wire.Applied), f"{report} was answered {reply}"
         self.due.pop(key, None)
+
+    def _is_last(self, placed: Placed, key: tuple[str, str, str]) -> bool:
+        return placed.is_over and placed.reports[-1].report_id == key[2]
+
+    def _until_told(self, report: pit.ExecutionReport, placed: Placed) -> Flow:
+        is_ambiguous = False
+        while True:
+            said = report
+            if placed.may_go_by_venue_id and not is_ambiguous and self.draw.random() < 0.4:
+                said = msgspec.structs.replace(report, order_id=None, venue_order_id=placed.venue_id)
+            reply = yield wire.Report(said)
+            if isinstance(reply, wire.Failed) and said.venue_order_id is not None:
+                is_ambiguous = True  # the model says whether it is
+                report = msgspec.structs.replace(report, venue_order_id=None)
+            elif not isinstance(reply, (Unknown, NothingSent)):
+                return reply  # type: ignore[return-value]
+            else:
+                yield 0.05
+
+
+MEDDLED_WITH = ("account alpha", "account beta", "group desk", "firm")
 
 
 class Operator(Client):
@@ -418,7 +470,7 @@ class Operator(Client):
         while True:
             yield 0.5
             if not self.world.is_calm and self.draw.random() < self.world.weather.meddle:
-                yield wire.BlockScope(self.draw.choice(("account alpha", "account beta", "firm")), "to be sure")
+                yield wire.BlockScope(self.draw.choice(MEDDLED_WITH), "to be sure")
                 yield self.draw.uniform(0.1, 1.0)
             yield from self._lift_blocks()
             yield from self._settle_quarantined(seen)
@@ -428,9 +480,10 @@ class Operator(Client):
         if not isinstance(blocks, wire.Blocks):
             return
         for block in blocks.blocks:
-            if block.limit == "day_loss":
-                yield wire.Rearm("day_loss", block.scope, Decimal(self.draw.choice((50, 200))), "go on")
-            else:
+            reply = None
+            if block.limit not in ("operator", "poisoned"):
+                reply = yield wire.Rearm(block.limit, block.scope, Decimal(self.draw.choice((50, 200))), "go on")
+            if reply is None or isinstance(reply, wire.Failed):  # set by a person, or by a limit that is no more
                 yield wire.UnblockScope(block.scope, "it is fine")
 
     def _settle_quarantined(self, seen: dict[int, int]) -> Flow:
@@ -542,3 +595,4 @@ class BlockingStrategy(Client):
                 held.quarantine()
             else:
                 held.commit(venue_order_id=placed.venue_id)
+                placed.is_named = True

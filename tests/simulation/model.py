@@ -7,6 +7,8 @@ where the daemon says, counts or forgets otherwise. It reads effects only to see
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +17,7 @@ import pit
 from pit import wire
 from pitd import translate
 from pitd.core import entry as e
-from pitd.core.engine import Engine
+from pitd.core.engine import SHARED_VENUE_ID, Engine
 
 from . import settings
 
@@ -45,7 +47,12 @@ close            closed       closed       closed       closed       ended      
 _HEAD, *_ROWS = [line.split() for line in LIFE.strip().splitlines()]
 TABLE = {(row[0], state): cell for row in _ROWS for state, cell in zip(_HEAD, row[1:], strict=True)}
 
+NEW_RISK = (e.CheckOrder, e.StartOrder, e.ExecuteRequest)
 LEASED = ("held", "sent")
+NOTHING = Decimal(0)
+Said = tuple[Any, ...]
+"""What a report says: kind, quantity, price, P&L, fee."""
+
 COUNTED = ("held", "sent", "quarantined", "working")
 ENDED = ("rolled_back", "closed")
 
@@ -63,7 +70,9 @@ class Kept(msgspec.Struct, kw_only=True):
     lease_end_ns: int = 0
     restarts: int = 0
     filled: Decimal = Decimal(0)
-    reports: set[str] = msgspec.field(default_factory=set)
+    reports: dict[str, Said] = msgspec.field(default_factory=dict)
+    venue_id: str | None = None
+    is_namesake: bool = False
     lost_by_lease: bool = False
     by_operator: bool = False
     is_final: bool = False
@@ -71,12 +80,26 @@ class Kept(msgspec.Struct, kw_only=True):
     @property
     def counted(self) -> Decimal:
         if self.order is None or self.state not in COUNTED:
-            return Decimal(0)
-        assert self.order.price is not None
-        return self.order.price * self.left
+            return NOTHING
+        return worth(self.order, self.left)
 
 
-class Said(msgspec.Struct, kw_only=True):
+def worth(order: pit.Order, left: Decimal) -> Decimal:
+    """What that much of an order counts for, in its asset."""
+    if order.volume is not None:
+        return left
+    assert order.price is not None
+    times = settings.MULTIPLIERS[order.instrument]
+    if order.instrument == "XBT":
+        return Decimal(ceil(Fraction(left * times) / Fraction(order.price) * 10**9)).scaleb(-9)
+    return order.price * left * times
+
+
+def asset_of(instrument: pit.Instrument | str | None) -> str:
+    return "BTC" if instrument == "XBT" else "USD"
+
+
+class Conversation(msgspec.Struct, kw_only=True):
     """One session, as the model keeps it."""
 
     client: str
@@ -90,15 +113,24 @@ class Model:
     def __init__(self) -> None:
         self.orders: dict[tuple[str, str], Kept] = {}
         self.by_id: dict[int, Kept] = {}
-        self.sessions: dict[int, Said] = {}
+        self.sessions: dict[int, Conversation] = {}
         self.answers: dict[tuple[int, int], e.Reply] = {}
         self.requests: dict[int, tuple[pit.Order, str]] = {}
         self.blocks: set[tuple[str, str]] = set()
-        self.pnl: dict[str, Decimal] = dict.fromkeys(settings.ACCOUNTS, Decimal(0))
-        self.floor: dict[str, Decimal] = dict.fromkeys(settings.ACCOUNTS, -settings.MAX_LOSS)
-        self.tripped: set[str] = set()
-        self.attempts: dict[str, list[int]] = {account: [] for account in settings.ACCOUNTS}
-        self.max_open = Decimal(0)
+        self.pnl: dict[tuple[str, str], Decimal] = {}
+        """By account and asset."""
+        self.sums: dict[tuple[str, str], Decimal] = {}
+        """What each limit over many accounts has counted, by limit and scope."""
+        self.floor: dict[tuple[str, str], Decimal] = {}
+        """Where a limit trips next, once it was rearmed."""
+        self.tripped: set[tuple[str, str]] = set()
+        self.attempts: dict[tuple[str, str], list[int]] = {}
+        self.caps: tuple[settings.Cap, ...] = ()
+        self.losses: tuple[settings.Cap, ...] = ()
+        self.disputed = False
+        self.may_be_disputed = False
+        """Whether history was lost: then some client may know of it."""
+        self.voided: set[tuple[int, int]] = set()
         self.now_ns = 0
         self.seq = 0
         self.accepted: dict[tuple[str, str], int] = {}
@@ -127,26 +159,41 @@ class Model:
                 for said in self.sessions.values():
                     if said.client == client:
                         said.is_over = True
-                self.sessions[entry.seq] = Said(client=client)
+                self.sessions[entry.seq] = Conversation(client=client)
             case e.SessionEnded(session):
                 self.sessions[session].is_over = True
             case e.NumberVoided(session, number):
                 said = self.sessions[session]
                 for each in range(said.next_number, number + 1):
                     self.answers[session, each] = e.Void()
+                    self.voided.add((session, each))
                 said.next_number = max(said.next_number, number + 1)
             case e.Resumed():
                 self._resumed()
                 self.resumed.add(entry.seq)
             case e.Configured():
                 _must(entry.seq == 1 or entry.seq - 1 in self.resumed, "a start has given no lease another length")
-                read = msgspec.json.decode(entry.body.settings)
-                self.max_open = settings.MAX_OPEN[read["source"]]
+                self._configured(msgspec.json.decode(entry.body.settings)["source"])
             case e.LeasesDue():
                 for id in lapses:
                     self._lapse(self.by_id[id])
+            case e.HistoryDisputed() if self.may_be_disputed:
+                self.disputed = True
             case e.HistoryDisputed():
                 raise Broken(f"client {entry.body.client} knows entry {entry.body.seen_seq}: history was lost")
+
+    def _configured(self, name: str) -> None:
+        """Other limits: those over many accounts begin with what their accounts have made, unless they were there."""
+        self.caps, self.losses = settings.OPEN[name], settings.LOSS[name]
+        shared = {cap.name: cap for cap in self.losses if cap.of != "account"}
+        self.sums = {key: amount for key, amount in self.sums.items() if key[0] in shared}
+        for cap in shared.values():
+            for (account, asset), amount in self.pnl.items():
+                scope = cap.scope(account)
+                if scope is not None and asset == cap.asset and (cap.name, scope) not in self.sums:
+                    known = [self.pnl.get((each, asset), NOTHING) for each in settings.ACCOUNTS if cap.scope(each)]
+                    self.sums[cap.name, scope] = sum(known, NOTHING)
+                    assert amount == self.pnl[account, asset]
 
     def _lapses(self, row: e.Row) -> list[int]:
         """The orders whose leases this row has ended. Raises Broken for one that was still running."""
@@ -186,6 +233,7 @@ class Model:
         for id in lapses:
             self._lapse(self.by_id[id])
         command = body.command
+        _must(not (self.disputed and type(command) in NEW_RISK), f"history is disputed, and {command} was executed")
         match command:
             case e.CheckOrder(order):
                 self._meet(self.orders.get((order.account, order.id)))
@@ -206,8 +254,10 @@ class Model:
                     self._opened(order, command.sent, said.client, body.session, reply)
             case e.MarkSent(id):
                 self._settles("mark_sent", id, said.client, reply)
-            case e.Commit(id):
-                self._settles("commit_late" if command.late else "commit", id, said.client, reply)
+            case e.Commit(id, venue_id):
+                kept = self._settles("commit_late" if command.late else "commit", id, said.client, reply)
+                if kept is not None and venue_id is not None and isinstance(reply, e.Stands):
+                    self._named(kept, venue_id)
             case e.Rollback(id):
                 self._settles("rollback", id, said.client, reply)
             case e.Quarantine(id):
@@ -230,20 +280,45 @@ class Model:
             case e.SettleOrder() | e.CloseOrder():
                 self._by_person(command, reply)
             case e.BlockScope(scope):
+                _must(reply == e.Done(1), f"{command} was answered {reply}")
                 self.blocks.add((scope, "operator"))
             case e.UnblockScope(scope):
                 if isinstance(reply, e.Done):
-                    self.blocks -= {(scope, "operator"), (scope, "poisoned")}
-            case e.Rearm(_, scope, room):
+                    here = {limit for of, limit in self.blocks if of == scope}
+                    lifted = here - {cap.name for cap in self.losses}
+                    _must(reply.count == len(lifted) > 0, f"{command} lifted {reply.count}, not {lifted}")
+                    for limit in lifted:
+                        self.blocks.discard((scope, limit))
+                        self.tripped.discard((limit, scope))
+                        self.floor.pop((limit, scope), None)
+            case e.Rearm(limit, scope, room):
+                key = (limit, scope)
+                _must(
+                    isinstance(reply, e.Done) is (key in self.tripped and self._is_loss(limit)), f"{command}: {reply}"
+                )
                 if isinstance(reply, e.Done):
-                    account = scope.removeprefix("account ")
-                    _must(account in self.tripped, f"{scope} was rearmed and had not tripped")
-                    self.tripped.discard(account)
-                    self.floor[account] = self.pnl[account] - room
-                    self.blocks.discard((scope, "day_loss"))
+                    self.tripped.discard(key)
+                    self.floor[key] = self._made(key) - room
+                    self.blocks.discard((scope, limit))
+            case e.AcceptHistory():
+                _must(isinstance(reply, e.Done) is self.disputed, f"{command} was answered {reply}")
+                self.disputed = False
+
+    def _is_loss(self, limit: str) -> bool:
+        return any(cap.name == limit for cap in self.losses)
+
+    def _made(self, key: tuple[str, str]) -> Decimal:
+        """The P&L that a limit looks at, by limit and scope."""
+        limit, scope = key
+        cap = next(cap for cap in self.losses if cap.name == limit)
+        if cap.of != "account":
+            return self.sums.get(key, NOTHING)
+        return self.pnl.get((scope.removeprefix("account "), cap.asset), NOTHING)
 
     def _number(self, session: int, number: int, reply: e.Reply) -> None:
         said = self.sessions[session]
+        was_void = (session, number) in self.voided
+        _must(not was_void, f"session {session}: number {number} was given up and void, and is executed")
         wanted = said.next_number
         _must(number == wanted, f"session {session}: number {number} was executed, {wanted} was next")
         said.next_number += 1
@@ -260,16 +335,18 @@ class Model:
             self._lapse(kept)
 
     def _attempted(self, order: pit.Order, reply: e.Reply) -> None:
-        """An attempt that passed keeps the rate, whatever the policy's own counters say."""
-        passed = isinstance(reply, (e.Accepted, e.Deferred))
-        inside = [at for at in self.attempts[order.account] if self.now_ns - at < settings.WINDOW_NS]
-        if passed:
-            inside.append(self.now_ns)
-            _must(len(inside) <= settings.MAX_ORDERS, f"{len(inside)} orders of {order.account} in one window")
-        self.attempts[order.account] = inside
+        """An attempt trips what stands past its bound. One that passes keeps the rate, whatever the counters say."""
+        self._trip(order.account, asset_of(order.instrument))
+        if not isinstance(reply, (e.Accepted, e.Deferred)):
+            return
+        for name, of, most in settings.RATE:
+            key = (name, order.account if of == "account" else of)
+            inside = [at for at in self.attempts.get(key, ()) if self.now_ns - at < settings.WINDOW_NS]
+            self.attempts[key] = [*inside, self.now_ns]
+            _must(len(inside) < most, f"{len(inside) + 1} orders of {key} in one window")
 
     def _is_allowed(self, order: pit.Order) -> None:
-        scopes = ("firm", f"account {order.account}")
+        scopes = scopes_of(order.account)
         found = sorted(block for block in self.blocks if block[0] in scopes)
         _must(not found, f"order {order.id} went on, and {found} are in force")
 
@@ -287,28 +364,48 @@ class Model:
         elif isinstance(reply, e.Accepted):
             _must(known is None, f"order id {order.id} was used twice")
             self._is_allowed(order)
-            assert order.quantity is not None
+            whole = order.quantity if order.quantity is not None else order.volume
+            assert whole is not None
             kept = Kept(
                 id=reply.reservation_id,
                 order=order,
                 client=client,
                 session=session,
                 state="sent" if sent else "held",
-                left=order.quantity,
+                left=whole,
                 lease_ns=reply.lease_end_ns - self.now_ns,
                 lease_end_ns=reply.lease_end_ns,
             )
             _must(reply.state == kept.state, f"order {order.id} is {reply.state}")
             self.orders[order.account, order.id] = self.by_id[kept.id] = kept
             self.touched.add(kept.id)
-            total = self.counted(order.account)
-            _must(total <= self.max_open, f"{total} are open for {order.account}, the limit is {self.max_open}")
+            totals = self.totals()
+            for cap in self._caps_on(order):
+                total = totals.get((cap.name, cap.scope(order.account)), NOTHING)
+                _must(total <= cap.most, f"{total} are open by {cap}, with order {order.id}")
         elif isinstance(reply, e.Refused):
-            codes = reply.rejected.codes
-            if codes == (pit.RejectCode.RISK_LIMIT_EXCEEDED,):
-                assert order.quantity is not None and order.price is not None
-                total = self.counted(order.account) + order.quantity * order.price
-                _must(total > self.max_open, f"order {order.id} was refused: only {total} would be open")
+            self._refused(order, reply)
+
+    def _refused(self, order: pit.Order, reply: e.Refused) -> None:
+        """A no of the caps names every one that would be passed, with the numbers."""
+        codes = set(reply.rejected.codes)
+        if codes != {pit.RejectCode.RISK_LIMIT_EXCEEDED}:
+            return
+        whole = order.quantity if order.quantity is not None else order.volume
+        assert whole is not None
+        totals, more = self.totals(), worth(order, whole)
+        wanted = []
+        for cap in self._caps_on(order):
+            scope = cap.scope(order.account)
+            total = totals.get((cap.name, scope), NOTHING)
+            if total + more > cap.most:
+                wanted.append((cap.name, scope, cap.most, total, more))
+        said = [(no.limit, no.scope, no.bound, no.used, no.requested) for no in reply.rejected.rejects]
+        _must(said == wanted, f"order {order.id} was refused by {said}, and would pass {wanted}")
+
+    def _caps_on(self, order: pit.Order) -> list[settings.Cap]:
+        asset = asset_of(order.instrument)
+        return [cap for cap in self.caps if cap.asset == asset and cap.scope(order.account) is not None]
 
     def _settles(self, event: str, id: int, client: str, reply: e.Reply) -> Kept | None:
         kept = self.by_id.get(id)
@@ -334,7 +431,7 @@ class Model:
             _must(_failure(reply) is wanted, f"{event} of a {kept.state} order {kept.id} was answered {reply}")
             return
         if isinstance(reply, e.Refused):
-            scopes = ("firm", f"account {kept.order.account if kept.order else ''}")
+            scopes = scopes_of(kept.order.account if kept.order else "")
             is_blocked = any(block[0] in scopes for block in self.blocks)
             _must(event in ("mark_sent", "renew") and is_blocked, f"{event} of order {kept.id} was answered {reply}")
             return
@@ -365,44 +462,106 @@ class Model:
     # ------------------------------------------------------------------------------------------ reports
 
     def _reported(self, report: pit.ExecutionReport, reply: e.Reply) -> None:
+        said: Said = (report.kind, report.quantity, report.price, report.pnl, report.fee)
+        kept: Kept | None
+        if report.order_id is None:
+            fits = self._behind(report, said)
+            if len(fits) != 1:
+                _must(_failure(reply) is e.Failure.INVALID_INPUT, f"{report} fits {fits} and was answered {reply}")
+                return
+            [kept] = fits
+            key = (report.account, kept.order.id if kept.order is not None else "")
+        else:
+            key = (report.account, report.order_id)
+            kept = self.orders.get(key)
+            if kept is None and report.venue_order_id is not None and self._behind(report, said):
+                _must(
+                    _failure(reply) is e.Failure.INVALID_INPUT, f"{report} contradicts itself and was answered {reply}"
+                )
+                return
         _must(isinstance(reply, e.Applied), f"{report} was answered {reply}")
-        assert isinstance(reply, e.Applied) and report.order_id is not None
-        key = (report.account, report.order_id)
-        kept = self.orders.get(key)
+        assert isinstance(reply, e.Applied)
         if kept is None:
             if report.kind is not pit.ReportKind.FILL and not report.pnl and not report.fee:
                 return  # the end of an order that was never here changes nothing
-            kept = Kept(id=self.seq, order=None, client="", session=0, state="closed", left=Decimal(0))
+            kept = Kept(id=self.seq, order=None, client="", session=0, state="closed", left=NOTHING)
             self.orders[key] = self.by_id[kept.id] = kept
-        _must(
-            reply.result.already_applied is (report.report_id in kept.reports),
-            f"report {report.report_id} of order {report.order_id}: {reply.result}",
-        )
-        if report.report_id in kept.reports:
+        elif kept.order is not None:
+            _must(reply.result.order_id == kept.order.id, f"{report} was taken for {reply.result}")
+        is_known = report.report_id in kept.reports
+        _must(reply.result.already_applied is is_known, f"report {report.report_id} of order {key}: {reply.result}")
+        if is_known:
             return
-        kept.reports.add(report.report_id)
         self._meet(kept)
         is_alive = report.kind in (pit.ReportKind.ACCEPTED, pit.ReportKind.FILL)
         self._happens("alive" if is_alive else "final", kept, reply)
+        if report.venue_order_id is not None:
+            self._named(kept, report.venue_order_id)
         if report.kind is pit.ReportKind.FILL:
-            assert report.quantity is not None
+            assert report.quantity is not None and report.price is not None
             kept.filled += report.quantity
-            kept.left = max(Decimal(0), kept.left - report.quantity)
+            used = report.quantity
+            if kept.order is not None and kept.order.volume is not None:
+                used *= report.price * settings.MULTIPLIERS[kept.order.instrument]
+            kept.left = max(NOTHING, kept.left - used)
             if not kept.left and kept.state == "working":
                 self._move(kept, "closed")
+        kept.reports[report.report_id] = said
         if kept.order is not None:
             kept.is_final = kept.is_final or not is_alive or not kept.left
         self.touched.add(kept.id)
         self._realise(report)
 
-    def _realise(self, report: pit.ExecutionReport) -> None:
-        account = report.account
-        if not report.pnl and not report.fee:
+    def _behind(self, report: pit.ExecutionReport, said: Said) -> list[Kept]:
+        """The orders that a report can be about which gives the venue's id alone."""
+        same = [
+            kept
+            for (account, _), kept in self.orders.items()
+            if account == report.account and kept.venue_id == report.venue_order_id
+        ]
+        ended = [kept for kept in same if kept.state in ENDED]
+        opened = [kept for kept in same if kept.state not in ENDED]
+        return opened + [kept for kept in ended if kept.reports.get(report.report_id) == said] or ended
+
+    def _named(self, kept: Kept, venue_id: str) -> None:
+        """An order's id at the venue; open orders of one account that have the same are flagged."""
+        if kept.venue_id is not None:
             return
-        self.pnl[account] += report.pnl - report.fee
-        if account not in self.tripped and self.pnl[account] <= self.floor[account]:
-            self.tripped.add(account)
-            self.blocks.add((f"account {account}", "day_loss"))
+        kept.venue_id = venue_id
+        self.touched.add(kept.id)
+        if kept.state in ENDED or kept.order is None:
+            return
+        account = kept.order.account
+        same = [
+            other
+            for (of, _), other in self.orders.items()
+            if of == account and other is not kept and other.venue_id == venue_id and other.state not in ENDED
+        ]
+        for each in (*same, kept) if same else ():
+            each.is_namesake = True
+            self.touched.add(each.id)
+
+    def _realise(self, report: pit.ExecutionReport) -> None:
+        amount = report.pnl - report.fee
+        if not amount:
+            return
+        account, asset = report.account, asset_of(report.instrument)
+        self.pnl[account, asset] = self.pnl.get((account, asset), NOTHING) + amount
+        for cap in self.losses:
+            scope = cap.scope(account)
+            if cap.of != "account" and scope is not None and cap.asset == asset:
+                self.sums[cap.name, scope] = self.sums.get((cap.name, scope), NOTHING) + amount
+        self._trip(account, asset)
+
+    def _trip(self, account: str, asset: str) -> None:
+        for cap in self.losses:
+            scope = cap.scope(account)
+            if scope is None or cap.asset != asset or (cap.name, scope) in self.tripped:
+                continue
+            key = (cap.name, scope)
+            if self._made(key) <= self.floor.get(key, -cap.most):
+                self.tripped.add(key)
+                self.blocks.add((scope, cap.name))
 
     def _move(self, kept: Kept, state: str) -> None:
         kept.state = state
@@ -410,9 +569,17 @@ class Model:
 
     # ------------------------------------------------------------------------------------------ looking
 
-    def counted(self, account: str) -> Decimal:
-        """The notional of everything open for an account."""
-        return sum((kept.counted for (of, _), kept in self.orders.items() if of == account), Decimal(0))
+    def totals(self) -> dict[tuple[str, str | None], Decimal]:
+        """What is open, by limit and scope."""
+        found: dict[tuple[str, str | None], Decimal] = {}
+        for (account, _), kept in self.orders.items():
+            if kept.order is None or kept.state not in COUNTED:
+                continue
+            counted = kept.counted
+            for cap in self._caps_on(kept.order):
+                key = (cap.name, cap.scope(account))
+                found[key] = found.get(key, NOTHING) + counted
+        return found
 
     def told_accepted(self, order: pit.Order, held: wire.Accepted) -> None:
         """A client has been told that its order counts."""
@@ -454,18 +621,23 @@ class Model:
             has = (str(record.state), record.open_quantity, record.filled_quantity, record.final_seen)
             is_final = kept.is_final if kept.order is not None else record.final_seen
             wanted = (kept.state, kept.left, kept.filled, is_final)
+            named = (record.venue_order_id, SHARED_VENUE_ID in record.flags)
+            _must(named == (kept.venue_id, kept.is_namesake), f"order {id} is {named} at the venue, not {kept}")
             _must(has == wanted, f"order {id}: the engine has {has}, the model {wanted}")
         self.touched.clear()
         going = {session.id for session in engine.sessions.going()}
         wanted_going = {id for id, said in self.sessions.items() if not said.is_over}
         _must(going == wanted_going, f"the sessions {going} go on, not {wanted_going}")
-        notional = engine.policies["open_order_notional"]
-        for account in settings.ACCOUNTS:
-            held = notional.held("open_usd", f"account {account}")  # type: ignore[attr-defined]
-            total = self.counted(account)
-            _must(held == total, f"{held} are counted for {account}, and {total} are open")
-            pnl = engine.policies["pnl_kill_switch"].pnl(account, "USD")  # type: ignore[attr-defined]
-            _must(pnl == self.pnl[account], f"the P&L of {account} is {pnl}, and reports said {self.pnl[account]}")
+        notional, switch = engine.policies["open_order_notional"], engine.policies["pnl_kill_switch"]
+        held = {(limit, scope): Decimal(amount) for limit, scope, amount in notional.save()}
+        totals = {key: total for key, total in self.totals().items() if total}
+        _must(held == totals, f"{held} are counted, and {totals} are open")
+        for (account, asset), made in self.pnl.items():
+            pnl = switch.pnl(account, asset)  # type: ignore[attr-defined]
+            _must(pnl == made, f"the P&L of {account} is {pnl} {asset}, and reports said {made}")
+        sums = {key: amount for key, amount in switch._shared.items() if amount}  # type: ignore[attr-defined]
+        wanted_sums = {key: amount for key, amount in self.sums.items() if amount}
+        _must(sums == wanted_sums, f"limits have counted {sums} of P&L, and reports said {wanted_sums}")
         blocks = {(block.scope, block.limit) for block in engine.accounts.blocks()}
         _must(blocks == self.blocks, f"the blocks are {sorted(blocks)}, not {sorted(self.blocks)}")
 
@@ -489,10 +661,18 @@ class Model:
             for key, id in self.accepted.items():
                 kept = self.orders.get(key)
                 _must(kept is not None and kept.id == id, f"order {key} was accepted and is forgotten")
-            for account in settings.ACCOUNTS:
-                told = [r for key, p in venue.orders.items() if key[0] == account for r in p.reports]
-                total = sum((r.pnl - r.fee for r in told), Decimal(0))
-                _must(total == self.pnl[account], f"{account} made {total}, and {self.pnl[account]} is known here")
+            made: dict[tuple[str, str], Decimal] = {}
+            for (account, _), placed in venue.orders.items():
+                key = (account, asset_of(placed.order.instrument))
+                made[key] = sum((told.pnl - told.fee for told in placed.reports), made.get(key, NOTHING))
+            for key in made.keys() | self.pnl.keys():
+                here, there = self.pnl.get(key, NOTHING), made.get(key, NOTHING)
+                _must(here == there, f"{key} made {there}, and {here} is known here")
+
+
+def scopes_of(account: str) -> tuple[str, ...]:
+    """Where a block stops an account."""
+    return ("firm", f"account {account}", *(("group desk",) if account in settings.DESK else ()))
 
 
 def _failure(reply: Any) -> e.Failure | None:

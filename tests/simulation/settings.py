@@ -4,44 +4,110 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
+import pit
 from pitd import bootstrap, config
 from pitd.core.engine import Engine
 from pitd.core.policy import PASS, Attempt, Policy, Verdict
 
-ACCOUNTS = ("alpha", "beta")
-MAX_LOSS = Decimal(150)
-MAX_ORDERS = 8
-WINDOW_NS = 1_000_000_000
-LEASE_MOST_NS = 5_000_000_000
-MAX_OPEN = {"wide": Decimal(4000), "tight": Decimal(2500)}
-"""The notional that may be open for each account, by configuration."""
-UNLUCKY = Decimal(13)
+ACCOUNTS = ("alpha", "beta", "gamma")
+DESK = ("alpha", "gamma")
+"""The accounts of the one group there is."""
 
+LEASE_MOST_NS = 5_000_000_000
+UNLUCKY = Decimal(13)
+PAIR = pit.Instrument("AAPL", "USD")
+MULTIPLIERS = {PAIR: Decimal(1), "ESZ6": Decimal(5), "XBT": Decimal(100)}
+"""What one unit of each instrument stands for. XBT is inverse, and counted in BTC."""
+
+
+class Cap(NamedTuple):
+    """A limit, as the model knows it: each account's, the desk's or the firm's, in one asset."""
+
+    name: str
+    of: str
+    asset: str
+    most: Decimal
+
+    def scope(self, account: str) -> str | None:
+        """The counter that an account's orders or reports go to; None where the limit is not for it."""
+        if self.of == "desk":
+            return "group desk" if account in DESK else None
+        return "firm" if self.of == "firm" else f"account {account}"
+
+
+OPEN = {
+    "wide": (
+        Cap("open_usd", "account", "USD", Decimal(4000)),
+        Cap("open_btc", "account", "BTC", Decimal(12)),
+        Cap("open_desk", "desk", "USD", Decimal(6000)),
+        Cap("open_firm", "firm", "USD", Decimal(8000)),
+    ),
+    "tight": (
+        Cap("open_usd", "account", "USD", Decimal(2500)),
+        Cap("open_btc", "account", "BTC", Decimal(8)),
+        Cap("open_firm", "firm", "USD", Decimal(4500)),
+    ),
+}
+"""What may be open at once, by configuration."""
+
+LOSS = {
+    "wide": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("desk_loss", "desk", "USD", Decimal(260))),
+    "tight": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("firm_loss", "firm", "USD", Decimal(400))),
+}
+"""What may be lost, by configuration."""
+
+RATE = (("msg_rate", "account", 8), ("firm_rate", "firm", 20))
+WINDOW_NS = 1_000_000_000
+
+_BY = {"account": 'each = "account"', "desk": 'over = { group = "desk" }', "firm": 'over = "firm"'}
 _TEXT = """
 [gate]
 lease = "1s"
 min_lease = "200ms"
 max_lease = "5s"
+uncovered = "allow"
 [clients.ops]
-roles = ["operate"]
+roles = ["trade", "operate"]
 [clients.drops]
-roles = ["report"]
+roles = ["trade", "report"]
+[accounts]
+alpha = {{ group = "desk" }}
+gamma = {{ group = "desk" }}
+[instruments.ESZ6]
+underlying = "ES"
+settlement = "USD"
+kind = "linear"
+multiplier = "5"
+[instruments.XBT]
+settlement = "BTC"
+kind = "inverse"
+multiplier = "100"
 [limits]
-day_loss = {{ control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "150" }}
-msg_rate = {{ control = "rate_limit", each = "account", max_orders = 8, window = "1s" }}
 size = {{ control = "order_size_limit", each = "account", settlement = "USD", max_notional = "2000" }}
-open_usd = {{ control = "open_order_notional", each = "account", settlement = "USD", max_notional = "{max_open}" }}
+{limits}
 """
+
+
+def _limits(name: str) -> str:
+    lines = [_line(cap, "pnl_kill_switch", "max_loss") for cap in LOSS[name]]
+    lines += [_line(cap, "open_order_notional", "max_notional") for cap in OPEN[name]]
+    for rate, of, most in RATE:
+        lines.append(f'{rate} = {{ control = "rate_limit", {_BY[of]}, max_orders = {most}, window = "1s" }}')
+    return "\n".join(lines)
+
+
+def _line(cap: Cap, control: str, key: str) -> str:
+    return f'{cap.name} = {{ control = "{control}", {_BY[cap.of]}, settlement = "{cap.asset}", {key} = "{cap.most}" }}'
 
 
 @cache
 def variant(name: str, *, durability: Literal["process", "power"] = "process") -> config.Config:
     """A configuration by name. Its segments are short, its snapshots frequent, and it keeps little history."""
-    read = config.parse(_TEXT.format(max_open=MAX_OPEN[name]), name)
+    read = config.parse(_TEXT.format(limits=_limits(name)), name)
     journal = msgspec.structs.replace(
         read.journal,
         directory="journal",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pit
 
+from . import settings
 from .network import MS
 
 if TYPE_CHECKING:
@@ -14,21 +15,34 @@ if TYPE_CHECKING:
 
 FINAL_KINDS = ("cancelled", "expired", "rejected")
 
+NAMESAKES_MOST = 4
+"""So many orders of an account have one id here, at the most."""
+
 
 class Placed:
     """One order at the venue."""
 
     def __init__(self, order: pit.Order, owner: str, venue_id: str, is_promised: bool) -> None:
-        assert order.quantity is not None
         self.order = order
         self.owner = owner
         self.venue_id = venue_id
         self.is_promised = is_promised
         """Whether the gate had said that it counts it as sent: then it must never stop counting it unasked."""
-        self.left = order.quantity
+        self.is_by_volume = order.quantity is None
+        self.left = order.quantity if order.quantity is not None else units_of(order)
         self.filled = Decimal(0)
         self.is_over = False
+        self.is_named = False
+        """Whether the gate has been told this id, as far as its owner knows."""
+        self.is_namesake = False
         self.reports: list[pit.ExecutionReport] = []
+
+    @property
+    def may_go_by_venue_id(self) -> bool:
+        """Whether a report can do without the order's own id. Once the last one has been said, it may come first: then
+        the id here would be another's.
+        """
+        return self.is_named and not self.is_over
 
 
 class Venue:
@@ -36,6 +50,8 @@ class Venue:
         self._world = world
         self._random = world.random("venue")
         self.orders: dict[tuple[str, str], Placed] = {}
+        self.is_shut = False
+        """Whether nothing more happens here."""
 
     def place(self, order: pit.Order, owner: str, *, is_promised: bool) -> Placed | None:
         """Takes an order, or refuses it: then it surely has nothing."""
@@ -44,6 +60,7 @@ class Venue:
         key = (order.account, order.id)
         assert key not in self.orders, f"order {key} was sent twice"
         placed = Placed(order, owner, f"v{len(self.orders) + 1}", is_promised)
+        self._name_like_another(placed)
         self.orders[key] = placed
         what = f"{order.quantity} @ {order.price}"
         self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {what}")
@@ -52,20 +69,40 @@ class Venue:
         self._later(placed)
         return placed
 
+    def _name_like_another(self, placed: Placed) -> None:
+        if self._random.random() >= self._world.weather.namesakes:
+            return
+        of = [
+            other
+            for (account, _), other in self.orders.items()
+            if account == placed.order.account and (not other.is_over or self._world.drops.has_told(other.order))
+        ]
+        if not of:
+            return
+        like = self._random.choice(of)
+        same = [other for other in of if other.venue_id == like.venue_id]
+        if len(same) < NAMESAKES_MOST:
+            placed.venue_id = like.venue_id
+            for other in (placed, *same):
+                other.is_namesake = True
+
     def finish(self) -> None:
         """Ends what is still going: the calm has come."""
         for placed in self.orders.values():
             if not placed.is_over:
-                self._trade(placed, placed.left) if self._random.random() < 0.5 else self._end(placed)
+                if placed.left and self._random.random() < 0.5:
+                    self._trade(placed, placed.left)
+                if not placed.is_over:
+                    self._end(placed)
 
     def _later(self, placed: Placed) -> None:
         self._world.after(int(self._random.expovariate(1 / 400) * MS), lambda: self._act(placed))
 
     def _act(self, placed: Placed) -> None:
-        if placed.is_over:
+        if placed.is_over or self.is_shut:
             return
         draw = self._random
-        if draw.random() < 0.25:
+        if draw.random() < 0.25 or not placed.left:
             self._end(placed)
             return
         piece = placed.left if draw.random() < 0.5 else Decimal(draw.randint(1, int(placed.left)))
@@ -75,9 +112,13 @@ class Venue:
     def _trade(self, placed: Placed, quantity: Decimal) -> None:
         placed.left -= quantity
         placed.filled += quantity
-        placed.is_over = not placed.left
+        placed.is_over = not placed.left and not placed.is_by_volume
         pnl, fee = self._random.choice((0, 0, "-35.5", "-60", "22.25", "90")), self._random.choice((0, "0.25"))
-        self._report(placed, "fill", quantity=quantity, price=placed.order.price, pnl=pnl, fee=fee)
+        price = placed.order.price
+        if placed.is_by_volume:  # a better price than its own: what is left of the amount is given back at the end
+            assert price is not None
+            price -= self._random.choice((0, 0, 1))
+        self._report(placed, "fill", quantity=quantity, price=price, pnl=pnl, fee=fee)
 
     def _end(self, placed: Placed) -> None:
         placed.is_over = True
@@ -97,3 +138,9 @@ class Venue:
         placed.reports.append(report)
         self._world.trace(f"venue: {kind} {report.report_id} of {order.id} {numbers.get('quantity', '')}")
         self._world.reported(placed.owner, report)
+
+
+def units_of(order: pit.Order) -> Decimal:
+    """How many units an order for an amount of money buys at its own price."""
+    assert order.volume is not None and order.price is not None
+    return order.volume // (order.price * settings.MULTIPLIERS[order.instrument])

@@ -6,7 +6,10 @@ import random
 
 import msgspec
 
-KINDS = ("network", "crashes", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts", "settings")
+KINDS = (
+    *("network", "crashes", "power", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts"),
+    *("settings", "namesakes", "old clients"),
+)
 """The kinds of fault that can be left out one by one."""
 
 
@@ -29,6 +32,9 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     io_error: float
     full: float
     power: bool
+    """Whether the journal is kept through power cuts."""
+    power_cut: float
+    """How many of the crashes are power cuts, which end the whole machine."""
     pause: float
     death: float
     poison: float
@@ -36,6 +42,10 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     rogue: float
     restart: float
     settings: float
+    namesakes: float
+    """How often the venue gives an order an id that another one of the account has, or had."""
+    old: bool
+    """Whether there are clients of the release before this one."""
     without: tuple[str, ...] = ()
 
 
@@ -61,7 +71,7 @@ def draw(
         crash=rate("crashes", 0, 0.01, 0.03, 0.08),
         io_error=rate("disk", 0, 0, 0.01, 0.03),
         full=rate("disk", 0, 0, 0, 0.01, 0.03),
-        power=random_.random() < 0.1,
+        power=random_.random() < 0.3,
         pause=rate("pauses", 0, 0, 0.05, 0.2),
         death=rate("deaths", 0, 0.05, 0.2),
         poison=rate("poison", 0, 0, 0, 0.02),
@@ -69,6 +79,9 @@ def draw(
         rogue=rate("rogues", 0, 0, 0.05),
         restart=rate("restarts", 0, 0, 0.1, 0.3),
         settings=rate("settings", 0, 0, 0.3),
+        power_cut=rate("power", 0, 0, 0.2, 0.6),
+        namesakes=rate("namesakes", 0, 0, 0.1, 0.5),
+        old=bool(rate("old clients", 0, 0, 1)),
         without=without,
     )
     changes = {"intents": intents, "strategies": strategies}

@@ -15,11 +15,12 @@ from typing import NamedTuple
 from unittest import mock
 
 import pit
+from pit import wire
 from pit._session import Session
 from pitd import history, journal
 from pitd.core import entry as e
 from pitd.core import reading
-from pitd.core.engine import exact_context
+from pitd.core.engine import Engine, exact_context
 from pitd.errors import JournalFailed
 from pitd.recovery import Recovered
 
@@ -106,6 +107,8 @@ class World:
         self.strategies: list[Client] = [Strategy(self, f"mm{n}") for n in range(1, weather.strategies + 1)]
         self.strategies += [BlockingStrategy(self, f"bs{n}") for n in range(1, weather.blocking + 1)]
         self.clients = {client.name: client for client in (self.drops, self.operator, *self.strategies)}
+        for at, client in enumerate(self.strategies):
+            client.protocol = wire.SPOKEN[0] if weather.old and not at % 2 else wire.PROTOCOL
 
     # ------------------------------------------------------------------------------------------ the clock
 
@@ -167,6 +170,8 @@ class World:
             self.daemon.stopped_until_ns = 0
         for client in self.clients.values():
             client.wake()
+            if client.is_alive:
+                client.spawn(client.make_itself_heard())
         self.venue.finish()
 
     def _unsettled(self) -> str:
@@ -177,6 +182,11 @@ class World:
         for client in self.clients.values():
             if not client.is_alive:
                 return f"client {client.name} is dead"
+            if not client.is_heard:
+                return f"client {client.name} is not heard"
+            assert client.line is not None
+            if client.line.session.in_flight and client is not self.operator:
+                return f"client {client.name} waits for {client.line.session._flights}"
         for client in (self.drops, *self.strategies):
             if not client.is_idle:
                 return f"client {client.name} is busy"
@@ -193,6 +203,7 @@ class World:
         engine = self.daemon.engine
         self.model.compare(engine, whole=True)
         self.model.compare_with_venue(self.venue, is_over=True)
+        self._numbers_agree(engine)
         left = engine.policies["open_order_notional"].save()
         _must(not left, f"nothing is open, and {left} is counted")
         first_ns = engine.first_lease_end_ns()
@@ -207,6 +218,17 @@ class World:
             leave()
             self._start_daemon()
         self.daemon.leave()
+
+    def _numbers_agree(self, engine: Engine) -> None:
+        """Whatever was given up is settled: at both ends of each session, the same number is the next one."""
+        for client in (self.drops, *self.strategies):
+            assert client.line is not None
+            session = client.line.session
+            kept = engine.sessions.get(session._session)
+            _must(kept is not None and kept.ended_by is None, f"the session of {client.name} is over")
+            assert kept is not None
+            here, there = session._next_number, kept.next_number
+            _must(here == there, f"{client.name} goes on with number {here}, and the daemon with {there}")
 
     def _from_the_beginning(self) -> None:
         """Every row carried out by an engine of its own comes to the same state."""
@@ -316,20 +338,31 @@ class World:
     def new_order(self, draw: random.Random) -> pit.Order:
         self._orders_started += 1
         is_unlucky = draw.random() < self.weather.poison
+        instrument = draw.choice((settings.PAIR, settings.PAIR, settings.PAIR, "ESZ6", "XBT"))
+        given = Decimal(draw.choice((1, 3, 5, 8, 12, 25)))
+        price = Decimal(
+            draw.choice(
+                {settings.PAIR: ("99.75", "100", "101.5"), "ESZ6": ("20", "31.25"), "XBT": ("70", "300")}[instrument]
+            )
+        )
+        is_by_volume = instrument != "XBT" and not is_unlucky and draw.random() < 0.2
+        amount = {"volume": given * 101} if is_by_volume else {"quantity": settings.UNLUCKY if is_unlucky else given}
         return pit.Order(
             account=draw.choice(settings.ACCOUNTS),
-            instrument=pit.Instrument("AAPL", "USD"),
+            instrument=instrument,
             side=draw.choice((pit.Side.BUY, pit.Side.SELL)),
-            quantity=settings.UNLUCKY if is_unlucky else Decimal(draw.choice((1, 3, 5, 8, 12, 25))),
-            price=Decimal(draw.choice(("99.75", "100", "101.5"))),
+            price=price,
             id=f"o{self._orders_started}",
+            **amount,
         )
 
     def reported(self, owner: str, report: pit.ExecutionReport) -> None:
         """The venue has said something: to the drop copy surely, to its owner if that lives."""
         self.drops.tell(report)
         client = self.clients.get(owner)
-        if client is not None and client.is_alive:
+        assert report.order_id is not None
+        is_namesake = self.venue.orders[report.account, report.order_id].is_namesake
+        if client is not None and client.is_alive and not is_namesake:  # its word may overtake what the drop copy said
             client.tell(report)
 
     def session_over(self, line: Line, over: pit.PitError) -> None:
