@@ -238,6 +238,13 @@ def _top(options: argparse.Namespace) -> int:
     return run(lambda: _connected(options), options.every, once=options.once)
 
 
+def _monitor(options: argparse.Namespace) -> int:
+    from .operator_monitor import Filter, run
+
+    wanted = Filter(options.account, options.client, options.code, options.rejects)
+    return run(lambda: _connected(options), options.since, wanted, as_json=options.json, most=options.most)
+
+
 # ---------------------------------------------------------------------------------------------- one order
 
 
@@ -591,6 +598,15 @@ def _parser() -> argparse.ArgumentParser:
     one = add("top", _top, "show it all on a live screen: q leaves, h blocks the whole firm")
     one.add_argument("--every", type=_seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     one.add_argument("--once", action="store_true", help="look once, and print it")
+    one = add("monitor", _monitor, "show what is decided and done, as it happens, until Ctrl-C")
+    one.add_argument("--account", metavar="A", help="of this account")
+    one.add_argument("--client", metavar="C", help="of this client's orders, or sent by it")
+    one.add_argument("--code", metavar="CODE", help="with this code: OrderQtyExceedsLimit, LeaseExpired ...")
+    one.add_argument("--rejects", action="store_true", help="refused orders only")
+    one.add_argument(
+        "--since", type=_whole, metavar="ROW", help="begin after this row of the journal (0: all that is kept)"
+    )
+    one.add_argument("--most", type=_whole, metavar="N", help="leave after so many")
     add("blocks", _blocks, "show every scope that is blocked or halted, by whom, and why")
 
     for name, run, told in (
@@ -682,6 +698,12 @@ def _span(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"an age with its unit is wanted, such as 90s, 10m or 2h, not {text!r}")
     return int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] * 1_000_000_000
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"a whole number, 0 or above, is wanted, not {text!r}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

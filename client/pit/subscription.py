@@ -29,6 +29,11 @@ class _Following:
         self._ready: deque[tuple[AnyEvent | Missed, Position]] = deque()
         self._asked = position
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything that is known here has been given out: the next one has to be asked for."""
+        return not self._ready
+
     def _question(self) -> wire.AskEvents:
         if self._asked is None:
             return wire.AskEvents()
