@@ -41,6 +41,7 @@ class Conversations:
         self.out: list[Frames] = []
         self.house = House(sequencer, config)
         self.watchers = Watchers(self.house.recent, past)
+        self.house.metrics.count_watchers = self.watchers.__len__
         self._sequencer = sequencer
         self._config = config
         self._archive = archive

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pit import wire
 
+from . import log
 from .core import entry as e
 from .core.entry import EndedBy
 
@@ -48,6 +49,8 @@ class Metrics:
         self.refused: Counter[str] = Counter()
         """What was refused before the engine saw it, by its code."""
         self.malformed = 0
+        self.count_watchers: Callable[[], int] = lambda: 0
+        """How many wait for events now. Whoever serves them says so."""
         self.unsendable = 0
         self._commands: Counter[type] = Counter()
         self._accepted = 0
@@ -101,6 +104,8 @@ class Metrics:
             ends=_pairs(self._ends),
             command_s=self.command_s.told(),
             journal_s=self.journal_s.told(),
+            logged=tuple((level, event, count) for (level, event), count in sorted(log.counts.items())),
+            watchers=self.count_watchers(),
         )
 
 

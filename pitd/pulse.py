@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from . import log
 from .health import Health
 from .journal import SegmentJournal
 from .sequencer import Sequencer
@@ -33,6 +34,7 @@ class Pulse:
         if now >= self._next_at:
             self._health.check(self._sequencer.now_ns)
             self._manager.alive(self.status())
+            log.flush()
             self._next_at = now + self._every_s
         return int((self._next_at - now) * 1_000)
 

@@ -82,7 +82,7 @@ class Watchers:
         before = self._waiting.get(identity) or self._reading.get(identity)
         if before is not None and before.number == number:
             return None  # said again by one that still waits
-        if before is None and len(self._waiting) + len(self._reading) >= _WATCHERS_MOST:
+        if before is None and len(self) >= _WATCHERS_MOST:
             why = f"{_WATCHERS_MOST} watchers wait for events already; further ones find no room"
             return wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         wait_s = max(0.0, min(query.wait_ns / 1e9, _WAIT_MOST_S))
@@ -97,6 +97,9 @@ class Watchers:
         else:
             self._waiting[identity] = asked
         return None
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._reading)
 
     def forget(self, identity: bytes) -> None:
         """That connection is no more."""

@@ -716,7 +716,8 @@ class MetricsAre(Body, frozen=True, kw_only=True):
     """Counters since the daemon began to serve, and its status now. `entries`: rows of the journal; `commands` by their
     kind; `accepted` and `rejects` are what the risk pipeline said; `failed`: commands that could not be done, by their
     code; `refused`: what the engine never saw, by its code; `unsendable`: replies whose client was gone or did not
-    read. `lapses`: leases that ended, by what ended them; `ends`: what else took orders out of the open ones.
+    read. `lapses`: leases that ended, by what ended them; `ends`: what else took orders out of the open ones. `logged`:
+    warnings and errors by level and event; `watchers`: who waits for events now.
     """
 
     status: StatusIs
@@ -732,6 +733,8 @@ class MetricsAre(Body, frozen=True, kw_only=True):
     ends: tuple[tuple[str, int], ...]
     command_s: Histogram
     journal_s: Histogram
+    logged: tuple[tuple[str, str, int], ...] = ()
+    watchers: int = 0
 
 
 class RestrictionsAre(Body, frozen=True):

@@ -214,6 +214,8 @@ METRICS = wire.MetricsAre(
     ends=(("filled", 4),),
     command_s=wire.Histogram((0.001, 0.1), (9, 1, 1), 0.75),
     journal_s=wire.Histogram((0.001, 0.1), (9, 1, 0), 0.5),
+    logged=(("warning", "snapshot.failed", 1),),
+    watchers=2,
 )
 
 HEAD = (4711, 0, 1_700_000_000_000_000_000, "mm1")
