@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
-from . import __version__, bootstrap, completion, config, config_files, journal, log, replay_cli, systemd
+from . import __version__, bootstrap, clients, completion, config, config_files, journal, log, replay_cli, systemd
 from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
 from .core.numbers import text
@@ -141,8 +141,8 @@ def check_config(options: argparse.Namespace) -> int:
     print(f"controls, in order: {', '.join(policy.id for policy in policies)}")
     if settings.gate.uncovered == "allow":
         print('warning: orders that no limit is for pass; [gate] uncovered is "allow"')
-    for name, client in settings.clients.items():
-        print(f"client {name}: {', '.join(sorted(client.roles))}")
+    for line in clients.told(settings):
+        print(line)
     for symbol, listed in settings.instruments.items():
         extra = "".join(f", {name} {text(n)}" for name, n in (("tick", listed.tick), ("lot", listed.lot)) if n)
         print(f"instrument {symbol}: {listed.kind}, multiplier {text(listed.multiplier)} {listed.settlement}{extra}")

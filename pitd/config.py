@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+import pwd
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import msgspec
 
+from pit import keys
 from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
@@ -30,7 +33,12 @@ from .policies.rate_limit import Rate
 
 AnyLimit = PnlBound | Rate | OrderSize | OpenNotional
 
-Role = Literal["trade", "report", "operate"]
+Role = Literal["trade", "gateway", "report", "quote", "operate", "observe"]
+
+ROLES: tuple[Role, ...] = ("trade", "gateway", "report", "quote", "operate", "observe")
+
+ANYONE = "*"
+"""Stands in [clients] for every name that is not listed there."""
 
 LONGEST_NS = 3_650 * 86_400_000_000_000
 """Ten years: moments that far away still fit the 64 bits that they travel in."""
@@ -47,6 +55,8 @@ class Daemon(msgspec.Struct, frozen=True, kw_only=True):
     max_sessions: int = 1_000
     batch: int = 256
     """How many messages are read before they are answered together."""
+    key_file: str = ""
+    """Where the daemon's own CURVE key is: a file, or the name of a systemd credential. Empty: no encryption."""
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +82,30 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client may do, and what proves that it is the one."""
+
     roles: frozenset[Role] = frozenset({"trade", "report"})
+    accounts: frozenset[str] | None = None
+    """The accounts it may touch; None for every one."""
+    users: frozenset[int] = frozenset()
+    """Over ipc: the users whose processes may take the name."""
+    keys: frozenset[str] = frozenset()
+    """Over tcp: the public keys that may, in Z85."""
+
+    @property
+    def sees_all(self) -> bool:
+        return "observe" in self.roles or "operate" in self.roles
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether anything has to be shown for the name."""
+        return bool(self.users or self.keys)
+
+    def may_touch(self, account: str) -> bool:
+        return self.accounts is None or account in self.accounts
+
+
+_ANY_CLIENT = Client()
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,9 +120,19 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Account to group."""
     clients: dict[str, Client] = {}
     limits: tuple[AnyLimit, ...] = ()
+    reports_from: dict[str, frozenset[str]] = {}
+    """Account to the clients whose reports it believes; an account that is missing believes everyone's."""
+
+    def client(self, name: str) -> Client | None:
+        """What the configuration says of that name; None when it may not connect. Without [clients] any name may."""
+        found = self.clients.get(name)
+        if found is not None:
+            return found
+        return self.clients.get(ANYONE) if self.clients else _ANY_CLIENT
 
     def roles_of(self, client: str) -> frozenset[Role]:
-        return self.clients.get(client, Client()).roles
+        found = self.client(client)
+        return frozenset() if found is None else found.roles
 
 
 def default_journal() -> str:
@@ -138,6 +181,7 @@ class _Reader:
         self._only_keys("", tables, ("daemon", "journal", "gate", "instruments", "accounts", "clients", "limits"))
         instruments = self._instruments(self._table(tables, "instruments"))
         groups = self._accounts(self._table(tables, "accounts"))
+        clients = self._clients(self._table(tables, "clients"))
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         return Config(
             source=self._source,
@@ -146,14 +190,15 @@ class _Reader:
             gate=self._gate(self._table(tables, "gate")),
             instruments=instruments,
             groups=groups,
-            clients=self._clients(self._table(tables, "clients")),
+            clients=clients,
             limits=limits,
+            reports_from=self._reports_from(self._table(tables, "accounts"), clients),
         )
 
     # ------------------------------------------------------------------------------------------ the sections
 
     def _daemon(self, table: Mapping[str, Any]) -> Daemon:
-        self._only_keys("daemon", table, ("endpoint", "max_sessions", "batch"))
+        self._only_keys("daemon", table, ("endpoint", "max_sessions", "batch", "key_file"))
         endpoint = self._text("daemon", table, "endpoint", default_endpoint())
         if not re.match(r"^(ipc://.+|tcp://[^/]+:(\d+|\*))$", endpoint):
             self._fail(
@@ -166,10 +211,20 @@ class _Reader:
             room = 107 - len(os.fsencode(endpoint[6:]))
             if room < 0:
                 self._fail("daemon.endpoint", f"the socket's path is {-room} bytes too long (107 at most)")
+        key_file = self._text("daemon", table, "key_file", "")
+        if "/" in key_file and not Path(key_file).is_absolute():
+            self._fail("daemon.key_file", f"an absolute path is wanted, or a credential's name, not {key_file!r}")
+        if endpoint.startswith("tcp://") and not key_file and not _is_loopback(endpoint):
+            self._fail(
+                "daemon.endpoint",
+                f"{endpoint} is reached from other machines, and plain tcp proves nobody and hides nothing: make keys "
+                '(pitd keygen) and name the daemon\'s in key_file = "...", or listen at 127.0.0.1',
+            )
         return Daemon(
             endpoint=endpoint,
             max_sessions=self._count("daemon", table, "max_sessions", 1_000, least=1),
             batch=self._count("daemon", table, "batch", 256, least=1),
+            key_file=key_file,
         )
 
     def _journal(self, table: Mapping[str, Any]) -> Journal:
@@ -261,11 +316,29 @@ class _Reader:
             key = f"accounts.{account}"
             self._name(key, account)
             one = self._table(table, account, "accounts")
-            self._only_keys(key, one, ("group",))
+            self._only_keys(key, one, ("group", "reports_from"))
             if "group" in one:
                 groups[account] = self._text(key, one, "group", None)
                 self._name(f"{key}.group", groups[account])
         return groups
+
+    def _reports_from(self, table: Mapping[str, Any], clients: Mapping[str, Client]) -> dict[str, frozenset[str]]:
+        believed = {}
+        for account in table:
+            key = f"accounts.{account}"
+            names = self._names(key, self._table(table, account, "accounts"), "reports_from")
+            for name in sorted(names or ()):
+                client = clients.get(name, clients.get(ANYONE)) if clients else _ANY_CLIENT
+                if client is None:
+                    self._fail(f"{key}.reports_from", f"no client is named {name!r}{_meant(name, clients)}")
+                if "report" not in client.roles or not client.may_touch(account):
+                    self._fail(
+                        f"{key}.reports_from",
+                        f'client {name} may not report for {account}: it needs the role "report" and that account',
+                    )
+            if names is not None:
+                believed[account] = names
+        return believed
 
     def _clients(self, table: Mapping[str, Any]) -> dict[str, Client]:
         clients = {}
@@ -273,17 +346,47 @@ class _Reader:
             key = f"clients.{name}"
             self._client(key, name)
             one = self._table(table, name, "clients")
-            self._only_keys(key, one, ("roles",))
+            self._only_keys(key, one, ("roles", "accounts", "user", "key", "key_file"))
             roles = self._names(key, one, "roles") or frozenset({"trade", "report"})
             for role in sorted(roles):
-                if role not in ("trade", "report", "operate"):
-                    self._fail(
-                        f"{key}.roles",
-                        f'"trade", "report" or "operate" is wanted, not {role!r}'
-                        + _meant(role, ("trade", "report", "operate")),
-                    )
-            clients[name] = Client(roles=msgspec.convert(sorted(roles), frozenset[Role]))
+                if role not in ROLES:
+                    self._fail(f"{key}.roles", f"{_or(ROLES)} is wanted, not {role!r}{_meant(role, ROLES)}")
+            clients[name] = Client(
+                roles=msgspec.convert(sorted(roles), frozenset[Role]),
+                accounts=self._names(key, one, "accounts"),
+                users=frozenset(self._users(f"{key}.user", one.get("user", []))),
+                keys=frozenset(self._keys(key, one)),
+            )
         return clients
+
+    def _users(self, key: str, value: Any) -> Iterator[int]:
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, int) and not isinstance(each, bool) and 0 <= each < 2**32:
+                yield each
+            elif not isinstance(each, str) or not each:
+                self._fail(key, f"a user's name or number is wanted, or a list of them, not {each!r}")
+            else:
+                try:
+                    yield pwd.getpwnam(each).pw_uid
+                except KeyError:
+                    self._fail(key, f"there is no user {each!r} on this machine; a number needs none")
+
+    def _keys(self, key: str, table: Mapping[str, Any]) -> Iterator[str]:
+        given = table.get("key", [])
+        for each in given if isinstance(given, list) else [given]:
+            if not isinstance(each, str) or not keys.is_key(each):
+                self._fail(
+                    f"{key}.key", f"a public key of 40 characters (Z85) is wanted, or a list of them, not {each!r}"
+                )
+            yield each
+        if "key_file" in table:
+            path = self._text(key, table, "key_file", None)
+            if not Path(path).is_absolute():
+                self._fail(f"{key}.key_file", f"an absolute path is wanted, not {path!r}")
+            try:
+                yield keys.read_public(path)
+            except keys.BadKey as trouble:
+                self._fail(f"{key}.key_file", str(trouble))
 
     # ------------------------------------------------------------------------------------------ the limits
 
@@ -554,7 +657,7 @@ class _Reader:
     def _client(self, key: str, name: str) -> None:
         self._name(key, name)
         problem = bad_client(name)
-        if problem:
+        if problem and name != ANYONE:
             self._fail(key, problem)
 
     def _fail(self, key: str, mend: str) -> NoReturn:
@@ -610,6 +713,15 @@ def _is_all_of(left_out: frozenset[str] | None, chosen: frozenset[str] | None) -
 
 def _settlement_of(symbol: str, instruments: Mapping[str, Listed]) -> str:
     return instruments[symbol].settlement if symbol in instruments else symbol.rpartition("/")[2]
+
+
+def _is_loopback(endpoint: str) -> bool:
+    """Whether a tcp endpoint is for this machine alone."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _may_overlap(one: Selection, other: Selection) -> bool:

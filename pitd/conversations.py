@@ -12,9 +12,11 @@ from .archive import Archive, Question
 from .config import Config, bad_client
 from .core import entry as e
 from .core.sessions import Known, Session, over
-from .house import House
+from .house import House, Refusals
+from .peers import Proof
 from .reload import NO_FILE, Reloader
 from .sequencer import Sequencer
+from .tally import Pace, Seldom, Tally
 from .watchers import Past, Told, Watchers
 
 Frames = tuple[bytes, bytes, bytes]
@@ -42,6 +44,8 @@ class Conversations:
         self.house = House(sequencer, config)
         self.watchers = Watchers(self.house.recent, past)
         self.house.metrics.count_watchers = self.watchers.__len__
+        self.house.tally_of = self.tally_of
+        self.house.refusals = self.refusals
         self._sequencer = sequencer
         self._config = config
         self._archive = archive
@@ -56,6 +60,13 @@ class Conversations:
         """Whether somebody who may has asked this daemon to end."""
         self._readers: dict[bytes, None] = {}
         """Connections that only ask, oldest first. Who is one too many is forgotten, and says hello again."""
+        self._tallies: dict[int, Tally] = {}
+        """By session, and one for all that only ask; those of sessions that are over are added to `_over`."""
+        self._over = Tally()
+        self._strangers = Tally()
+        """Of connections that have not been welcomed."""
+        self._pace = Pace()
+        self._seldom = Seldom()
 
     def session_of(self, identity: bytes) -> Session | None:
         """The session that speaks over a connection, once it has been welcomed; none for one that only asks."""
@@ -65,20 +76,45 @@ class Conversations:
         """Another configuration is in force: roles and bounds are its own from the next message on."""
         self._config = self.house.config = config
 
-    def take(self, identity: bytes, header_frame: bytes, body: bytes) -> None:
-        """Takes one message: whatever it is, it is answered and harms nobody else."""
+    def tally_of(self, session: Session) -> Tally:
+        """What that session has asked for, since it was first heard of here."""
+        tally = self._tallies.get(session.id)
+        if tally is None:
+            tally = self._tallies[session.id] = Tally()
+        return tally
+
+    def tally(self, identity: bytes) -> Tally:
+        """The same by connection; what has not been welcomed shares one."""
+        session = self._session_of.get(identity)
+        return self._strangers if session is None else self.tally_of(session)
+
+    def refusals(self) -> Refusals:
+        """How often anybody was refused, since this process began to serve."""
+        tallies = [self._over, self._strangers, *self._tallies.values()]
+        return Refusals(sum(each.not_authorized for each in tallies), sum(each.malformed for each in tallies))
+
+    def pace(self) -> None:
+        """Takes in, about once a second, who asks how much."""
+        self._pace.look(lambda: (self._strangers, *self._tallies.values()))
+
+    def take(self, identity: bytes, header_frame: bytes, body: bytes, proof: Proof | None = peers.IN_PROCESS) -> None:
+        """Takes one message: whatever it is, it is answered and harms nobody else. `proof` is needed for a hello: what
+        the connection shows of who speaks.
+        """
+        self.tally(identity).messages += 1
         try:
             header = wire.unpack_header(header_frame)
         except ProtocolError as trouble:
             self.refuse_malformed(identity, str(trouble))
             return
         try:
-            self._take(identity, header, body)
+            self._take(identity, header, body, proof)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
             self.refuse_malformed(identity, str(trouble)[:300], header.number, _mark(header, body))
 
     def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
         self.house.metrics.malformed += 1
+        self.tally(identity).malformed += 1
         self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", mark)
 
     def found(self) -> None:
@@ -114,9 +150,9 @@ class Conversations:
             if session is not None and session.client == asked.client:
                 self._reply(asked.identity, wire.Message.QUERY, asked.number, reply)
 
-    def _take(self, identity: bytes, header: wire.Header, body: bytes) -> None:
+    def _take(self, identity: bytes, header: wire.Header, body: bytes, proof: Proof | None) -> None:
         if header.message == wire.Message.HELLO:
-            self._hello(identity, wire.decode_hello(body))
+            self._hello(identity, wire.decode_hello(body), proof)
             return
         session = self._session_of.get(identity)
         if session is None or session.id != header.session:
@@ -125,6 +161,7 @@ class Conversations:
             return
         if identity in self._readers and header.message != wire.Message.QUERY:
             why = f"client {session.client} has said hello as read_only: it may ask, and nothing else"
+            self._note_not_authorized(self.tally(identity), session.client, why)
             self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
             return
         match header.message:
@@ -143,11 +180,13 @@ class Conversations:
 
     def _command(self, identity: bytes, session: Session, header: wire.Header, body: bytes) -> None:
         command = wire.decode_command(body)
-        why = peers.not_allowed(session.client, self._config.roles_of(session.client), command)
-        if why:
-            self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
-            return
         is_retry = header.number < session.next_number
+        if header.number == session.next_number:  # else it has its answer, or it is not its turn
+            why = peers.not_allowed(self._config, session.client, command, self._sequencer.engine)
+            if why:
+                self._note_not_authorized(self.tally_of(session), session.client, why)
+                self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
+                return
         digest = wire.digest_of(body)
         known = self._known(session, header, digest, command)
         kind = wire.Message.COMMAND
@@ -156,6 +195,10 @@ class Conversations:
             if isinstance(known.reply, e.Failed):
                 self.house.metrics.refused[known.reply.failure] += 1
         reply = translate.reply_of(known.reply, self._sequencer.now_ns)
+        if type(reply) is wire.Failed and reply.code is wire.FailureCode.NOT_AUTHORIZED:
+            self._note_not_authorized(self.tally_of(session), session.client, reply.message)
+        if known.is_refusal:
+            self.tally_of(session).refused += 1
         self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
         if type(command) is wire.ShutDown and isinstance(reply, wire.Done) and not is_retry:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
@@ -175,7 +218,9 @@ class Conversations:
 
     def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
         engine = self._sequencer.engine
-        sees_all = "operate" in self._config.roles_of(session.client)
+        client = self._config.client(session.client)
+        sees_all = client is not None and client.sees_all
+        accounts = None if sees_all or client is None else client.accounts
         reply: wire.Reply
         if type(query) is wire.AskEvents and sees_all:
             at_once = self.watchers.ask(identity, number, session.client, query)
@@ -184,9 +229,14 @@ class Conversations:
             return
         is_decision = type(query) is wire.AskDecision and sees_all
         is_old = type(query) is wire.AskOutcome and not queries.is_remembered(engine, query)
-        if self._archive is None or not (is_decision or is_old):
+        if type(query) is wire.AskOutcome and accounts is not None and query.account not in accounts:
+            why = peers.not_its_account(session.client, query.account)
+            reply = wire.Failed(wire.FailureCode.NOT_AUTHORIZED, why)
+        elif self._archive is None or not (is_decision or is_old):
             now_ns = self._sequencer.read_clock_ns()
-            reply = queries.answer(engine, session.client, query, now_ns, sees_all=sees_all, house=self.house)
+            reply = queries.answer(
+                engine, session.client, query, now_ns, sees_all=sees_all, accounts=accounts, house=self.house
+            )
         else:
             assert isinstance(query, wire.AskOutcome | wire.AskDecision)
             why_not = self._archive.ask(
@@ -195,11 +245,15 @@ class Conversations:
             if not why_not:
                 return  # it is answered once it is found
             reply = wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, why_not)
+        if type(reply) is wire.Failed and reply.code is wire.FailureCode.NOT_AUTHORIZED:
+            self._note_not_authorized(self.tally_of(session), session.client, reply.message)
         self._reply(identity, wire.Message.QUERY, number, reply)
 
-    def _hello(self, identity: bytes, hello: wire.Hello) -> None:
-        problem = self._welcome_problem(identity, hello)
+    def _hello(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> None:
+        problem = self._welcome_problem(identity, hello, proof)
         if problem is not None:
+            if problem.code is wire.FailureCode.NOT_AUTHORIZED:
+                self._note_not_authorized(self.tally(identity), hello.client, problem.message)
             self._reply(identity, wire.Message.HELLO, 0, problem)
             return
         engine = self._sequencer.engine
@@ -242,7 +296,7 @@ class Conversations:
         welcome = wire.Welcome(hello.protocol, 0, 1, bounds.window, bounds.lease_ns, epoch)
         self._reply(identity, wire.Message.HELLO, 0, welcome)
 
-    def _welcome_problem(self, identity: bytes, hello: wire.Hello) -> wire.Failed | None:
+    def _welcome_problem(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> wire.Failed | None:
         """Why a hello is turned away, or None."""
         failed = wire.Failed
         if hello.protocol not in wire.SPOKEN:
@@ -252,6 +306,9 @@ class Conversations:
         problem = bad_client(hello.client)
         if problem or len(hello.token) != 16:
             return failed(wire.FailureCode.INVALID_INPUT, problem or "a token is 16 bytes")
+        why = peers.not_proven(self._config, hello.client, proof)
+        if why:  # before anything is told of that name's sessions
+            return failed(wire.FailureCode.NOT_AUTHORIZED, why)
         bound = self._session_of.get(identity)
         if bound is not None and bound.client != hello.client:
             return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
@@ -296,7 +353,16 @@ class Conversations:
         self._sequencer.dispute(hello.client, hello.seen_seq)
         return why + "the end of its journal is missing. An operator must look and accept_history(); then connect anew"
 
+    def _note_not_authorized(self, tally: Tally, client: str, why: str) -> None:
+        tally.not_authorized += 1
+        tally.refused += 1
+        self._seldom.warning("client.not_authorized", client, client=client, why=why)
+
     def _forget(self, session: Session) -> None:
+        tally = self._tallies.pop(session.id, None)
+        if tally is not None:
+            self._over.not_authorized += tally.not_authorized
+            self._over.malformed += tally.malformed
         identity = self._identity_of.pop(session.id, None)
         if identity is not None:
             self._unbind(identity)

@@ -132,7 +132,7 @@ class _Names:
 
     def order(self, reservation_id: int) -> Whose:
         record = self._engine.orders.find(reservation_id)
-        return NOBODY if record is None else Whose(record.account, record.order_id, record.client)
+        return NOBODY if record is None else Whose(record.account, record.order_id, record.asked_by)
 
     def request(self, request_id: int) -> Whose:
         return self._requests.get(request_id, NOBODY)
@@ -246,6 +246,8 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
         whose = Whose(order.account, order.id, head.actor)
     elif isinstance(command, e.ExecuteRequest):
         whose = names.request(command.request_id)
+    elif isinstance(command, e.TakeOrder):
+        whose = Whose(command.account, command.order_id, head.actor)
     elif isinstance(command, e.MarkSent | e.Renew):
         whose = names.order(command.reservation_id)
     else:
@@ -277,6 +279,10 @@ def _moved(effect: e.OrderMoved, row: e.Row, names: Names, head: _Head) -> ev.Or
         ended_by="" if effect.ended_by is None else str(effect.ended_by),
         reason=effect.reason,
     )
+
+
+def _taken(effect: e.OrderTaken, row: e.Row, names: Names, head: _Head) -> ev.OrderTaken:
+    return ev.OrderTaken(**_of_order(effect.reservation_id, names, head))
 
 
 def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
@@ -392,6 +398,7 @@ def _of_order(reservation_id: int, names: Names, head: _Head) -> dict[str, Any]:
 
 _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] = {
     e.OrderMoved: _moved,
+    e.OrderTaken: _taken,
     e.OrderFilled: _filled,
     e.OrderNamed: _named,
     e.OrderFlagged: _flagged,

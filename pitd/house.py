@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from pit.types import OrderState
 
@@ -16,6 +17,7 @@ from .core.sessions import Session
 from .events import Recent
 from .metrics import Metrics
 from .sequencer import Sequencer
+from .tally import Tally
 
 _COUNTED_MOST = 5_000
 """So many open orders are counted at every question. More of them are counted once a second at the most."""
@@ -25,12 +27,22 @@ _KEPT_S = 1.0
 _OPEN = [state for state in OrderState if state not in ENDED]
 
 
+class Refusals(NamedTuple):
+    """How often a client was not authorized, and how often what it said was malformed."""
+
+    not_authorized: int
+    malformed: int
+
+
 class House:
     """One daemon, or one engine of a process of its own, around its sequencer. It reads, and changes nothing."""
 
     def __init__(self, sequencer: Sequencer, config: Config) -> None:
         self.how_noticed: Callable[[Session], str] = lambda session: "process"
         """How a client's death would be noticed. Whoever watches over the connections says so."""
+        self.tally_of: Callable[[Session], Tally] = lambda session: Tally()
+        self.refusals: Callable[[], Refusals] = lambda: Refusals(0, 0)
+        """What clients asked for, and how often they were refused. Whoever holds the conversations says so."""
         self.config = config
         self.pid = os.getpid()
         self.recent = Recent(sequencer.engine)

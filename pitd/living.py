@@ -68,6 +68,11 @@ class Living:
         self._of_session[session.id] = connection
         self._of_fd[source_fd] = connection
 
+    def is_from(self, session: Session, source_fd: int) -> bool:
+        """Whether that is the connection over which the session was welcomed, and it has not ended since."""
+        connection = self._of_session.get(session.id)
+        return connection is not None and connection.source_fd == source_fd and not connection.is_over
+
     def expect(self, sessions: Sequence[Session]) -> None:
         """Sessions that a restart has left without a connection: they end unless they come back in time."""
         for session in sessions:

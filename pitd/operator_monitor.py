@@ -106,6 +106,8 @@ def said(event: ev.AnyEvent) -> str:
         case ev.OrderMoved():
             why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
             return f"{_order(event)} {event.state}{f' ({why})' if why else ''}"
+        case ev.OrderTaken():
+            return f"{_order(event)} taken by {event.actor}"
         case ev.OrderFilled():
             return f"{_order(event)} filled {text(event.quantity)}, open {text(event.open_quantity)}"
         case ev.OrderNamed():

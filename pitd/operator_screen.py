@@ -90,13 +90,30 @@ def status_of(status: wire.StatusIs) -> RenderableType:
     lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
     lines.append(("halts", Text(str(status.restrictions), style="red" if status.restrictions else "")))
     lines.append(("limits", str(status.limits)))
+    if status.not_authorized or status.malformed:
+        lines.append(("refused", f"{status.not_authorized} not authorized, {status.malformed} malformed"))
     for name, value in lines:
         table.add_row(Text(name, style="dim"), value if isinstance(value, Text) else Text(printable(value)))
     return table
 
 
+_FLOODING = 100
+"""Who has had more to say than its share so often is shown in red."""
+
+
 def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
-    table = table_of("client", ">session", "roles", ">in flight", ">unsettled", ">commands", "death noticed by")
+    table = table_of(
+        "client",
+        ">session",
+        "roles",
+        ">in flight",
+        ">unsettled",
+        ">commands",
+        ">msg/s",
+        ">refused",
+        ">over share",
+        "death noticed by",
+    )
     for each in lines:
         add_row(
             table,
@@ -106,7 +123,11 @@ def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
             each.in_flight,
             each.unsettled,
             each.commands,
+            each.per_s,
+            each.refused,
+            each.over_share,
             each.noticed_by,
+            style="red" if each.over_share > _FLOODING else "",
         )
     return table
 

@@ -7,44 +7,134 @@ import select
 import socket
 import struct
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pit import wire
 
-from .config import Role
+from .config import Config, Role
+from .core.engine import Engine
 
-_ROLE_FOR: dict[type, Role] = {
-    wire.Start: "trade",
-    wire.Execute: "trade",
-    wire.Check: "trade",
-    wire.MarkSent: "trade",
-    wire.Commit: "trade",
-    wire.Rollback: "trade",
-    wire.Quarantine: "trade",
-    wire.Renew: "trade",
-    wire.Report: "report",
-    wire.BlockScope: "operate",
-    wire.UnblockScope: "operate",
-    wire.Rearm: "operate",
-    wire.SettleOrder: "operate",
-    wire.CloseOrder: "operate",
-    wire.AcceptHistory: "operate",
-    wire.SetTradingState: "operate",
-    wire.ShutDown: "operate",
-    wire.SetLimit: "operate",
-    wire.ClearLimit: "operate",
-    wire.Reload: "operate",
+_TRADING: tuple[Role, ...] = ("trade",)
+_SETTLING: tuple[Role, ...] = ("trade", "gateway")
+_OPERATING: tuple[Role, ...] = ("operate",)
+
+_ROLES_FOR: dict[type, tuple[Role, ...]] = {
+    wire.Start: _TRADING,
+    wire.Execute: _TRADING,
+    wire.Check: _TRADING,
+    wire.MarkSent: _SETTLING,
+    wire.Commit: _SETTLING,
+    wire.Rollback: _SETTLING,
+    wire.Quarantine: _SETTLING,
+    wire.Renew: _SETTLING,
+    wire.Take: ("gateway",),
+    wire.Report: ("report",),
+    wire.BlockScope: _OPERATING,
+    wire.UnblockScope: _OPERATING,
+    wire.Rearm: _OPERATING,
+    wire.SettleOrder: _OPERATING,
+    wire.CloseOrder: _OPERATING,
+    wire.AcceptHistory: _OPERATING,
+    wire.SetTradingState: _OPERATING,
+    wire.ShutDown: _OPERATING,
+    wire.SetLimit: _OPERATING,
+    wire.ClearLimit: _OPERATING,
+    wire.Reload: _OPERATING,
 }
-"""Drop and Goodbye, which only give back, need no role."""
+"""Of which roles one is needed. Drop and Goodbye, which only give back, need none; "quote" allows nothing yet."""
 
 
-def not_allowed(client: str, roles: frozenset[Role], command: wire.Command) -> str:
-    """Why this client may not give that command, or nothing."""
-    needed = _ROLE_FOR.get(type(command))
-    if needed is None or needed in roles:
+class Proof(NamedTuple):
+    """What a connection shows of who speaks over it, told by the kernel and by our own check of keys: nothing of it
+    comes from the one who speaks.
+    """
+
+    origin: Origin | None = None
+    """The process at the other end, over ipc."""
+    key: str | None = None
+    """The public key that was checked, over tcp; None where no keys are."""
+
+
+IN_PROCESS: Final = None
+"""Stands for a proof where no connection is: who runs the engine in its own process is believed."""
+
+
+def not_proven(config: Config, name: str, proof: Proof | None) -> str:
+    """Why a connection may not speak for that name, or nothing."""
+    client = config.client(name)
+    if client is None:
+        return f'no client is named {name}: add [clients.{name}], or [clients."*"] for every other name'
+    if proof is IN_PROCESS:
         return ""
-    has = ", ".join(sorted(roles))
-    return f'client {client} has the roles {has}; this needs "{needed}": [clients.{client}] roles = [..., "{needed}"]'
+    if proof.origin is not None:
+        if client.users and proof.origin.uid not in client.users:
+            return f"user {proof.origin.uid} does not prove client {name}: see [clients.{name}] user"
+        if client.keys and not client.users:
+            return f"client {name} is proven by a key, over tcp; here it takes [clients.{name}] user"
+        return ""
+    if proof.key is not None:
+        if proof.key not in client.keys:
+            return f"this connection's key does not prove client {name}: see [clients.{name}] key"
+        return ""
+    if client.is_proven:
+        return f"plain tcp proves nobody, and client {name} has to be proven: [daemon] key_file, or an ipc endpoint"
+    return ""
+
+
+def not_allowed(config: Config, name: str, command: wire.Command, engine: Engine) -> str:
+    """Why this client may not give that command, or nothing. It depends on the configuration alone; `engine` tells
+    whose account it is about.
+    """
+    client = config.client(name)
+    if client is None:
+        return f"no client is named {name} any more"
+    needed = _ROLES_FOR.get(type(command))
+    if needed is None:
+        return ""
+    if client.roles.isdisjoint(needed):
+        has = ", ".join(sorted(client.roles))
+        mend = f'[clients.{name}] roles = [..., "{needed[0]}"]'
+        return f'client {name} has the roles {has}; this needs "{needed[0]}": {mend}'
+    if client.accounts is not None:
+        account = _account_of(command, engine)
+        if account is not None and account not in client.accounts:
+            return not_its_account(name, account)
+    if config.reports_from and type(command) is wire.Report:
+        believed = config.reports_from.get(command.report.account)
+        if believed is not None and name not in believed:
+            account = command.report.account
+            return f"account {account} does not believe reports of client {name}: see [accounts.{account}] reports_from"
+    return ""
+
+
+def not_its_account(name: str, account: str) -> str:
+    """`account` is "" where every one is meant."""
+    what = f"account {account}" if account else "every account"
+    return f"client {name} may not touch {what}: see [clients.{name}] accounts"
+
+
+def _account_of(command: wire.Command, engine: Engine) -> str | None:
+    """The account that a command is about; "" for what is about more than one, None for none that is known."""
+    match command:
+        case wire.Start() | wire.Check():
+            return command.order.account
+        case wire.Report():
+            return command.report.account
+        case wire.Take() | wire.SettleOrder() | wire.CloseOrder():
+            return command.account
+        case wire.Execute():
+            request = engine.requests.get(command.request_id)
+            return None if request is None else request.order.account
+        case wire.MarkSent() | wire.Commit() | wire.Rollback() | wire.Quarantine() | wire.Renew():
+            record = engine.orders.find(command.reservation_id)
+            return None if record is None else record.account
+        case wire.BlockScope() | wire.UnblockScope() | wire.Rearm() | wire.SetTradingState():
+            kind, _, account = command.scope.partition(" ")
+            return account if kind == "account" else ""
+        case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():
+            return ""
+        case wire.Drop() | wire.Goodbye():
+            return None
 
 
 class Origin(NamedTuple):

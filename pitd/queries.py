@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pit import wire
-from pit.types import OpenOrder, OrderState, Outcome
+from pit.types import Block, OpenOrder, OrderState, Outcome
 
 from . import __version__, log, translate
-from .core.accounts import account_scope
+from .core.accounts import FIRM, account_scope, group_scope
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
 from .core.orders import ENDED, LEASED, OrderRecord
@@ -37,10 +37,18 @@ def is_remembered(engine: Engine, query: wire.AskOutcome) -> bool:
 
 
 def answer(
-    engine: Engine, client: str, query: wire.Query, now_ns: int, *, sees_all: bool, house: House | None = None
+    engine: Engine,
+    client: str,
+    query: wire.Query,
+    now_ns: int,
+    *,
+    sees_all: bool,
+    accounts: frozenset[str] | None = None,
+    house: House | None = None,
 ) -> wire.Reply:
-    """The answer to a client's question; `sees_all` for operators, others see what is their own. `house` is needed
-    for what goes beyond that: how the daemon is, and what is everybody's.
+    """The answer to a client's question; `sees_all` for operators and observers, others see what is their own, of the
+    `accounts` that they may touch. `house` is needed for what goes beyond that: how the daemon is, and what is
+    everybody's.
     """
     match query:
         case wire.Ping():
@@ -50,7 +58,7 @@ def answer(
         case wire.AskOutcome():
             return _outcome(engine, client, query, sees_all)
         case wire.ListBlocks():
-            return wire.Blocks(engine.accounts.blocks())
+            return wire.Blocks(_blocks(engine, accounts))
         case wire.ListRestrictions():
             found = [each for each in engine.trading.restrictions() if each.scope > query.after]
             page = tuple(found[: _most(query.most)])
@@ -86,6 +94,15 @@ def answer(
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
 
 
+def _blocks(engine: Engine, accounts: frozenset[str] | None) -> tuple[Block, ...]:
+    """Every block, or those that keep one of these accounts from trading."""
+    if accounts is None:
+        return engine.accounts.blocks()
+    scopes = {FIRM, *map(account_scope, accounts)}
+    scopes |= {group_scope(group) for group in map(engine.accounts.group_of, accounts) if group is not None}
+    return tuple(block for block in engine.accounts.blocks() if block.scope in scopes)
+
+
 def _open_orders(engine: Engine, client: str, query: wire.ListOpenOrders, now_ns: int) -> wire.Reply:
     most = max(1, min(query.most, PAGE))
     mine = sorted(id for id in engine.orders.by_client.get(client, ()) if id > query.after)
@@ -115,7 +132,7 @@ def _open_order(record: OrderRecord, now_ns: int) -> OpenOrder:
 
 def _outcome(engine: Engine, client: str, query: wire.AskOutcome, sees_all: bool) -> wire.Reply:
     record = engine.orders.by_key.get((query.account, query.order_id))
-    if record is None or not (sees_all or record.client in (client, "")):
+    if record is None or not (sees_all or not record.client or client in (record.client, record.taken_from)):
         what = f"no order {query.order_id} of {account_scope(query.account)} is known for client {client}"
         return wire.Failed(wire.FailureCode.UNKNOWN_ID, f"{what}: rejected, never received, or closed long ago")
     return wire.OutcomeIs(
@@ -140,12 +157,12 @@ def _only_operators(client: str, query: wire.Query, house: House) -> str:
     has = ", ".join(sorted(house.config.roles_of(client)))
     return (
         f"client {client} has the roles {has}; {type(query).__name__} shows what is everybody's and needs "
-        f'"operate": [clients.{client}] roles = [..., "operate"]'
+        f'"observe": [clients.{client}] roles = [..., "observe"]'
     )
 
 
 def _status(engine: Engine, house: House) -> wire.StatusIs:
-    states = house.states()
+    states, refusals = house.states(), house.refusals()
     journal = house.config.journal
     return wire.StatusIs(
         seq=engine.seq,
@@ -169,12 +186,15 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         limits=sum(len(policy.limit_names) for policy in engine.policies.values()),
         settings_from=house.config.source,
         restrictions=len(engine.trading),
+        not_authorized=refusals.not_authorized,
+        malformed=refusals.malformed,
     )
 
 
 def _sessions(engine: Engine, query: wire.ListSessions, house: House) -> wire.Reply:
     found = sorted((each for each in engine.sessions.going() if each.id > query.after), key=lambda each: each.id)
     most = _most(query.most)
+    tallied = [(each, house.tally_of(each)) for each in found[:most]]
     page = tuple(
         wire.SessionSeen(
             session=each.id,
@@ -184,8 +204,12 @@ def _sessions(engine: Engine, query: wire.ListSessions, house: House) -> wire.Re
             unsettled=len(each.unsettled),
             commands=each.next_number - 1,
             noticed_by=house.how_noticed(each),
+            messages=tally.messages,
+            per_s=round(tally.per_s),
+            refused=tally.refused,
+            over_share=tally.over_share,
         )
-        for each in found[:most]
+        for each, tally in tallied
     )
     return wire.SessionsAre(engine.seq, page, more=len(found) > most)
 

@@ -186,7 +186,7 @@ class _Other:
                 policy.apply(effect)
         for record in self._engine.orders.open.values():
             if record.order is not None:
-                record.holds = self._engine.hold(record.order, record.client)
+                record.holds = self._engine.hold(record.order, record.asked_by)
                 for hold in record.holds:
                     self._engine.policies[hold.policy].apply(hold.effect)
                 if record.listed is not None and record.filled_quantity:

@@ -12,7 +12,7 @@ from . import log
 from .clock import Clock
 from .core import entry as e
 from .core.accounts import FIRM, account_scope
-from .core.engine import NEW_RISK, POISONED, CarryOutFailed, Engine
+from .core.engine import MORE_TO_SETTLE, NEW_RISK, POISONED, CarryOutFailed, Engine
 from .core.sessions import Known, Session
 from .metrics import Metrics
 
@@ -88,8 +88,8 @@ class Sequencer:
         known = self.known(session, number, acked, digest)
         if known is not None:
             return known
-        if type(command) in NEW_RISK:
-            refused = self._no_new_risk(session, command)
+        if type(command) in MORE_TO_SETTLE:
+            refused = self._no_more(session, command)
             if refused is not None:
                 return Known(refused, True)
         self.end_due()
@@ -168,16 +168,17 @@ class Sequencer:
                 tell(self._released)
             self._released.clear()
 
-    def _no_new_risk(self, session: Session, command: e.Command) -> e.Failed | None:
-        """Why nothing may be added to what is counted, before the core is asked."""
+    def _no_more(self, session: Session, command: e.Command) -> e.Failed | None:
+        """Why nothing may be added to what is counted or has to be settled, before the core is asked."""
         engine = self.engine
-        if engine.disputed_seq:
+        is_risk = type(command) in NEW_RISK
+        if engine.disputed_seq and is_risk:
             why = (
                 f"a client has seen entry {engine.disputed_seq}, which this journal does not have: an operator must "
                 "look at the open orders and accept its history"
             )
             return e.Failed(e.Failure.JOURNAL_BEHIND, why)
-        if self.journal_low:
+        if self.journal_low and is_risk:
             return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self.journal_low}")
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)

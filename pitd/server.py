@@ -24,7 +24,7 @@ from .journal import SegmentJournal
 from .journal_tools.archive import JournalArchive
 from .journal_tools.past import JournalPast
 from .living import Living
-from .peers import origin_of
+from .peers import Proof, origin_of
 from .reload import Reloader
 from .sequencer import Sequencer
 
@@ -45,6 +45,7 @@ _READ_BY_S = 0.2
 
 _ROUNDS = 16
 """So many batches at the most before the other descriptors are looked at."""
+
 _HELLO = bytes([wire.Message.HELLO])
 
 
@@ -79,6 +80,7 @@ class Server:
         self._living.expect(sequencer.engine.sessions.going())
         self._is_stopping = False
         self._is_to_reload = False
+        self._has_key = False
         self.endpoint = config.daemon.endpoint
 
     def bind(self, held_fd: int | None = None) -> None:
@@ -229,9 +231,20 @@ class Server:
                 pass
             self._conversations.refuse_malformed(identity, "a message is two frames, no more")
             return
-        self._conversations.take(identity, header.bytes, body.bytes)
         if header.bytes[:1] == _HELLO:
+            self._conversations.take(identity, header.bytes, body.bytes, self._proof(header))
             self._watch(identity, header)
+            return
+        session = self._conversations.session_of(identity)
+        if session is not None and not self._living.is_from(session, int(header.get(zmq.SRCFD))):
+            self._conversations.lost(identity)  # a connection may choose its identity, also one that was another's
+        self._conversations.take(identity, header.bytes, body.bytes)
+
+    def _proof(self, frame: zmq.Frame) -> Proof:
+        """What nobody can forge of who speaks: the kernel's word, or the key that we have checked ourselves."""
+        if self.endpoint.startswith("ipc://"):
+            return Proof(origin=origin_of(str(frame.get("Peer-Address"))))
+        return Proof(key=str(frame.get("User-Id")) if self._has_key else None)
 
     def _watch(self, identity: bytes, frame: zmq.Frame) -> None:
         self._hear_of_disconnects()  # of who had this descriptor before, before it stands for the one who speaks now

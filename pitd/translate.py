@@ -28,6 +28,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.Rearm: lambda c: e.Rearm(c.limit, c.scope, c.room, _cut(c.reason)),
     wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, _cut(c.reason)),
     wire.AcceptHistory: lambda c: e.AcceptHistory(_cut(c.reason)),
+    wire.Take: lambda c: e.TakeOrder(c.account, c.order_id, c.lease_ns),
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
     wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason)),
@@ -39,6 +40,9 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Deferred: lambda r, now_ns: wire.Deferred(r.request_id, r.order_id, _left(r.lease_end_ns, now_ns)),
     e.Accepted: lambda r, now_ns: wire.Accepted(
         r.reservation_id, r.order_id, r.state, _left(r.lease_end_ns, now_ns), r.replayed
+    ),
+    e.Taken: lambda r, now_ns: wire.Taken(
+        r.reservation_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed
     ),
     e.Refused: lambda r, now_ns: wire.Refused(r.rejected),
     e.Stands: lambda r, now_ns: wire.Settled(r.state, _left(r.lease_end_ns, now_ns)),

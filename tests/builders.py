@@ -256,6 +256,9 @@ class Core:
         configured = bootstrap.configured(config.parse(settings, "test.toml"), "ops", reason)
         return self.command(e.Reload(msgspec.structs.replace(configured, changes=changes), waiting), "ops")
 
+    def take(self, order_id: str, *, lease_s: float | None = None, client: str = "fix", account: str = "alpha") -> Any:
+        return self.command(e.TakeOrder(account, order_id, _ns(lease_s)), client)
+
     def end_leases(self, most: int = 1_000) -> int:
         """Ends at most so many of the leases that are due: the number ended."""
         reply = self.enter(e.LeasesDue(most))

@@ -82,14 +82,14 @@ def wall_ns(moment: datetime | None) -> int | None:
     return round(moment.timestamp() * 1e6) * 1_000
 
 
-ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew)
+ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew, wire.Take)
 """Commands that ask for something: not to be carried out any more once nobody waits. All others tell what is so."""
 
 
 def undo_of(reply: wire.Reply) -> wire.Command | None:
     """What takes back what an answer has given, when nobody got it: the venue surely has nothing of it."""
     match reply:
-        case wire.Accepted(replayed=False):
+        case wire.Accepted(replayed=False) | wire.Taken(replayed=False):
             return wire.Rollback(reply.reservation_id, "its task was cancelled before the answer came")
         case wire.Deferred():
             return wire.Drop((), (reply.request_id,))
@@ -105,12 +105,19 @@ def unknown(command: wire.Command, place: str, timeout_s: float) -> errors.Outco
     return errors.OutcomeUnknown(f"{why}; ask engine.outcome()", order_id)
 
 
+def accepted(taken: wire.Taken) -> wire.Accepted:
+    """What was taken, as if it had been accepted for this client in the first place."""
+    return wire.Accepted(taken.reservation_id, taken.order.id, taken.state, taken.lease_ns, taken.replayed)
+
+
 def order_id_of(command: wire.Command) -> str | None:
     """The order that a command is about, where it carries one."""
     if isinstance(command, (wire.Start, wire.Check)):
         return command.order.id
     if isinstance(command, wire.Report):
         return command.report.order_id
+    if isinstance(command, wire.Take):
+        return command.order_id
     return None
 
 

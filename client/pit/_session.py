@@ -15,6 +15,9 @@ from .errors import CapacityExceeded, InvalidInput, NotAuthorized, PitError, Pro
 
 Frames = tuple[bytes, bytes]
 
+_AGAIN = wire.Start | wire.Check | wire.Take
+"""What asks for an order by its id, so that it may be asked for again."""
+
 
 class Answer(NamedTuple):
     """What came of one command or query, by the ticket it was given."""
@@ -182,10 +185,11 @@ class Session:
         command = _calls.undo_of(reply)
         if command is None or self.over is not None:
             return
-        if isinstance(reply, wire.Accepted):
+        if isinstance(reply, wire.Accepted | wire.Taken):
+            order_id = reply.order_id if isinstance(reply, wire.Accepted) else reply.order.id
             asked = (flight.command for flight in self._flights.values() if not flight.is_given_up)
-            ids = (each.order.id for each in asked if isinstance(each, wire.Start | wire.Check))
-            if reply.reservation_id in self._claimed or reply.order_id in ids:
+            ids = map(_calls.order_id_of, (each for each in asked if isinstance(each, _AGAIN)))
+            if reply.reservation_id in self._claimed or order_id in ids:
                 return
         self._to_undo.append(command)
         self._undo_what_is_due()
@@ -252,7 +256,7 @@ class Session:
             if flight.is_abandoned:
                 self._over_with(reply)
             return None
-        if self._abandoned and isinstance(reply, wire.Accepted):
+        if self._abandoned and isinstance(reply, wire.Accepted | wire.Taken):
             self._claimed.add(reply.reservation_id)
         if not isinstance(reply, wire.Voided):
             return Answer(flight.ticket, reply)

@@ -61,6 +61,23 @@ class AsyncEngine(EngineBase):
         reply = await self._command(wire.Check(order, sent, _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
 
+    async def take(self, account: str, order_id: str, *, lease_s: float | None = None) -> AsyncReservation | Rejected:
+        """For a gateway about to send an order that a strategy holds: it counts as sent from here on, and is this
+        client's to settle, under a lease of its own. Compare `reservation.order` with what is to be sent: that is what
+        was checked. `replayed` says that this client had taken it before. `Rejected` if it is blocked by now, and then
+        it is still the strategy's. Needs the role "gateway".
+
+        Raises UnknownId, LeaseExpired or AlreadyFinalized when it is not there to be taken any more: then don't send;
+        NotAuthorized when another gateway has it.
+        """
+        sent_ns = self._monotonic_ns()
+        taken = _calls.expect_or_no(
+            await self._command(wire.Take(account, order_id, _calls.lease_ns(lease_s))), wire.Taken
+        )
+        if isinstance(taken, Rejected):
+            return taken
+        return AsyncReservation(self, taken.order, _calls.accepted(taken), sent_ns)
+
     async def apply_execution_report(self, report: ExecutionReport) -> ReportResult:
         """Tells what the venue said. The same report twice is applied once.
 

@@ -83,6 +83,10 @@ class OrderMoved(OfOrder, frozen=True):
         return self.ended_by in LEASE_ENDS
 
 
+class OrderTaken(OfOrder, frozen=True):
+    """A gateway, the `actor`, has taken an order that a strategy held: it is about to send it, and settles it."""
+
+
 class OrderFilled(OfOrder, frozen=True):
     quantity: Decimal
     open_quantity: Decimal
@@ -213,6 +217,7 @@ AnyEvent = (
     | CommandFailed
     | Alarmed
     | TradingStateChanged
+    | OrderTaken
 )
 """Every event that a daemon tells."""
 

@@ -283,6 +283,14 @@ class Reload(Body, frozen=True):
     reason: str
 
 
+class Take(Body, frozen=True):
+    """A gateway will send an order that a strategy holds: it counts as sent, and is the gateway's from here on."""
+
+    account: str
+    order_id: str
+    lease_ns: int | None = None
+
+
 Command = (
     Start
     | Execute
@@ -306,6 +314,7 @@ Command = (
     | SetLimit
     | ClearLimit
     | Reload
+    | Take
 )
 
 
@@ -473,6 +482,16 @@ class Accepted(Body, frozen=True):
     replayed: bool = False
 
 
+class Taken(Body, frozen=True):
+    """A reservation that is the gateway's now, and the order as it was checked. `replayed`: it was so before."""
+
+    reservation_id: int
+    order: Order
+    state: OrderState
+    lease_ns: int
+    replayed: bool = False
+
+
 class Refused(Body, frozen=True):
     rejected: Rejected
 
@@ -546,7 +565,8 @@ class Seen(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False)
 
 class StatusIs(Body, frozen=True, kw_only=True):
     """`why_refusing` says why no new orders are taken, and is empty while they are; `journal_low` why there may soon be
-    no room. `states` counts the open orders by state.
+    no room. `states` counts the open orders by state; `not_authorized` and `malformed` how often anybody was refused
+    for that, since this process began to serve.
     """
 
     seq: int
@@ -570,12 +590,15 @@ class StatusIs(Body, frozen=True, kw_only=True):
     limits: int
     settings_from: str = ""
     restrictions: int = 0
+    not_authorized: int = 0
+    malformed: int = 0
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):
     """`in_flight`: commands whose answers are kept because they have not been acknowledged. `noticed_by` says how this
     client's death would be noticed: by the "kernel", by "heartbeats", by "leases" alone, or not at all ("process": it
-    lives in the engine's own).
+    lives in the engine's own). `messages` came from it, `per_s` in the last second; `refused` of them without an entry;
+    `over_share` times it had more to say than its share of a batch.
     """
 
     session: int
@@ -585,6 +608,10 @@ class SessionSeen(Seen, frozen=True, kw_only=True):
     unsettled: int
     commands: int
     noticed_by: str
+    messages: int = 0
+    per_s: int = 0
+    refused: int = 0
+    over_share: int = 0
 
 
 class SessionsAre(Body, frozen=True):
@@ -805,6 +832,7 @@ Reply = (
     | OverridesAre
     | Reloaded
     | SettingsAre
+    | Taken
 )
 
 _encoder = msgspec.msgpack.Encoder()

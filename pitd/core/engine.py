@@ -70,6 +70,9 @@ _LONGEST_NS = 3_650 * 86_400_000_000_000
 NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
 
+MORE_TO_SETTLE = NEW_RISK | {e.TakeOrder}
+"""The commands that may add to what a session has to settle."""
+
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can pile up, and how far it may. Times are in nanoseconds."""
@@ -196,6 +199,7 @@ class Engine:
             e.SetLimit: self._set_limit,
             e.ClearLimit: self._clear_limit,
             e.Reload: self._reload,
+            e.TakeOrder: self._take,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -222,6 +226,7 @@ class Engine:
             e.Disputed: self._do_disputed,
             e.HistoryAccepted: self._do_history_accepted,
             e.TradingStateSet: self._do_trading_state_set,
+            e.OrderTaken: self._do_order_taken,
         }
 
     @property
@@ -282,8 +287,12 @@ class Engine:
 
     def over_bound(self, session: Session, command: e.Command) -> str | None:
         """Why a session may not pile up any more, or None."""
-        if type(command) not in NEW_RISK:
+        if type(command) not in MORE_TO_SETTLE:
             return None
+        if isinstance(command, e.TakeOrder):
+            record = self.orders.by_key.get((command.account, command.order_id))
+            if record is None or record.client == session.client:
+                return None  # nothing would be added
         most = self.bounds.unsettled_per_session
         if len(session.unsettled) >= most and not isinstance(command, e.ExecuteRequest):
             return f"session {session.id} has {most} reservations and requests to settle first"
@@ -507,6 +516,32 @@ class Engine:
     def _mark_sent(self, command: e.MarkSent, session: Session) -> e.Reply:
         return self._on_reservation(command.reservation_id, session, Event.MARK_SENT, guarded=True)
 
+    def _take(self, command: e.TakeOrder, session: Session) -> e.Reply:
+        """Also of an order that is marked as sent already: by a strategy that gives it to a gateway as to a venue."""
+        record = self.orders.by_key.get((command.account, command.order_id))
+        if record is None or record.order is None:
+            why = f"no order {command.order_id} of account {command.account} is known, or it closed long ago"
+            return Failed(Failure.UNKNOWN_ID, why)
+        is_mine = record.client == session.client
+        if record.taken_from and not is_mine:
+            why = f"order {record.order_id} has been taken by the gateway {record.client}, and is its to settle"
+            return Failed(Failure.NOT_AUTHORIZED, why)
+        self._lapse_if_due(record)
+        does = step(Event.TAKE, record)
+        if does.refuse is not None:
+            return Failed(does.refuse, _why_not(Event.TAKE, record))
+        if is_mine and record.state is SENT:
+            return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
+        stops = self.stops_on(record.order, record.listed)
+        if stops:
+            return _refused(record.order, stops)
+        lease_ns = self._granted_ns(command.lease_ns)
+        end_ns = self._now_ns + lease_ns
+        self._emit(e.OrderTaken(record.reservation_id, session.client, session.id, lease_ns, end_ns))
+        if record.state is not SENT:
+            self._emit(e.OrderMoved(record.reservation_id, SENT))
+        return e.Taken(record.reservation_id, record.order, SENT, end_ns)
+
     def _commit(self, command: e.Commit, session: Session) -> e.Reply:
         event = Event.COMMIT_LATE if command.late else Event.COMMIT
         reply = self._on_reservation(command.reservation_id, session, event)
@@ -545,7 +580,7 @@ class Engine:
         if record is None:
             return Failed(Failure.UNKNOWN_ID, f"no reservation {reservation_id} is known, or it closed long ago")
         if record.client != session.client and event is not Event.COMMIT_LATE:
-            return Failed(Failure.NOT_AUTHORIZED, f"order {record.order_id} belongs to another client")
+            return Failed(Failure.NOT_AUTHORIZED, _whose(record, session))
         self._lapse_if_due(record)
         does = step(event, record)
         if does.refuse is not None:
@@ -1092,6 +1127,16 @@ class Engine:
                 self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns, restarts=request.restarts + 1)
         self.leases.rebuild(self.live_leases())
 
+    def _do_order_taken(self, effect: e.OrderTaken) -> None:
+        record = self.orders.open[effect.reservation_id]
+        self.sessions.settled(record.session, record.reservation_id)
+        if record.client != effect.client:
+            self.orders.hand_over(record, effect.client)
+        record.session, record.restarts = effect.session, 0
+        record.lease_ns, record.lease_end_ns = effect.lease_ns, effect.lease_end_ns
+        self.leases.add(effect.lease_end_ns, effect.reservation_id)
+        self._own(effect.session, effect.reservation_id)
+
     def _do_policy_changed(self, effect: e.PolicyChanged) -> None:
         self.policies[effect.policy].apply(effect.effect)
 
@@ -1277,7 +1322,7 @@ class Engine:
             if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
                 continue
             group = self.accounts.group_of(record.account)
-            attempt = Attempt(record.order, record.listed, record.client, group, self._now_ns)
+            attempt = Attempt(record.order, record.listed, record.asked_by, group, self._now_ns)
             holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
             if holds != record.holds:
                 self._emit(e.HoldsReplaced(record.reservation_id, holds))
@@ -1384,6 +1429,12 @@ def _why_not(event: Event, record: OrderRecord) -> str:
     hint = "; if it did reach the venue, commit(late=True)" if record.state is ROLLED_BACK else ""
     why = f", {record.reason}" if record.reason else ""
     return f"{event} of {who}: it was {record.state} before ({record.ended_by}{why}){hint}"
+
+
+def _whose(record: OrderRecord, session: Session) -> str:
+    if record.taken_from == session.client:
+        return f"order {record.order_id} has been taken by the gateway {record.client}, which settles it from here on"
+    return f"order {record.order_id} belongs to another client"
 
 
 def _bad_scope(scope: str) -> str:

@@ -168,6 +168,14 @@ class Reload(Record, frozen=True):
     waiting: tuple[str, ...] = ()
 
 
+class TakeOrder(Record, frozen=True):
+    """A gateway will send an order that a strategy holds: it counts as sent, and is the gateway's from here on."""
+
+    account: str
+    order_id: str
+    lease_ns: int | None
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -191,6 +199,7 @@ Command = (
     | SetLimit
     | ClearLimit
     | Reload
+    | TakeOrder
 )
 
 
@@ -365,6 +374,16 @@ class OrderNamed(Record, frozen=True):
     venue_order_id: str
 
 
+class OrderTaken(Record, frozen=True):
+    """Another client and session settle it from here on, under a lease of their own."""
+
+    reservation_id: int
+    client: str
+    session: int
+    lease_ns: int
+    lease_end_ns: int
+
+
 class OrderFlagged(Record, frozen=True):
     reservation_id: int
     flag: str
@@ -495,6 +514,7 @@ Effect = (
     | Disputed
     | HistoryAccepted
     | TradingStateSet
+    | OrderTaken
 )
 
 
@@ -535,6 +555,16 @@ class Deferred(Record, frozen=True):
 class Accepted(Record, frozen=True):
     reservation_id: int
     order_id: str
+    state: OrderState
+    lease_end_ns: int
+    replayed: bool = False
+
+
+class Taken(Record, frozen=True):
+    """A reservation that is the gateway's now, with the order as it was checked."""
+
+    reservation_id: int
+    order: Order
     state: OrderState
     lease_end_ns: int
     replayed: bool = False
@@ -581,7 +611,7 @@ class Void(Record, frozen=True):
     pass
 
 
-Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void | LimitSet | Reloaded
+Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void | LimitSet | Reloaded | Taken
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -32,6 +32,8 @@ class Event(StrEnum):
     """What can happen to an order."""
 
     MARK_SENT = "mark_sent"
+    TAKE = "take"
+    """A gateway has it from here on, and is about to send it."""
     COMMIT = "commit"
     COMMIT_LATE = "commit_late"
     ROLLBACK = "rollback"
@@ -77,6 +79,7 @@ def _row(*steps: Step) -> dict[OrderState, Step]:
 LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
     # event                       HELD              SENT              QUARANTINED       WORKING       ROLLED_BACK                         CLOSED  # noqa: E501
     Event.MARK_SENT: _row(        _to(SENT),        _SAME,            _LOST,            _OVER,        _ENDED,                             _ENDED),  # noqa: E501
+    Event.TAKE: _row(             _to(SENT),        _SAME,            _LOST,            _OVER,        _ENDED,                             _ENDED),  # noqa: E501
     Event.COMMIT: _row(           _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _ENDED,                             _ENDED),  # noqa: E501
     Event.COMMIT_LATE: _row(      _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _to(WORKING, "late_commit"),        _SAME),  # noqa: E501
     Event.ROLLBACK: _row(         _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _OVER,        _SAME,                              _SAME),  # noqa: E501
@@ -118,6 +121,13 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """Whether the venue has said its last word: from then on nothing brings it back."""
     heard_ns: int = 0
     """When it was last heard of: opened, moved or reported on."""
+    taken_from: str = ""
+    """The client that had it checked, where a gateway has taken it since."""
+
+    @property
+    def asked_by(self) -> str:
+        """The client that limits count it for: taking it moves no count."""
+        return self.taken_from or self.client
 
 
 def step(event: Event, record: OrderRecord) -> Step:
@@ -282,6 +292,15 @@ class Orders:
         record.ended_ns = now_ns
         self.closed[record.reservation_id] = record
         self._place_again(record)
+
+    def hand_over(self, record: OrderRecord, client: str) -> None:
+        """Makes an open order another client's."""
+        mine = self.by_client[record.client]
+        del mine[record.reservation_id]
+        if not mine:
+            del self.by_client[record.client]
+        record.taken_from, record.client = record.asked_by, client
+        self.by_client.setdefault(client, {})[record.reservation_id] = None
 
     def revive(self, record: OrderRecord) -> None:
         del self.closed[record.reservation_id]

@@ -25,6 +25,7 @@ LIMITS = """
 lease = "5s"
 keep_closed = 10000000
 keep_closed_for = "1d"
+[clients."*"]
 [clients.operator]
 roles = ["trade", "report", "operate"]
 [limits]
@@ -64,8 +65,12 @@ def demo_tables(path: str | None, own: str) -> dict[str, Any]:
         return tomllib.loads(own)
     config.load(path)
     tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    clients = {**tables.get("clients", {}), "operator": {"roles": ["trade", "report", "operate"]}}
-    return {**tables, "clients": clients}
+    clients = {"*": {}, "operator": {"roles": ["trade", "report", "operate"]}}
+    accounts = {
+        name: {key: value for key, value in account.items() if key != "reports_from"}
+        for name, account in tables.get("accounts", {}).items()
+    }
+    return {**tables, "clients": clients, "accounts": accounts}  # the cast plays under names of its own
 
 
 class Market:

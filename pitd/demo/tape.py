@@ -27,6 +27,7 @@ from .processes import Part, Stage
 from .run import PYTHON_M, demo_tables
 
 LIMITS = """
+[clients."*"]
 [clients.operator]
 roles = ["trade", "report", "operate"]
 [instruments.ES]

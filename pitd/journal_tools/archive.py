@@ -151,7 +151,7 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
         return _decision(found, question, who)
     if known is not None:
         outcome = known.outcome()
-        if outcome is not None and (question.sees_all or known.client in (question.client, "")):
+        if outcome is not None and _may_hear(question, known):
             return wire.OutcomeIs(outcome)
         if known.refusal is not None and (question.sees_all or found.refused_client == question.client):
             when = words.moment(known.refusal.wall_ns)
@@ -159,6 +159,11 @@ def _reply(found: _Found, question: Question) -> wire.Reply:
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
     why = f"no {who} is known for client {question.client}: never received{_pruned(found)}"
     return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
+
+
+def _may_hear(question: Question, known: fate.Fate) -> bool:
+    """Whose order it is, whose it was before a gateway took it, and who sees everybody's."""
+    return question.sees_all or not known.client or question.client in (known.client, known.taken_from)
 
 
 def _decision(found: _Found, question: Question, who: str) -> wire.Reply:

@@ -39,6 +39,7 @@ _BY_ID = tuple(
         e.OrderFlagged,
         e.ReportNoted,
         e.LeaseSet,
+        e.OrderTaken,
     )
 )
 """What names a reservation or request does so right behind its tag. A drop is found by what it did."""
@@ -59,6 +60,8 @@ class Fate(msgspec.Struct, kw_only=True):
     account: str
     order_id: str
     client: str = ""
+    taken_from: str = ""
+    """The client that had it checked, where a gateway has taken it since."""
     reservation_id: int = 0
     state: OrderState | None = None
     ended_by: e.EndedBy | None = None
@@ -112,7 +115,7 @@ class Tale:
         fate = self._fate(record.account)
         for name in ("client", "reservation_id", "state", "ended_by", "reason", "filled_quantity", "open_quantity"):
             setattr(fate, name, getattr(record, name))
-        fate.venue_order_id, fate.flags = record.venue_order_id, record.flags
+        fate.venue_order_id, fate.flags, fate.taken_from = record.venue_order_id, record.flags, record.taken_from
         self._know(record.reservation_id, fate)
 
     def may_concern(self, encoded: bytes) -> bool:
@@ -141,7 +144,7 @@ class Tale:
                 told = row.reply.result.order_id if isinstance(row.reply, e.Applied) else None
                 if self._order_id in (command.report.order_id, told):
                     account = command.report.account
-            case e.SettleOrder() | e.CloseOrder() if command.order_id == self._order_id:
+            case e.SettleOrder() | e.CloseOrder() | e.TakeOrder() if command.order_id == self._order_id:
                 account = command.account
             case e.ExecuteRequest() if command.request_id in self._ids:
                 account = self._ids[command.request_id].account
@@ -194,6 +197,7 @@ class Tale:
                     | e.OrderFlagged()
                     | e.ReportNoted()
                     | e.LeaseSet()
+                    | e.OrderTaken()
                 ):
                     if effect.reservation_id in self._ids:
                         fate = self._ids[effect.reservation_id]
@@ -218,6 +222,7 @@ class Tale:
 def _renew(fate: Fate, reservation_id: int, client: str, state: OrderState, open_quantity: Decimal) -> None:
     """A new order of that id: an older one was let go before."""
     fate.reservation_id, fate.client, fate.state, fate.open_quantity = reservation_id, client, state, open_quantity
+    fate.taken_from = ""
     fate.ended_by, fate.reason, fate.filled_quantity, fate.venue_order_id, fate.flags = None, "", ZERO, None, ()
 
 
@@ -234,6 +239,8 @@ def _carry_out(fate: Fate, effect: e.Effect) -> None:
         case e.OrderFilled():
             fate.filled_quantity += effect.quantity
             fate.open_quantity = effect.open_quantity
+        case e.OrderTaken():
+            fate.taken_from, fate.client = fate.taken_from or fate.client, effect.client
         case e.OrderNamed():
             fate.venue_order_id = effect.venue_order_id
         case e.OrderFlagged():

@@ -164,7 +164,7 @@ def _reply(reply: e.Reply) -> dict[str, Any]:
             return told | {name: getattr(first, name) for name in shared}
         case e.Failed():
             return told | {"code": reply.failure}
-        case e.Accepted():
+        case e.Accepted() | e.Taken():
             return told | {"state": reply.state, "reservation_id": reply.reservation_id}
         case e.Stands():
             return told | {"state": reply.state}

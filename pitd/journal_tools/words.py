@@ -93,6 +93,8 @@ def command(command: e.Command) -> str:
             return f"settle {command.account} {command.order_id} as {stands}{_because(command.reason)}"
         case e.CloseOrder():
             return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
+        case e.TakeOrder():
+            return f"take {command.account} {command.order_id}"
         case e.AcceptHistory():
             return f"accept-history{_because(command.reason)}"
         case e.ShutDown():
@@ -152,6 +154,8 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} filled {text(effect.quantity)}, open {text(effect.open_quantity)}"
         case e.OrderNamed():
             return f"{effect.reservation_id} is {effect.venue_order_id} at the venue"
+        case e.OrderTaken():
+            return f"{effect.reservation_id} taken by {effect.client}"
         case e.OrderFlagged():
             return f"{effect.reservation_id} flagged {effect.flag}"
         case e.StrangerNoted():
@@ -198,6 +202,8 @@ def answered(reply: e.Reply) -> str:
             return f"request {reply.request_id}"
         case e.Accepted():
             return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
+        case e.Taken():
+            return f"taken, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Refused():
             return str(reply.rejected)
         case e.Stands():

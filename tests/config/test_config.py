@@ -271,7 +271,7 @@ def test_the_sample_with_every_example_switched_on_is_one_too():
     read = config.parse("\n".join(line for line in lines if not line.startswith('endpoint = "ipc')), "sample.toml")
     assert read.instruments["ESZ6"].multiplier == 50
     assert read.groups == {"alpha": "equities"}
-    assert read.roles_of("ops") == {"trade", "report", "operate"}
+    assert read.roles_of("ops") == {"operate"}
     assert read.daemon.endpoint == "tcp://127.0.0.1:7421"
 
 

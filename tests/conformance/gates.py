@@ -19,11 +19,17 @@ lease = "3s"
 min_lease = "200ms"
 max_lease = "60s"
 
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 
 [clients.clerk]
 roles = ["report"]
+
+[clients.fix]
+roles = ["gateway", "report"]
 
 [instruments.ESZ6]
 underlying = "ES"
@@ -76,8 +82,8 @@ class Gate:
         self._engines: list[pit.Engine] = []
 
     def connect(self, name: str = "mm1") -> pit.Engine:
-        """A client of that name; `ops` may operate and `clerk` only report, the others trade and report."""
-        engine = self._connect(name if name in ("ops", "clerk") else self.name(name))
+        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, others trade and report."""
+        engine = self._connect(name if name in ("ops", "clerk", "fix") else self.name(name))
         self._engines.append(engine)
         return engine
 

@@ -81,6 +81,12 @@ class Trader:
                 return core.commit(held, venue_id, late=draw.random() < 0.3, client=draw.choice((owner, client)))
             case "drop":
                 return core.drop(held, self.held()[0], requests=[self.request()], client=owner)
+            case "take":
+                account, id = draw.choice(self._orders[-8:])
+                taken = core.take(id, account=account, client=client)
+                if isinstance(taken, e.Taken):
+                    self._held.append((taken.reservation_id, client))
+                return taken
             case "leases":
                 return core.enter(e.LeasesDue(draw.choice((1, 3, 1000))))
             case "resume":
@@ -169,7 +175,7 @@ _WEIGHTED = (
     *("check",) * 24,
     *("report",) * 20,
     *("start", "execute") * 6,
-    *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop") * 4,
+    *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
     *("leases", "unblock", "rearm", "let_go") * 6,
     *("resume", "connect", "vanish", "void", "block", "person", "halt"),
     *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload"),
@@ -179,7 +185,7 @@ _WEIGHTED = (
 CAUSED_BY_TRADING = {
     *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
-    *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet),
+    *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
     *(e.Overridden, e.Reconfigured, e.HoldsReplaced),
 }
 
@@ -215,6 +221,7 @@ def test_the_history_is_a_rough_one():
         e.Stands,
         e.Applied,
         e.Void,
+        e.Taken,
     }
     codes = {code for row in rows if isinstance(row.reply, e.Refused) for code in row.reply.rejected.codes}
     assert len(codes) >= 9

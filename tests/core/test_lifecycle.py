@@ -61,6 +61,7 @@ ID = 2
 
 EVENTS: dict[str, Callable[[Core, int], Any]] = {
     "mark_sent": lambda core, id: core.mark_sent(id),
+    "taken": lambda core, id: core.take("o1"),
     "commit": lambda core, id: core.commit(id),
     "commit late": lambda core, id: core.commit(id, late=True),
     "rollback": lambda core, id: core.rollback(id),
@@ -112,6 +113,12 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "mark_sent": {
         **_each(("held",), SENT),
         **_unchanged("sent"),
+        **_unchanged("quarantined", "quarantined by a lease", said=LOST),
+        **_unchanged("working", said=OVER),
+        **REFUSED_WHEN_ENDED,
+    },
+    "taken": {
+        **_each(("held", "sent"), SENT),
         **_unchanged("quarantined", "quarantined by a lease", said=LOST),
         **_unchanged("working", said=OVER),
         **REFUSED_WHEN_ENDED,

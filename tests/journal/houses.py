@@ -19,6 +19,9 @@ from pitd.core.engine import exact_context
 from pitd.core.policy import Policy
 
 SETTINGS = """
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 

@@ -28,6 +28,9 @@ FORGETFUL = """
 [gate]
 keep_closed = 1
 
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 

@@ -526,6 +526,9 @@ sys.exit(cli.main(["run", "--config", sys.argv[2]]))
 # ---------------------------------------------------------------------------------------------- helpers
 
 SETTINGS_OF_THE_DAEMON = """
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 

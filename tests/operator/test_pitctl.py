@@ -513,7 +513,7 @@ def test_what_is_everybodys_is_shown_to_operators_only(desk: Desk, query: wire.Q
     house = desk.local.house.house
     reply = queries.answer(desk.local.core, "mm1", query, 0, sees_all=False, house=house)
     assert isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.NOT_AUTHORIZED
-    assert '[clients.mm1] roles = [..., "operate"]' in reply.message
+    assert '[clients.mm1] roles = [..., "observe"]' in reply.message
 
 
 def test_every_subcommand_helps(capsys: pytest.CaptureFixture[str]) -> None:

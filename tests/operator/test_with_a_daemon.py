@@ -17,6 +17,9 @@ import pit
 from pit import wire
 
 LIMITS = """
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["operate"]
 [limits]
@@ -49,10 +52,10 @@ def read(daemon: Daemon, *words: str) -> Any:
 
 
 def test_a_client_without_the_role_is_told_the_mend_and_changes_nothing(daemon: Daemon) -> None:
-    for words in (["sessions"], ["block", "firm", "--reason", "stop", "--yes"]):
+    for role, words in (("observe", ["sessions"]), ("operate", ["block", "firm", "--reason", "stop", "--yes"])):
         done = pitctl(daemon, *words, name="nobody")
         assert done.returncode == 77
-        assert '[clients.nobody] roles = [..., "operate"]' in done.stderr
+        assert f'[clients.nobody] roles = [..., "{role}"]' in done.stderr
     assert read(daemon, "blocks")["blocks"] == []
 
 

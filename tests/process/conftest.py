@@ -12,6 +12,9 @@ LIMITS = """
 [gate]
 min_lease = "200ms"
 
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 

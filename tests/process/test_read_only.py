@@ -13,6 +13,9 @@ from pit import wire
 
 LIMITS = """
 daemon.max_sessions = 3
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["operate"]
 """

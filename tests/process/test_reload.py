@@ -20,6 +20,9 @@ from pit import wire
 
 def limits(quantity: int = 500, orders: int = 1_000, notional: int = 100_000) -> str:
     return f"""
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["operate"]
 [limits]

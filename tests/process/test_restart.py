@@ -23,6 +23,9 @@ SETTINGS = """
 [gate]
 min_lease = "200ms"
 
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "report", "operate"]
 

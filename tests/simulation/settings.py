@@ -70,6 +70,9 @@ lease = "1s"
 min_lease = "200ms"
 max_lease = "5s"
 uncovered = "allow"
+[clients."*"]
+roles = ["trade", "report"]
+
 [clients.ops]
 roles = ["trade", "operate"]
 [clients.drops]

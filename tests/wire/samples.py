@@ -123,9 +123,21 @@ STATUS = wire.StatusIs(
     limits=2,
     settings_from="/etc/pitd/pitd.toml",
     restrictions=1,
+    not_authorized=3,
+    malformed=2,
 )
 SESSION = wire.SessionSeen(
-    session=42, client="mm1", roles=("report", "trade"), in_flight=1, unsettled=2, commands=9, noticed_by="kernel"
+    session=42,
+    client="mm1",
+    roles=("report", "trade"),
+    in_flight=1,
+    unsettled=2,
+    commands=9,
+    noticed_by="kernel",
+    messages=12,
+    per_s=4,
+    refused=3,
+    over_share=1,
 )
 MONEY = wire.MoneySeen(
     settlement="USD", pnl=Decimal("-60.5"), floor=Decimal(-100), ceiling=Decimal(500), tripped=("day_loss",)
@@ -226,6 +238,7 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.Decided(*HEAD, ev.Verdict.DEFERRED, "start", "alpha", "o1"),
     ev.OrderMoved(*OF_ORDER, OrderState.QUARANTINED, "lease", "lease"),
     ev.OrderMoved(*OF_ORDER, OrderState.SENT),
+    ev.OrderTaken(*OF_ORDER),
     ev.OrderFilled(*OF_ORDER, Decimal(40), Decimal(60)),
     ev.OrderNamed(*OF_ORDER, "V1"),
     ev.OrderFlagged(*OF_ORDER, "unknown_order", "V1"),
@@ -306,6 +319,8 @@ COMMANDS: list[wire.Body] = [
     wire.Reload("new limits"),
     wire.SetTradingState("firm", TradingState.HALTED, "fire drill"),
     wire.ShutDown("an upgrade"),
+    wire.Take("alpha", "o1", 5_000_000_000),
+    wire.Take("alpha", "o1"),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),
@@ -374,6 +389,8 @@ REPLIES: list[wire.Body] = [
     wire.RestrictionsAre(4711, (HALT,), True),
     wire.EventsAre(4700, EVENTS, 4711, 1),
     wire.EventsAre(4711, (), 4712),
+    wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000, True),
+    wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),
