@@ -8,6 +8,7 @@ import getpass
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -28,6 +29,7 @@ from .journal_tools.pages import Pages
 from .journal_tools.progress import Progress
 from .journal_tools.words import printable
 from .operator_screen import Screen
+from .operator_top_screen import Picture
 
 READY, NOT_READY, NO_ANSWER = 0, 1, 2
 """What `isready` says by its exit code. Every other command ends with 2, too, where no daemon answers."""
@@ -233,9 +235,33 @@ def _line_object(line: Any) -> dict[str, Any]:
 
 
 def _top(options: argparse.Namespace) -> int:
-    from .operator_top import run
+    from . import operator_top as top
 
-    return run(lambda: _connected(options), options.every, once=options.once)
+    def connect() -> pit.Engine:
+        return _connected(options)
+
+    if options.json:
+        with connect() as engine:
+            _put_picture(top.look(engine))
+            while not options.once:
+                time.sleep(options.every)
+                _put_picture(top.look(engine))
+    elif options.once:
+        top.print_once(connect)
+    else:
+        return top.run(connect, lambda: _acting(options), options.every, options.endpoint)
+    return 0
+
+
+def _put_picture(picture: Picture) -> None:
+    """One look as one object on a line of its own."""
+    told = {
+        name: [_line_object(line) for line in getattr(picture, name)]
+        for name in ("stops", "limits", "accounts", "orders", "sessions")
+    }
+    metrics = None if picture.metrics is None else _plain(picture.metrics)
+    _put({"seq": picture.status.seq, "status": _status_object(picture.status), **told, "metrics": metrics})
+    sys.stdout.flush()
 
 
 def _monitor(options: argparse.Namespace) -> int:
@@ -577,6 +603,7 @@ def _parser() -> argparse.ArgumentParser:
     for each, told in (
         (wire.Which.OPEN, "held, sent, quarantined or working (the default)"),
         (wire.Which.ABANDONED, "open, and their client has no session now"),
+        (wire.Which.LEASED, "held or sent, under a lease"),
         (wire.Which.QUARANTINED, "perhaps at the venue: counted until a report or a person settles them"),
         (wire.Which.CLOSED, "closed lately"),
     ):
@@ -595,7 +622,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--order", metavar="ID", help="of this id")
 
     add("limits", _limits, "show every limit with what it has counted: used, bound, distance")
-    one = add("top", _top, "show it all on a live screen: q leaves, h blocks the whole firm")
+    one = add("top", _top, "show it all on a live screen: q leaves, h halts the firm or a part of it")
     one.add_argument("--every", type=_seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     one.add_argument("--once", action="store_true", help="look once, and print it")
     one = add("monitor", _monitor, "show what is decided and done, as it happens, until Ctrl-C")

@@ -20,7 +20,7 @@ from .journal_tools.words import moment, printable
 _PIPE_WIDTH = 200
 """Where no terminal says how wide it is, so that nothing is cut that another program reads."""
 
-_ALARMING = 0.8
+ALARMING = 0.8
 """From this share of a bound on, a limit is shown in yellow."""
 
 
@@ -78,7 +78,7 @@ def status_of(status: wire.StatusIs) -> RenderableType:
         journal.append(" - good")
     lines: list[tuple[str, str | Text]] = [
         ("pitd", Text.assemble(f"{status.version} at {status.endpoint}, ", doing)),
-        ("up", f"{_span(status.up_ns)}, process {status.pid}, row {status.seq}, epoch {status.epoch.hex() or 'none'}"),
+        ("up", f"{span(status.up_ns)}, process {status.pid}, row {status.seq}, epoch {status.epoch.hex() or 'none'}"),
         ("settings", status.settings_from),
         ("journal", journal),
         ("sessions", str(status.sessions)),
@@ -160,11 +160,11 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
             each.order_id,
             here,
             str(each.state),
-            _what(each),
+            what_of(each),
             each.filled_quantity,
             each.open_quantity,
             lease,
-            "" if each.quiet_s is None else _span(round(each.quiet_s * 1e9)),
+            "" if each.quiet_s is None else span(round(each.quiet_s * 1e9)),
             each.venue_order_id or "",
             why,
             style=style,
@@ -176,7 +176,7 @@ def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:
     table = table_of("limit", "for", "counts", ">used", ">bound", ">left", "of bound")
     for each in lines:
         left = None if each.used is None else each.bound - each.used
-        style = "bold red" if each.is_tripped else "yellow" if _share(each) >= _ALARMING else ""
+        style = "bold red" if each.is_tripped else "yellow" if share_of(each) >= ALARMING else ""
         add_row(table, each.limit, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
     return table
 
@@ -227,16 +227,16 @@ def table_of(*columns: str) -> Table:
 
 
 def add_row(table: Table, *cells: Any, style: str = "") -> None:
-    table.add_row(*(Text(_cell(each)) for each in cells), style=style)
+    table.add_row(*(Text(plain_cell(each)) for each in cells), style=style)
 
 
-def _cell(value: Any) -> str:
+def plain_cell(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:f}" if isinstance(value, Decimal) else printable(str(value))
 
 
-def _what(seen: wire.OrderSeen) -> str:
+def what_of(seen: wire.OrderSeen) -> str:
     order = seen.order
     if order is None:
         return "known from the venue only"
@@ -244,7 +244,7 @@ def _what(seen: wire.OrderSeen) -> str:
     return f"{order.side} {amount} {order.instrument} {'at market' if order.price is None else f'@ {order.price:f}'}"
 
 
-def _share(seen: wire.LimitSeen) -> float:
+def share_of(seen: wire.LimitSeen) -> float:
     if seen.used is None or seen.bound <= 0:
         return 0.0
     return max(0.0, min(9.99, float(seen.used) / float(seen.bound)))
@@ -252,7 +252,7 @@ def _share(seen: wire.LimitSeen) -> float:
 
 def nearest_first(seen: wire.LimitSeen) -> tuple[bool, float]:
     """Sorts limits: what has tripped, then what is nearest to its bound."""
-    return not seen.is_tripped, -_share(seen)
+    return not seen.is_tripped, -share_of(seen)
 
 
 def _bar(seen: wire.LimitSeen) -> str:
@@ -260,11 +260,11 @@ def _bar(seen: wire.LimitSeen) -> str:
         return "TRIPPED"
     if seen.used is None or seen.bound <= 0:
         return ""
-    filled = min(10, round(_share(seen) * 10))
-    return f"{'█' * filled}{'░' * (10 - filled)} {_share(seen):4.0%}"
+    filled = min(10, round(share_of(seen) * 10))
+    return f"{'█' * filled}{'░' * (10 - filled)} {share_of(seen):4.0%}"
 
 
-def _span(ns: int) -> str:
+def span(ns: int) -> str:
     seconds = ns // 1_000_000_000
     days, rest = divmod(seconds, 86_400)
     hours, rest = divmod(rest, 3_600)

@@ -1,8 +1,10 @@
-"""The live screen `pitctl top`: what matters most of a running daemon, once a second, and a key to stop everything."""
+"""The live screen `pitctl top`: what matters most of a running daemon, once a second, and a key to halt a scope."""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import itertools
 import os
 import select
 import sys
@@ -10,129 +12,183 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TypeVar
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 import pit
 from pit import wire
-from pit.types import OrderState
 
-from .journal_tools.words import printable
-from .operator_screen import accounts_of, limits_of, nearest_first, orders_of, sessions_of, status_of
+from .operator_halting import Halting, Wanted
+from .operator_screen import nearest_first
+from .operator_top_screen import Picture, View, drawn
 
 _SEEN_MOST = 200
 """So many lines of each kind are asked for: a screen holds no more."""
 
-_TABLE_LINES = 5
-"""What a table takes beside its rows: its name, its head, and how many more there are."""
+_SAID_FOR_S = 8.0
+"""How long it is told what came of a halt."""
 
-_URGENT = (OrderState.QUARANTINED, OrderState.SENT, OrderState.HELD, OrderState.WORKING)
+_PIPE_SIZE = (160, 60)
 
-
-class Picture(NamedTuple):
-    """What one look has brought."""
-
-    status: wire.StatusIs
-    limits: Sequence[wire.LimitSeen]
-    accounts: Sequence[wire.AccountSeen]
-    orders: Sequence[wire.OrderSeen]
-    sessions: Sequence[wire.SessionSeen]
+Connect = Callable[[], pit.Engine]
+R = TypeVar("R")
 
 
 def look(engine: pit.Engine) -> Picture:
     """One page of everything, the most urgent first. Raises what pit raises."""
-    status = engine.ask(wire.AskStatus())
-    limits = engine.ask(wire.ListLimits(most=_SEEN_MOST))
-    accounts = engine.ask(wire.ListAccounts(most=_SEEN_MOST))
-    lost = engine.ask(wire.ListOrders(wire.Which.QUARANTINED, most=_SEEN_MOST))
-    orders = engine.ask(wire.ListOrders(most=_SEEN_MOST))
-    sessions = engine.ask(wire.ListSessions(most=_SEEN_MOST))
-    assert isinstance(status, wire.StatusIs) and isinstance(limits, wire.LimitsAre)
-    assert isinstance(accounts, wire.AccountsAre) and isinstance(sessions, wire.SessionsAre)
-    assert isinstance(orders, wire.OrdersAre) and isinstance(lost, wire.OrdersAre)
-    open_orders = {each.reservation_id: each for each in (*lost.orders, *orders.orders)}
+    status = _answer(engine, wire.AskStatus(), wire.StatusIs)
+    limits = _answer(engine, wire.ListLimits(most=_SEEN_MOST), wire.LimitsAre).limits
+    accounts = _answer(engine, wire.ListAccounts(most=_SEEN_MOST), wire.AccountsAre).accounts
+    lost = _answer(engine, wire.ListOrders(wire.Which.QUARANTINED, most=_SEEN_MOST), wire.OrdersAre).orders
+    leased = _answer(engine, wire.ListOrders(wire.Which.LEASED, most=_SEEN_MOST), wire.OrdersAre).orders
+    orders = _answer(engine, wire.ListOrders(most=_SEEN_MOST), wire.OrdersAre).orders
+    sessions = _answer(engine, wire.ListSessions(most=_SEEN_MOST), wire.SessionsAre).sessions
+    restrictions = _answer(engine, wire.ListRestrictions(most=_SEEN_MOST), wire.RestrictionsAre).restrictions
+    blocks = _answer(engine, wire.ListAllBlocks(most=_SEEN_MOST), wire.BlocksAre).blocks
+    try:
+        metrics = _answer(engine, wire.AskMetrics(), wire.MetricsAre)
+    except pit.UnknownId:
+        metrics = None
     return Picture(
-        status,
-        sorted(limits.limits, key=nearest_first),
-        sorted(accounts.accounts, key=lambda each: (not each.blocks, -each.open_orders, each.account)),
-        sorted(open_orders.values(), key=lambda each: (_URGENT.index(each.state), each.reservation_id)),
-        sorted(sessions.sessions, key=lambda each: (-each.unsettled, each.client)),
+        at_s=time.monotonic(),
+        status=status,
+        stops=(*restrictions, *blocks),
+        limits=sorted(limits, key=nearest_first),
+        accounts=sorted(
+            accounts, key=lambda each: (not (each.blocks or each.restrictions), -each.open_orders, each.account)
+        ),
+        orders=_urgent_first(lost, leased, orders),
+        sessions=sorted(sessions, key=lambda each: (-each.unsettled, each.client)),
+        metrics=metrics,
     )
 
 
-def drawn(picture: Picture | None, trouble: str, height: int) -> RenderableType:
-    """The picture, in so many lines; where there is trouble, it stands on top, and the last picture below it."""
-    parts: list[RenderableType] = []
-    if trouble:
-        parts.append(Text(printable(trouble), style="bold white on red"))
-    if picture is None:
-        return Group(*parts, Text("nothing has been seen yet", style="dim"))
-    if trouble:
-        parts.append(Text("what was seen last:", style="dim"))
-    parts.append(status_of(picture.status))
-    status = picture.status
-    tables: list[tuple[str, int, int, Callable[[int], RenderableType]]] = [
-        ("limits, the nearest first", status.limits, len(picture.limits), lambda n: limits_of(picture.limits[:n])),
-        ("accounts", 0, len(picture.accounts), lambda n: accounts_of(picture.accounts[:n])),
-        ("open orders", status.open_orders, len(picture.orders), lambda n: orders_of(picture.orders[:n])),
-        ("sessions", status.sessions, len(picture.sessions), lambda n: sessions_of(picture.sessions[:n])),
-    ]
-    left = height - 12
-    for at, (name, total, seen, show) in enumerate(tables):
-        shown = min(seen, max(1, left // (len(tables) - at) - _TABLE_LINES))
-        left -= shown + _TABLE_LINES
-        more = max(total, seen) - shown
-        parts.append(Text(f"{name}{f' (and {more} more)' if more > 0 else ''}", style="bold"))
-        parts.append(show(shown))
-    return Group(*parts)
+def _urgent_first(
+    lost: Sequence[wire.OrderSeen], leased: Sequence[wire.OrderSeen], rest: Sequence[wire.OrderSeen]
+) -> list[wire.OrderSeen]:
+    """By turns the oldest in quarantine and the one whose lease ends first, so that few lines show both; the rest."""
+    ending = sorted(leased, key=lambda each: each.lease_left_s or 0.0)
+    turns = (each for pair in itertools.zip_longest(lost, ending) for each in pair if each is not None)
+    return list({each.reservation_id: each for each in (*turns, *rest)}.values())
 
 
-def run(connect: Callable[[], pit.Engine], every_s: float, *, once: bool) -> int:
-    """Shows it until `q` or Ctrl-C. `h` asks for a reason and blocks the whole firm."""
+def _answer(engine: pit.Engine, query: wire.Query, wanted: type[R]) -> R:
+    reply = engine.ask(query)
+    assert isinstance(reply, wanted)
+    return reply
+
+
+def print_once(connect: Connect) -> None:
+    """One look, as large as the terminal, or as a page where there is none."""
+    with connect() as engine:
+        picture = look(engine)
     console = Console(highlight=False)
-    if once:
-        with connect() as engine:
-            console.print(drawn(look(engine), "", 10_000))
-        return 0
-    engine = connect()
-    picture: Picture | None = None
-    trouble = ""
-    try:
-        with _keys() as wait_for_key:
-            while True:
-                with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
-                    key = ""
-                    while key not in ("q", "h"):
-                        try:
-                            picture, trouble = look(engine), ""
-                        except (pit.Unavailable, pit.OutcomeUnknown) as silence:
-                            trouble = f"no answer at {time.strftime('%H:%M:%S')}: {silence}"
-                        help_line = Text("q: leave   h: halt, block the whole firm", style="reverse")
-                        live.update(Group(help_line, drawn(picture, trouble, console.height - 1)), refresh=True)
-                        key = wait_for_key(every_s)
-                if key == "q":
-                    return 0
-                _halt(engine, console)
-    finally:
-        with contextlib.suppress(pit.PitError):
-            engine.close()
+    width, height = console.size if sys.stdout.isatty() else _PIPE_SIZE
+    console = Console(highlight=False, width=width)
+    lines = drawn(picture, None, View(), width, height)[:-1]
+    console.print(Group(*lines), no_wrap=True)
 
 
-def _halt(engine: pit.Engine, console: Console) -> None:
-    reason = console.input(Text("block the whole firm: why? (nothing: don't) ", style="bold red")).strip()
-    if not reason:
-        return
-    try:
-        engine.block("firm", reason)
-        console.print(Text("firm is blocked; pitctl unblock firm lets it trade again", style="bold"))
-    except pit.OutcomeUnknown as silence:
-        console.print(Text(printable(f"it may be blocked, and may not: {silence}"), style="bold white on red"))
-    except pit.PitError as trouble:
-        console.print(Text(printable(f"NOT blocked: {trouble}"), style="bold white on red"))
-    time.sleep(1.5)  # long enough to be read before the screen comes back
+def run(connect: Connect, act: Connect, every_s: float, endpoint: str) -> int:
+    """Shows it until `q` or Ctrl-C, with or without a daemon: it waits for one. `h` halts a scope, in a session that
+    `act` opens. Raises NotAuthorized where this client may not look.
+    """
+    console = Console(highlight=False)
+    with _keys() as next_key, Live(console=console, screen=True, auto_refresh=False) as live:
+        Top(connect, act, endpoint).show(every_s, next_key, lambda top: live.update(_page(top, console), refresh=True))
+    return 0
+
+
+def _page(top: Top, console: Console) -> Group:
+    width, height = console.size
+    return Group(*top.drawn(width, height))
+
+
+class Top:
+    """What the screen shows, and what keys do, without the terminal."""
+
+    def __init__(self, connect: Connect, act: Connect, endpoint: str) -> None:
+        self._connect = connect
+        self._act = act
+        self._endpoint = endpoint
+        self._engine: pit.Engine | None = None
+        self._picture: Picture | None = None
+        self._before: Picture | None = None
+        self._trouble = ""
+        self._said = ""
+        self._said_until = 0.0
+        self._dialog: Halting | None = None
+        self._section = 0
+        self.is_over = False
+
+    def show(self, every_s: float, next_key: Callable[[float], str], put: Callable[[Top], None]) -> None:
+        """Looks every so many seconds, shows it by `put`, and obeys the keys in between."""
+        try:
+            while not self.is_over:
+                self.look()
+                until = time.monotonic() + every_s
+                while not self.is_over:
+                    put(self)
+                    left_s = until - time.monotonic()
+                    if left_s <= 0:
+                        break
+                    key = next_key(left_s)
+                    if key:
+                        self.key(key)
+        finally:
+            if self._engine is not None:
+                self._engine.close()
+
+    def look(self) -> None:
+        """Takes a new picture. Silence is shown, with what was seen before; the next look may do better."""
+        try:
+            if self._engine is None:
+                self._engine = self._connect()
+            picture = look(self._engine)
+        except pit.NotAuthorized:
+            raise
+        except pit.PitError as trouble:
+            self._trouble = f"no answer at {time.strftime('%H:%M:%S')}: {trouble}"
+            if self._engine is not None and not isinstance(trouble, pit.Unavailable):
+                self._engine.close()
+                self._engine = None
+            return
+        self._picture, self._before, self._trouble = picture, self._picture, ""
+
+    def key(self, key: str) -> None:
+        if self._dialog is not None:
+            self._dialog.key(key)
+            if self._dialog.is_over:
+                wanted, self._dialog = self._dialog.wanted, None
+                self._say("nothing was halted" if wanted is None else self._halt(wanted))
+        elif key in ("q", "Q"):
+            self.is_over = True
+        elif key == "h":
+            self._dialog = Halting()
+        elif key in "012345":
+            self._section = int(key)
+
+    def drawn(self, width: int, height: int) -> Sequence[Text]:
+        said = self._said if time.monotonic() < self._said_until else ""
+        view = View(self._trouble, self._dialog.shown() if self._dialog is not None else "", said, self._section)
+        return drawn(self._picture, self._before, view, width, height, self._endpoint)
+
+    def _halt(self, wanted: Wanted) -> str:
+        try:
+            with self._act() as engine:
+                engine.halt(wanted.scope, wanted.reason)
+        except pit.OutcomeUnknown as silence:
+            return f"{wanted.scope} MAY BE HALTED, AND MAY NOT: {silence}"
+        except pit.PitError as trouble:
+            return f"NOT HALTED: {trouble}"
+        self.look()
+        return f"{wanted.scope} is halted; pitctl resume {wanted.scope} --reason TEXT lets it go on"
+
+    def _say(self, what: str) -> None:
+        self._said, self._said_until = what, time.monotonic() + _SAID_FOR_S
 
 
 def _no_key(seconds: float) -> str:
@@ -148,16 +204,21 @@ def _keys() -> Iterator[Callable[[float], str]]:
         return
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    waiting: list[str] = []
 
     def wait(seconds: float) -> str:
-        tty.setcbreak(fd)
-        try:
+        if not waiting:
             ready, _, _ = select.select([fd], [], [], seconds)
-            return os.read(fd, 1).decode(errors="replace") if ready else ""
-        finally:
-            termios.tcsetattr(fd, termios.TCSADRAIN, before)
+            if ready:
+                said = os.read(fd, 1024)
+                if said.startswith(b"\x1b") and len(said) > 1:
+                    return ""  # an arrow or another key that says more than one character, and means nothing here
+                waiting.extend(decoder.decode(said))
+        return waiting.pop(0) if waiting else ""
 
     try:
+        tty.setcbreak(fd)
         yield wait
     finally:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)

@@ -284,6 +284,8 @@ def _is_meant(engine: Engine, query: wire.ListOrders, record: OrderRecord, now_n
         return record.state is OrderState.QUARANTINED
     if query.which is wire.Which.STALE:
         return record.state is not OrderState.HELD and now_ns - record.heard_ns >= query.quiet_ns
+    if query.which is wire.Which.LEASED:
+        return record.state in LEASED
     return query.which is not wire.Which.ABANDONED or engine.sessions.live(record.client) is None
 
 

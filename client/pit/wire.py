@@ -362,7 +362,7 @@ class ListAccounts(Body, frozen=True):
 
 class Which(StrEnum):
     """Which orders are meant. Stale: sent, quarantined or working, and nothing has been heard of them for some time.
-    Abandoned: open, and their client has no session, so that nobody is there to settle them.
+    Abandoned: open, and their client has no session, so that nobody is there to settle them. Leased: held or sent.
     """
 
     OPEN = "open"
@@ -370,6 +370,7 @@ class Which(StrEnum):
     QUARANTINED = "quarantined"
     CLOSED = "closed"
     ABANDONED = "abandoned"
+    LEASED = "leased"
 
 
 class ListOrders(Body, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -10,11 +9,10 @@ from typing import Any
 
 import pytest
 from builders import Local, fill, money, order, report, saved
-from rich.console import Console
 
 import pit
 from pit import wire
-from pitd import operator, operator_top, queries
+from pitd import operator, queries
 from pitd.core import entry as e
 from pitd.core.limits import Selection
 from pitd.core.policy import Counter, Look, Money, Policy
@@ -297,53 +295,6 @@ def test_names_and_reasons_are_shown_and_never_obeyed(desk: Desk) -> None:
     assert desk.run("blocks") == 0
     said = desk.said()
     assert "account [red]" in said and "\x1b" not in said
-
-
-# ---------------------------------------------------------------------------------------------- the live screen
-
-
-def seen(desk: Desk, height: int, width: int = 150, trouble: str = "") -> list[str]:
-    with desk.local.connect("ops") as engine:
-        picture = operator_top.look(engine)
-    console = Console(width=width, file=io.StringIO())
-    console.print(operator_top.drawn(picture, trouble, height))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue().splitlines()
-
-
-def test_top_shows_the_lost_order_before_the_others_and_the_fullest_limit_first(desk: Desk) -> None:
-    hold(desk, id="fine").commit()
-    quarantined(desk, id="lost", quantity="400")
-    lines = seen(desk, 100)
-    at = {
-        word: next(n for n, line in enumerate(lines) if word in line) for word in ("lost", "fine", "open_usd", "size")
-    }
-    assert at["lost"] < at["fine"] and at["open_usd"] < at["size"]
-
-
-@pytest.mark.parametrize("height", [24, 40, 60])
-def test_top_fits_the_screen_and_says_what_it_leaves_out(desk: Desk, height: int) -> None:
-    local = Local(LIMITS.replace("max_orders = 4", "max_orders = 999"))
-    for at in range(100):
-        held = local.engine.execute_pre_trade(order(id=f"o{at}", price="1", quantity="1"), sent=True)
-        assert isinstance(held, pit.Reservation)
-        held.commit()
-    lines = seen(Desk(local, desk._capsys), height)
-    assert any(line.startswith("open orders (and ") for line in lines)
-    assert len(lines) <= max(height, 12 + 4 * 6)
-
-
-def test_top_says_when_nobody_answers_and_keeps_what_was_seen(desk: Desk) -> None:
-    lines = seen(desk, 40, trouble="no answer at 12:00:00")
-    assert "no answer" in lines[0] and any("day_loss" in line for line in lines)
-    console = Console(width=80, file=io.StringIO())
-    console.print(operator_top.drawn(None, "no answer", 24))
-
-
-def test_top_can_be_looked_at_once(desk: Desk) -> None:
-    quarantined(desk, id="lost")
-    assert desk.run("top", "--once") == 0
-    assert "lost" in desk.said()
 
 
 # ---------------------------------------------------------------------------------------------- changing
