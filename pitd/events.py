@@ -424,6 +424,7 @@ UNTOLD = frozenset(
         e.RequestOpened,  # so does this
         e.ReportNoted,
         e.PolicyChanged,
+        e.PositionChanged,
         e.VoidedUpTo,
         e.HoldsReplaced,
     }

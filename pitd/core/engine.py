@@ -29,7 +29,7 @@ from pit.types import (
 )
 
 from . import entry as e
-from . import overrides, trading
+from . import overrides, positions, trading
 from .accounts import FIRM, Accounts, reject_of
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
@@ -52,6 +52,7 @@ from .orders import (
 )
 from .pipeline import Pipeline
 from .policy import Attempt, Policy, Reported, Unvalued, whole_quantity
+from .positions import Positions
 from .sessions import Session, Sessions
 
 OPERATOR = "operator"
@@ -159,7 +160,10 @@ class Engine:
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
         self._setup: Setup | None = None
-        self.orders = Orders(closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns)
+        self.positions = Positions()
+        self.orders = Orders(
+            self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
+        )
         self.requests: dict[int, Request] = {}
         self.requests_ended: dict[int, EndedBy] = {}
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
@@ -213,6 +217,7 @@ class Engine:
             e.ReportNoted: self._do_report_noted,
             e.LeaseSet: self._do_lease_set,
             e.LeasesRestarted: self._do_leases_restarted,
+            e.PositionChanged: self._do_position_changed,
             e.PolicyChanged: self._do_policy_changed,
             e.Blocked: self._do_blocked,
             e.Unblocked: self._do_unblocked,
@@ -421,7 +426,8 @@ class Engine:
         listed = self.instruments.find(order.instrument)
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
-        return Attempt(order, listed, client, self.accounts.group_of(order.account), self._now_ns)
+        group = self.accounts.group_of(order.account)
+        return Attempt(order, listed, client, group, self._now_ns, self.positions)
 
     def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
         effects, rejects = self._judge_start(attempt, known)
@@ -729,6 +735,7 @@ class Engine:
         listed = record.listed or (None if report.instrument is None else self.instruments.find(report.instrument))
         try:
             fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
+            moved = self._moved(report, record.order, listed)
             wanted = self._policies_on(report, listed)
         except (NotRepresentable, Unvalued):
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
@@ -736,7 +743,7 @@ class Engine:
             return wanted
         if isinstance(fill, Failed):
             return fill
-        flags = [does.flag] if does.flag else []
+        flags = [*([does.flag] if does.flag else []), *moved.flags]
         if does.to is not None and does.to is not record.state:
             self._emit(e.OrderMoved(id, does.to, final, ""))
         if report.venue_order_id is not None and self._learn_name(record, report.venue_order_id):
@@ -745,6 +752,9 @@ class Engine:
             self._emit(fill.effect)
             if fill.overfilled:
                 flags.append("overfill")
+        if moved.effect is not None:
+            self._emit(moved.effect)
+        if fill is not None:
             if not record.open_quantity and record.state is WORKING:
                 self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
         for flag in flags:
@@ -775,6 +785,28 @@ class Engine:
             holds = shrunk
         return _Fill(e.OrderFilled(record.reservation_id, report.quantity, left, holds), overfilled)
 
+    def _moved(self, report: ExecutionReport, order: Order | None, listed: Listed | None) -> _Moved:
+        """What a report does to the position, and what about it has to be looked at."""
+        if listed is None or (report.kind is not ReportKind.FILL and not report.fee):
+            return _Moved(None, ())
+        flags = []
+        change = positions.Change(ZERO, ZERO, ZERO)
+        if report.kind is ReportKind.FILL:
+            assert report.quantity is not None
+            side = report.side if order is None else order.side
+            price = report.price if report.price is not None or order is None else order.price
+            if side is None:
+                flags.append("unknown_side")
+            else:
+                held = self.positions.of(report.account, listed.symbol)
+                change = positions.filled(held, listed, side, report.quantity, price)
+            if report.price is None:
+                flags.append("unpriced_fill")
+        self.positions.after(
+            report.account, listed.symbol, change, report.fee
+        )  # raises now rather than when it is done
+        return _Moved(e.PositionChanged(report.account, listed.symbol, *change, report.fee), tuple(flags))
+
     def _policies_on(self, report: ExecutionReport, listed: Listed | None) -> tuple[e.Effect, ...] | Failed:
         if listed is None:
             if report.pnl or report.fee:
@@ -793,7 +825,7 @@ class Engine:
 
     def _report_of_stranger(self, report: ExecutionReport, fingerprint: bytes) -> e.Reply:
         """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
-        flags = ("unknown_order",)
+        flags: tuple[str, ...] = ("unknown_order",)
         if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
             return e.Applied(ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=flags))
         listed = None if report.instrument is None else self.instruments.find(report.instrument)
@@ -806,6 +838,7 @@ class Engine:
                 "give report.instrument, so that the fill can be booked",
             )
         try:
+            moved = self._moved(report, None, listed)
             wanted = self._policies_on(report, listed)
         except NotRepresentable:
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
@@ -819,6 +852,11 @@ class Engine:
         record = self.orders.closed[self._seq]
         if report.quantity is not None:
             self._emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
+        if moved.effect is not None:
+            self._emit(moved.effect)
+        flags += moved.flags
+        for flag in moved.flags:
+            self._emit(e.OrderFlagged(self._seq, flag))
         self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint))
         blocks = self._emit_report_effects(wanted)
         return e.Applied(_result(record, flags, blocks))
@@ -1065,9 +1103,8 @@ class Engine:
     def _do_order_filled(self, effect: e.OrderFilled) -> None:
         record = self.orders.find(effect.reservation_id)
         assert record is not None
-        record.filled_quantity += effect.quantity
+        self.orders.filled(record, effect.quantity, effect.open_quantity)
         record.heard_ns = self._now_ns
-        record.open_quantity = effect.open_quantity
         if effect.holds is not record.holds and effect.holds != record.holds:
             self._replace_holds(record, effect.holds)
 
@@ -1136,6 +1173,10 @@ class Engine:
         record.lease_ns, record.lease_end_ns = effect.lease_ns, effect.lease_end_ns
         self.leases.add(effect.lease_end_ns, effect.reservation_id)
         self._own(effect.session, effect.reservation_id)
+
+    def _do_position_changed(self, effect: e.PositionChanged) -> None:
+        change = positions.Change(effect.quantity, effect.cost, effect.realised)
+        self.positions.change(effect.account, effect.symbol, change, effect.fee)
 
     def _do_policy_changed(self, effect: e.PolicyChanged) -> None:
         self.policies[effect.policy].apply(effect.effect)
@@ -1322,7 +1363,7 @@ class Engine:
             if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
                 continue
             group = self.accounts.group_of(record.account)
-            attempt = Attempt(record.order, record.listed, record.asked_by, group, self._now_ns)
+            attempt = Attempt(record.order, record.listed, record.asked_by, group, self._now_ns, self.positions)
             holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
             if holds != record.holds:
                 self._emit(e.HoldsReplaced(record.reservation_id, holds))
@@ -1366,6 +1407,11 @@ class Engine:
         session = self.sessions.get(session_id)
         assert session is not None
         session.unsettled[id] = None
+
+
+class _Moved(NamedTuple):
+    effect: e.PositionChanged | None
+    flags: tuple[str, ...]
 
 
 class _Fill(NamedTuple):

@@ -428,6 +428,17 @@ class EpochBegan(Record, frozen=True):
     epoch: bytes
 
 
+class PositionChanged(Record, frozen=True):
+    """What a report did to a position, as differences (`positions.Position`)."""
+
+    account: str
+    symbol: str
+    quantity: Decimal
+    cost: Decimal
+    realised: Decimal
+    fee: Decimal
+
+
 class PolicyChanged(Record, frozen=True):
     policy: str
     effect: Any
@@ -515,6 +526,7 @@ Effect = (
     | HistoryAccepted
     | TradingStateSet
     | OrderTaken
+    | PositionChanged
 )
 
 

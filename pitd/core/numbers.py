@@ -33,12 +33,18 @@ ZERO = Decimal(0)
 _ONE = Decimal(1)
 _NANO = Decimal("1e-9")
 _ATTO = Decimal("1e-18")
+_EVEN = Context(prec=2 * DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow, DivisionByZero])
 _UP = Context(prec=2 * DIGITS, rounding=ROUND_CEILING, traps=[InvalidOperation, Overflow, DivisionByZero])
 
 
 def divided_up(dividend: Decimal, divisor: Decimal) -> Decimal:
     """The quotient, rounded up to nine decimals: where a limit counts money, a rounding is never in its favour."""
     return EXACT.plus(_UP.quantize(_UP.divide(dividend, divisor), _NANO))
+
+
+def divided_even(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """The quotient, rounded half-even to 18 decimals: for money that is shared out, where no side is to be favoured."""
+    return EXACT.plus(_EVEN.quantize(_EVEN.divide(dividend, divisor), _ATTO))
 
 
 def coarsened_up(number: Decimal) -> Decimal:

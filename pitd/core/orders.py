@@ -16,6 +16,7 @@ from pit.types import Order, OrderState
 from .entry import EndedBy, Failure, Hold
 from .instruments import Listed
 from .numbers import ZERO
+from .positions import Positions
 
 HELD, SENT, QUARANTINED = OrderState.HELD, OrderState.SENT, OrderState.QUARANTINED
 WORKING, ROLLED_BACK, CLOSED = OrderState.WORKING, OrderState.ROLLED_BACK, OrderState.CLOSED
@@ -194,7 +195,9 @@ class Leases:
 class Orders:
     """The orders that are open, and those that closed lately (bounded in number and time)."""
 
-    def __init__(self, *, closed_kept: int, closed_kept_ns: int) -> None:
+    def __init__(self, positions: Positions, *, closed_kept: int, closed_kept_ns: int) -> None:
+        """`positions` is told what open orders may still trade."""
+        self._positions = positions
         self.open: dict[int, OrderRecord] = {}
         self.closed: dict[int, OrderRecord] = {}
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
@@ -284,6 +287,7 @@ class Orders:
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""
+        self._expect_no_more(record)
         del self.open[record.reservation_id]
         mine = self.by_client[record.client]
         del mine[record.reservation_id]
@@ -301,6 +305,16 @@ class Orders:
             del self.by_client[record.client]
         record.taken_from, record.client = record.asked_by, client
         self.by_client.setdefault(client, {})[record.reservation_id] = None
+
+    def filled(self, record: OrderRecord, quantity: Decimal, left: Decimal) -> None:
+        """Counts what was traded of an order, and what of it is open."""
+        record.filled_quantity += quantity
+        if record.state in ENDED:
+            record.open_quantity = left
+            return
+        self._expect_no_more(record)
+        record.open_quantity = left
+        self._expect(record)
 
     def revive(self, record: OrderRecord) -> None:
         del self.closed[record.reservation_id]
@@ -341,7 +355,16 @@ class Orders:
             if isinstance(alias, _Shared):
                 _place(alias, record)
 
+    def _expect(self, record: OrderRecord) -> None:
+        if record.order is not None and record.listed is not None:
+            self._positions.expect(record.order, record.listed, record.open_quantity)
+
+    def _expect_no_more(self, record: OrderRecord) -> None:
+        if record.order is not None and record.listed is not None:
+            self._positions.expect_no_more(record.order, record.listed, record.open_quantity)
+
     def _open(self, record: OrderRecord) -> None:
+        self._expect(record)
         self.open[record.reservation_id] = record
         self.by_client.setdefault(record.client, {})[record.reservation_id] = None
 

@@ -13,6 +13,7 @@ from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
+from .positions import Positions
 
 
 class Unvalued(Exception):
@@ -26,20 +27,40 @@ class Unvalued(Exception):
 class Attempt:
     """An order on its way through a stage, with what policies may want to know of it."""
 
-    __slots__ = ("_notional", "client", "group", "listed", "now_ns", "order")
+    __slots__ = ("_notional", "_positions", "_reduces", "client", "group", "listed", "now_ns", "order")
 
-    def __init__(self, order: Order, listed: Listed, client: str, group: str | None, now_ns: int) -> None:
+    def __init__(
+        self,
+        order: Order,
+        listed: Listed,
+        client: str,
+        group: str | None,
+        now_ns: int,
+        positions: Positions | None = None,
+    ) -> None:
         self.order = order
         self.listed = listed
         self.client = client
         self.group = group
         self.now_ns = now_ns
+        self._positions = positions
         self._notional: Decimal | None = None
+        self._reduces: bool | None = None
 
     @property
     def open_quantity(self) -> Decimal:
         """What may trade: units, or an amount of the settlement asset for a volume order."""
         return whole_quantity(self.order)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it makes a position smaller and not through zero, with all open orders of its side filled as well.
+
+        No size, exposure or position limit may refuse such an order: it would trap a desk in its position.
+        """
+        if self._reduces is None:
+            self._reduces = self._positions is not None and self._positions.reduces(self.order, self.listed)
+        return self._reduces
 
     def notional(self) -> Decimal:
         """The order's worth at its own price, in the settlement asset. Raises Unvalued where that can't be told."""

@@ -14,6 +14,7 @@ from .entry import EndedBy
 from .instruments import Instruments, Listed
 from .orders import OrderRecord, Request
 from .overrides import Override
+from .positions import Position
 from .reading import Reader
 from .sessions import Session
 
@@ -45,6 +46,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     epochs: Sequence[tuple[bytes, int]] = ()
     restrictions: Sequence[Restriction] = ()
     overrides: Sequence[Override] = ()
+    positions: Sequence[tuple[str, str, Position]] = ()
 
 
 class Mismatch(Exception):
@@ -73,6 +75,7 @@ def take(engine: Engine) -> Image:
         epochs=list(engine.epochs.items()),
         restrictions=engine.trading.restrictions(),
         overrides=engine.overrides.all(),
+        positions=engine.positions.save(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -114,6 +117,7 @@ def load(engine: Engine, image: Image) -> None:
             raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
         policy.load(state.saved)
     reader = Reader(engine.policies)
+    engine.positions.load(image.positions)
     spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)

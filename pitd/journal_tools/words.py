@@ -187,6 +187,8 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} counts by other limits"
         case e.EpochBegan():
             return "another process serves"
+        case e.PositionChanged():
+            return f"{effect.account} {effect.symbol} {effect.quantity:+f}" if effect.quantity else ""
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured():
             return ""
 

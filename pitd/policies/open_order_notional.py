@@ -35,6 +35,8 @@ class OpenOrderNotional(Policy):
     After a change of limits what is open counts by the new ones, above them if need be: then nothing passes until it is
     below. A market order that was taken while no limit asked for its price is not counted.
 
+    An order that reduces a position passes, and is counted like any other as far as its worth is known.
+
     Example, limit 1000: 6 @ 100 passes (600), 5 @ 100 is refused (1100); 2 of the 6 fill (400), 6 @ 100 passes (1000).
     """
 
@@ -55,6 +57,8 @@ class OpenOrderNotional(Policy):
         try:
             notional = attempt.notional()
         except Unvalued as trouble:
+            if attempt.reduces:
+                return PASS
             return Verdict(rejects=tuple(self._reject(limit, attempt, trouble.code, str(trouble)) for limit in limits))
         counters = []
         rejects = []
@@ -62,7 +66,7 @@ class OpenOrderNotional(Policy):
             counter = (limit.name, limit.scope_of(attempt))
             counters.append(counter)
             used = self._held.get(counter, ZERO)
-            if used + notional > limit.max_notional:
+            if used + notional > limit.max_notional and not attempt.reduces:
                 asset = attempt.listed.settlement
                 why = (
                     f"{shown(attempt.order, attempt.listed)} = {text(notional)} {asset} on top of {text(used)} open, "

@@ -26,6 +26,8 @@ class OrderSizeLimit(Policy):
     quantity × multiplier / |price|). What cannot be valued is refused: OrderValueCalculationFailed, and a market order
     under a notional bound MarkPriceUnavailable.
 
+    An order that reduces a position passes whatever its size.
+
     Example, limit 10 / 1000: 10 @ 100 passes; 11 @ 1, 10 @ 100.01 and 11 @ 100 are refused with the three codes.
     """
 
@@ -68,9 +70,11 @@ class OrderSizeLimit(Policy):
             over_quantity = limit.max_quantity is not None and _exceeds(order, listed, limit.max_quantity)
             notional = attempt.notional() if limit.max_notional is not None else ZERO
         except Unvalued as trouble:
+            if attempt.reduces:
+                return None
             return self._reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked")
         over_notional = limit.max_notional is not None and notional > limit.max_notional
-        if not over_quantity and not over_notional:
+        if (not over_quantity and not over_notional) or attempt.reduces:
             return None
         worth = f"{shown(order, listed)} = {text(notional)} {listed.settlement}, limit {_bound(limit.max_notional)}"
         if over_quantity and over_notional:

@@ -202,7 +202,7 @@ def test_a_volume_order_is_filled_by_what_its_fills_were_worth():
 def test_a_fill_of_an_unknown_order_is_taken_as_truth_and_flagged():
     core = Core(PNL)
     result = core.report(fill("ghost", "3", pnl="-40", instrument=AAPL)).result
-    assert (result.order_id, result.state, result.flags) == ("ghost", "closed", ("unknown_order",))
+    assert (result.order_id, result.state, result.flags) == ("ghost", "closed", ("unknown_order", "unknown_side"))
     assert (filled(core, "ghost"), pnl(core)) == (3, -40)
 
 
