@@ -128,7 +128,7 @@ def test_a_fill_of_an_unknown_order_is_taken_as_truth_and_flagged(engine: pit.En
     order = gate.order()
     report = report_on(order, "fill", instrument=AAPL, quantity="1", price="100", pnl="-1000")
     result = engine.apply_execution_report(report)
-    assert result.flags == ("unknown_order",)
+    assert result.flags == ("unknown_order", "unknown_side")
     assert [block.limit for block in result.blocks] == ["day_loss"]
     assert engine.apply_execution_report(report).already_applied
 
