@@ -754,9 +754,8 @@ class Engine:
                 flags.append("overfill")
         if moved.effect is not None:
             self._emit(moved.effect)
-        if fill is not None:
-            if not record.open_quantity and record.state is WORKING:
-                self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
+        if fill is not None and not record.open_quantity and record.state is WORKING:
+            self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
         for flag in flags:
             if flag not in record.flags:
                 self._emit(e.OrderFlagged(id, flag))
