@@ -23,6 +23,16 @@ Frames = tuple[bytes, bytes, bytes]
 """Whom it is for (a connection's identity), header, body."""
 
 
+class _Posted:
+    """The highest numbers of a session whose answers were not waited for, and which of them was not a yes."""
+
+    __slots__ = ("last", "last_no")
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.last_no = 0
+
+
 class Conversations:
     """Takes messages, one at a time, and puts what is answered into `out`. Its owner sends that after `release()`.
 
@@ -56,6 +66,8 @@ class Conversations:
         self._unmarked: set[bytes] = set()
         """Connections that speak protocol 1, whose answers carry no mark."""
         self._identity_of: dict[int, bytes] = {}
+        self._posted: dict[int, _Posted] = {}
+        """By session. A restart forgets it: then the client says again what it had posted, and is answered."""
         self.is_shut_down = False
         """Whether somebody who may has asked this daemon to end."""
         self._readers: dict[bytes, None] = {}
@@ -165,7 +177,7 @@ class Conversations:
             self._refuse(identity, header.number, wire.FailureCode.NOT_AUTHORIZED, why, _mark(header, body))
             return
         match header.message:
-            case wire.Message.COMMAND:
+            case wire.Message.COMMAND | wire.Message.POSTED:
                 self._command(identity, session, header, body)
             case wire.Message.QUERY:
                 self._query(identity, session, header.number, wire.decode_query(body))
@@ -189,17 +201,19 @@ class Conversations:
                 return
         digest = wire.digest_of(body)
         known = self._known(session, header, digest, command)
-        kind = wire.Message.COMMAND
-        if known.is_refusal:
+        reply = translate.reply_of(known.reply, self._sequencer.now_ns)
+        if not known.is_refusal:
+            kind = self._kind_of_answer(session, header, reply)
+        else:
             kind = wire.Message.REFUSAL
             if isinstance(known.reply, e.Failed):
                 self.house.metrics.refused[known.reply.failure] += 1
-        reply = translate.reply_of(known.reply, self._sequencer.now_ns)
         if type(reply) is wire.Failed and reply.code is wire.FailureCode.NOT_AUTHORIZED:
             self._note_not_authorized(self.tally_of(session), session.client, reply.message)
         if known.is_refusal:
             self.tally_of(session).refused += 1
-        self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
+        if kind is not wire.Message.POSTED:
+            self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
         if type(command) is wire.ShutDown and isinstance(reply, wire.Done) and not is_retry:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
             log.warning("daemon.shutdown", client=session.client, reason=command.reason)
@@ -215,6 +229,20 @@ class Conversations:
         if self._reloader is None:
             return Known(e.Failed(e.Failure.INVALID_INPUT, NO_FILE), True)
         return self._reloader.by_command(self._sequencer, session, number, acked, digest, command.reason)
+
+    def _kind_of_answer(self, session: Session, header: wire.Header, reply: wire.Reply) -> wire.Message:
+        """How an answer is told: with or without a word on what was posted before it; POSTED: not at all."""
+        posted = self._posted.get(session.id)
+        if header.message == wire.Message.POSTED:
+            if posted is None:
+                posted = self._posted[session.id] = _Posted()
+            posted.last = max(posted.last, header.number)
+            if type(reply) is wire.Settled:
+                return wire.Message.POSTED
+            posted.last_no = max(posted.last_no, header.number)
+        if posted is None or posted.last <= header.acked or posted.last_no > header.acked:
+            return wire.Message.COMMAND
+        return wire.Message.CONFIRMED
 
     def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
         engine = self._sequencer.engine
@@ -363,6 +391,7 @@ class Conversations:
         if tally is not None:
             self._over.not_authorized += tally.not_authorized
             self._over.malformed += tally.malformed
+        self._posted.pop(session.id, None)
         identity = self._identity_of.pop(session.id, None)
         if identity is not None:
             self._unbind(identity)
@@ -387,4 +416,5 @@ class Conversations:
 
 
 def _mark(header: wire.Header, body: bytes) -> int:
-    return wire.mark_of(wire.digest_of(body)) if header.message == wire.Message.COMMAND else 0
+    is_command = header.message in (wire.Message.COMMAND, wire.Message.POSTED)
+    return wire.mark_of(wire.digest_of(body)) if is_command else 0

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pit
-from pit import wire
+from pit import _calls, wire
 from pit.aio import Connecting
-from pit.errors import Closed, Forked, NotAuthorized, Unavailable
+from pit.errors import Closed, Forked, NotAuthorized, PitError, Unavailable
 from pit.transport import Transport
 
 from . import bootstrap, config, queries, translate
@@ -137,6 +137,7 @@ class _LocalTransport:
         self._context = context
         self._pid = os.getpid()
         self._is_closed = False
+        self._failures: list[tuple[str, PitError]] = []
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         if not self._session.id:
@@ -153,6 +154,20 @@ class _LocalTransport:
                 known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
             sequencer.release()
             return translate.reply_of(known.reply, sequencer.now_ns)
+
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        reply = self.command(command, timeout_s)
+        if not isinstance(reply, wire.Settled):
+            self._failures.append((order_id, _calls.failure_of(reply)))
+
+    def flush(self, timeout_s: float) -> None:
+        """Everything has been answered at once."""
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        if not self._failures:
+            return ()
+        failures, self._failures = self._failures, []
+        return failures
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         with self._turn():
@@ -206,6 +221,13 @@ class _AsyncLocalTransport:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.monotonic_ns = transport.monotonic_ns
+        self.take_failures = transport.take_failures
+
+    async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        self._transport.post(command, order_id, timeout_s)
+
+    async def flush(self, timeout_s: float) -> None:
+        self._transport.flush(timeout_s)
 
     async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         return self._transport.command(command, timeout_s)

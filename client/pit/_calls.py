@@ -34,6 +34,13 @@ def error_of(failed: wire.Failed) -> PitError:
     return _ERRORS[failed.code](failed.message)
 
 
+def failure_of(reply: wire.Reply) -> PitError:
+    """What a reply to a command stands for that was to be carried out, and was not."""
+    if isinstance(reply, wire.Failed):
+        return error_of(reply)
+    return ProtocolError(f"Settled was expected, not {type(reply).__name__}")
+
+
 def expect(reply: wire.Reply, wanted: type[T]) -> T:
     """The reply, when it is of the wanted kind. Raises what a failure stands for."""
     if isinstance(reply, wanted):
@@ -108,6 +115,13 @@ def unknown(command: wire.Command, place: str, timeout_s: float) -> errors.Outco
 def accepted(taken: wire.Taken) -> wire.Accepted:
     """What was taken, as if it had been accepted for this client in the first place."""
     return wire.Accepted(taken.reservation_id, taken.order.id, taken.state, taken.lease_ns, taken.replayed)
+
+
+def unconfirmed(count: int) -> errors.OutcomeUnknown:
+    """What is raised when a flush is not answered."""
+    return errors.OutcomeUnknown(
+        f"{count} posted commits are not confirmed yet: they stay on their way, and are said again"
+    )
 
 
 def order_id_of(command: wire.Command) -> str | None:

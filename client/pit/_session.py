@@ -11,9 +11,11 @@ from typing import NamedTuple
 
 from . import _calls, wire
 from ._calls import error_of
-from .errors import CapacityExceeded, InvalidInput, NotAuthorized, PitError, ProtocolError
+from .errors import CapacityExceeded, InvalidInput, NotAuthorized, OutcomeUnknown, PitError, ProtocolError
 
 Frames = tuple[bytes, bytes]
+
+_CLAIMS_KEPT = 256
 
 _AGAIN = wire.Start | wire.Check | wire.Take
 """What asks for an order by its id, so that it may be asked for again."""
@@ -35,9 +37,11 @@ class _Flight:
         "copies",
         "is_abandoned",
         "is_given_up",
+        "is_quiet",
         "is_settling",
         "mark",
         "number",
+        "posted_for",
         "refusal",
         "ticket",
         "was_sent",
@@ -51,6 +55,10 @@ class _Flight:
         self.mark = wire.mark_of(wire.digest_of(body))
         self.copies = 0
         """How often it has been said under this number."""
+        self.posted_for: str | None = None
+        """The order that it is about, when nobody waits for its answer but a failure must be told."""
+        self.is_quiet = False
+        """Said once, with the wish that a yes be told by the answer to a later command alone."""
         self.was_sent = False
         self.is_settling = False
         self.is_given_up = False
@@ -83,10 +91,14 @@ class Session:
         """The daemon's start that `_seen_seq` was told in."""
         self._flights: dict[int, _Flight] = {}
         self._queries: dict[int, bytes] = {}
-        self._abandoned = 0
-        self._claimed: set[int] = set()
-        """Reservations that somebody got while answers to the abandoned are awaited, which may name them, too."""
+        self._claimed: dict[int, None] = {}
+        """Reservations that somebody got by asking again, the latest: an older answer may name them, too."""
         self._to_undo: deque[wire.Command] = deque()
+        self._posted: dict[int, _Flight] = {}
+        """Of what is in flight, by ticket, that for which nobody waits but a failure must be told."""
+        self._failures: list[tuple[str, PitError]] = []
+        self._highest = 0
+        """The highest number that a command has had."""
 
     @property
     def is_open(self) -> bool:
@@ -115,17 +127,49 @@ class Session:
         Raises CapacityExceeded while there is no room, and what ended the session once it is over; NotAuthorized where
         it may only ask.
         """
-        self._check_going()
-        if self.read_only:
-            raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
-        if not self.has_room:
-            raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
-        flight = _Flight(self._ticket(), self._next_number, command, _packed(command))
-        self._next_number += 1
-        self._flights[flight.number] = flight
+        flight = self._board(command)
         if self._is_open:
             self._put_command(flight)
         return flight.ticket
+
+    def post(self, command: wire.Command, order_id: str) -> None:
+        """Takes on its way what nobody waits for. It is said again until it is known what became of it: see `posted`.
+
+        Raises as `submit`.
+        """
+        is_first = self._next_number > self._highest  # no stray copy of another command can stand under its number
+        flight = self._board(command)
+        is_due = sum(each.is_quiet for each in self._posted.values()) >= self._window // 2  # time for an answer
+        flight.posted_for = order_id
+        self._posted[flight.ticket] = flight
+        if self._is_open:
+            flight.is_quiet = is_first and not is_due and self._protocol >= 2
+            self._put_command(flight)
+
+    @property
+    def posted(self) -> int:
+        """How many posted commands have not been confirmed yet."""
+        return len(self._posted)
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether there may be something for `take_failures`."""
+        return bool(self._failures or self._posted)
+
+    def confirm_posted(self) -> None:
+        """Asks what became of everything that has been posted."""
+        quiet = [flight.number for flight in self._posted.values() if flight.is_quiet]
+        if quiet and self._is_open:
+            self._put_command(self._flights[max(quiet)])  # its answer is theirs as well
+
+    def take_failures(self, *, is_over: bool = False) -> list[tuple[str, PitError]]:
+        """The posted commands that have failed, each once, with its order's id. `is_over`: no more will be heard."""
+        if is_over:
+            lost = [flight.posted_for or "" for flight in self._posted.values()]
+            self._failures += [(order_id, OutcomeUnknown("it was never confirmed", order_id)) for order_id in lost]
+            self._posted.clear()
+        failures, self._failures = self._failures, []
+        return failures
 
     def ask(self, query: wire.Query) -> int:
         """Takes a question on its way. Questions are not numbered by the daemon and may be asked again freely."""
@@ -147,7 +191,7 @@ class Session:
     def sent(self, frames: Frames) -> None:
         """Notes that a message has left: from here on its outcome can be unknown."""
         header = wire.unpack_header(frames[0])
-        if header.message == wire.Message.COMMAND:
+        if header.message in (wire.Message.COMMAND, wire.Message.POSTED):
             flight = self._flights.get(header.number)
             if flight is not None:
                 flight.was_sent = True
@@ -178,7 +222,6 @@ class Session:
         if self.give_up(ticket):
             assert flight is not None
             flight.is_abandoned = True
-            self._abandoned += 1
 
     def undo(self, reply: wire.Reply) -> None:
         """Takes back what an answer has given that nobody got; unless the same order was asked for again."""
@@ -205,8 +248,10 @@ class Session:
         match header.message:
             case wire.Message.HELLO:
                 self._greeted(reply, header.acked)
-            case wire.Message.COMMAND:
+            case wire.Message.COMMAND | wire.Message.CONFIRMED:
                 if self._is_meant(header):
+                    if self._posted and header.number in self._flights and not isinstance(reply, wire.Voided):
+                        self._look_at_posted(header.number, header.message == wire.Message.CONFIRMED)
                     return self._answered_with(header.number, reply)
             case wire.Message.SETTLE:
                 flight = self._flights.get(header.number)
@@ -223,6 +268,18 @@ class Session:
         return None
 
     # ------------------------------------------------------------------------------------------ within
+
+    def _board(self, command: wire.Command) -> _Flight:
+        self._check_going()
+        if self.read_only:
+            raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
+        if not self.has_room:
+            raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
+        flight = _Flight(self._ticket(), self._next_number, command, _packed(command))
+        self._flights[flight.number] = flight
+        self._highest = max(self._highest, flight.number)
+        self._next_number += 1
+        return flight
 
     def _greeted(self, reply: wire.Reply, told: int) -> None:
         if isinstance(reply, wire.Welcome):
@@ -254,14 +311,14 @@ class Session:
         self._acknowledge(number)
         if flight.is_given_up:
             if flight.is_abandoned:
-                self._over_with(reply)
+                self.undo(reply)
             return None
-        if self._abandoned and isinstance(reply, wire.Accepted | wire.Taken):
-            self._claimed.add(reply.reservation_id)
+        if isinstance(reply, wire.Accepted | wire.Taken) and reply.replayed:
+            self._claim(reply.reservation_id)
         if not isinstance(reply, wire.Voided):
-            return Answer(flight.ticket, reply)
+            return self._answer(flight, reply)
         if flight.refusal is not None:
-            return Answer(flight.ticket, flight.refusal)
+            return self._answer(flight, flight.refusal)
         self._renumber(flight, self._next_number)  # voided together with a later one: it goes on under a new number
         self._next_number += 1
         return None
@@ -293,7 +350,24 @@ class Session:
             self._settle(flight)
             return None
         self._free(number)
-        return Answer(flight.ticket, failed)
+        return self._answer(flight, failed)
+
+    def _answer(self, flight: _Flight, reply: wire.Reply) -> Answer | None:
+        """An answer for who waits for it. Of what was posted, a failure is kept until somebody asks."""
+        if flight.posted_for is None:
+            return Answer(flight.ticket, reply)
+        if self._posted.pop(flight.ticket, None) is not None and not isinstance(reply, wire.Settled):
+            self._failures.append((flight.posted_for, _calls.failure_of(reply)))
+        return None
+
+    def _look_at_posted(self, number: int, is_confirmed: bool) -> None:
+        """A command behind quiet ones was answered: they were carried out before it, and as told, if it says so."""
+        for flight in [each for each in self._posted.values() if each.is_quiet and each.number < number]:
+            if is_confirmed:
+                del self._posted[flight.ticket], self._flights[flight.number]
+                self._acknowledge(flight.number)
+            else:
+                self._put_command(flight)  # a no is under way, or was lost
 
     def _may_be_void(self, number: int) -> bool:
         """Whether one behind it has been answered or is being settled: either way this one can't be used again."""
@@ -312,26 +386,30 @@ class Session:
     def _renumber(self, flight: _Flight, number: int) -> None:
         flight.number = number
         flight.copies = 0
+        flight.is_quiet = False
         self._flights[number] = flight
+        self._highest = max(self._highest, number)
         if self._is_open:
             self._put_command(flight)
 
     def _settle(self, flight: _Flight) -> None:
         """Asks what became of its number, so that it is used up either way: its stored answer, or void.
 
-        Copies of the command that have not left stay here: nobody waits for it any more.
+        Copies of the command that have not left stay here: nobody waits for it any more. What is voided with it is told
+        to who asks: so nothing before it stays quiet.
         """
         flight.is_settling = True
         self.outbox[:] = [frames for frames in self.outbox if not _is_command(flight.number, frames[0])]
+        for each in self._posted.values():
+            if each.is_quiet and each.number < flight.number and self._is_open:
+                self._put_command(each)
         if self._is_open:
             self._put_command(flight)
 
-    def _over_with(self, reply: wire.Reply) -> None:
-        """What became of an abandoned command is known."""
-        self._abandoned -= 1
-        self.undo(reply)
-        if not self._abandoned:
-            self._claimed.clear()
+    def _claim(self, reservation_id: int) -> None:
+        self._claimed[reservation_id] = None
+        if len(self._claimed) > _CLAIMS_KEPT:
+            del self._claimed[next(iter(self._claimed))]
 
     def _undo_what_is_due(self) -> None:
         while self._to_undo and self.has_room and self.over is None:
@@ -355,8 +433,9 @@ class Session:
         if flight.is_settling:
             self.outbox.append((wire.pack_header(wire.Message.SETTLE, self._session, flight.number, self._acked), b""))
         else:
-            header = wire.pack_header(wire.Message.COMMAND, self._session, flight.number, self._acked)
-            self.outbox.append((header, flight.body))
+            flight.is_quiet = flight.is_quiet and not flight.copies
+            kind = wire.Message.POSTED if flight.is_quiet else wire.Message.COMMAND
+            self.outbox.append((wire.pack_header(kind, self._session, flight.number, self._acked), flight.body))
             flight.copies += 1
 
     def _put_query(self, ticket: int) -> None:
@@ -382,13 +461,16 @@ def _is_still_open(reply: wire.Reply) -> bool:
 
 def _is_command(number: int, header_frame: bytes) -> bool:
     header = wire.unpack_header(header_frame)
-    return header.message == wire.Message.COMMAND and header.number == number
+    return header.message in (wire.Message.COMMAND, wire.Message.POSTED) and header.number == number
+
+
+_NUMBERED = (wire.Message.COMMAND, wire.Message.POSTED, wire.Message.SETTLE)
 
 
 def _is_command_from(number: int, header_frame: bytes) -> bool:
     """Whether a message that has not left is a command of that number, or of one behind it."""
     header = wire.unpack_header(header_frame)
-    return header.message in (wire.Message.COMMAND, wire.Message.SETTLE) and header.number >= number
+    return header.message in _NUMBERED and header.number >= number
 
 
 def _packed(body: wire.Command | wire.Query) -> bytes:

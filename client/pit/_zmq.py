@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import socket
 import threading
 import time
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import zmq
 
 from . import _calls, wire
 from ._session import Session
-from .errors import Closed, Forked, InvalidInput, PitError, Unavailable
+from .errors import Closed, Forked, InvalidInput, PitError, PostedFailed, Unavailable
 
 AGAIN_S = 0.25
 """After so long without an answer everything is said again: a connection that was lost took its messages along."""
@@ -25,8 +29,14 @@ PROBE_S = 0.2
 _LOOK_OUT_S = 300e-6
 """How long the socket is watched for an answer, at the most, before sleeping until it comes."""
 
+SEE_THROUGH_S = 1.0
+"""How long a close or the end of the process waits for what was posted, at the most."""
+
 _FOR_ROOM = 0
 """Stands for a ticket: wait until the session takes one more command."""
+
+_FOR_POSTED = -1
+"""Stands for a ticket: wait until everything posted has been answered."""
 
 
 class ZmqTransport:
@@ -82,6 +92,35 @@ class ZmqTransport:
         finally:
             self._lock.release()
 
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        self._take_turn(timeout_s)
+        try:
+            if not self._session.has_room:
+                self._wait(_FOR_ROOM, time.monotonic() + timeout_s)
+            self._session.post(command, order_id)
+            send_outbox(self._session, self._socket)
+            at_exit.add(self)
+        finally:
+            self._lock.release()
+
+    def flush(self, timeout_s: float) -> None:
+        if not self._session.posted:
+            return
+        self._take_turn(timeout_s)
+        try:
+            self._session.confirm_posted()
+            self._wait(_FOR_POSTED, time.monotonic() + timeout_s)
+        finally:
+            self._lock.release()
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        return self._session.take_failures(is_over=self._is_closed) if self._session.has_failures else ()
+
+    def leave(self) -> None:
+        """Sees what was posted through before the process ends. Raises PostedFailed."""
+        if os.getpid() == self._pid and not self._is_closed:
+            see_through(self._session, self._socket)
+
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
@@ -89,9 +128,12 @@ class ZmqTransport:
         if os.getpid() != self._pid or self._is_closed or not self._lock.acquire(timeout=GOODBYE_S):
             return
         try:
-            if self._session.is_open and self._session.over is None:
-                ticket = self._session.submit(wire.Goodbye())
-                self._wait(ticket, time.monotonic() + GOODBYE_S)
+            if self._session.over is None and (self._session.is_open or self._session.posted):
+                deadline = time.monotonic() + (SEE_THROUGH_S if self._session.posted else GOODBYE_S)
+                if not self._session.has_room:
+                    self._wait(_FOR_ROOM, deadline)
+                ticket = self._session.submit(wire.Goodbye())  # its answer confirms what was posted before it
+                self._wait(ticket, deadline)
         except PitError:
             pass  # the daemon will notice by itself
         finally:
@@ -121,6 +163,8 @@ class ZmqTransport:
                 raise session.over
             if (ticket is None and session.is_open) or (ticket == _FOR_ROOM and session.has_room):
                 return None
+            if ticket == _FOR_POSTED and not session.posted:
+                return None
             now = time.monotonic()
             if now >= deadline:
                 if ticket is None:
@@ -128,6 +172,8 @@ class ZmqTransport:
                 if ticket == _FOR_ROOM:
                     why = f"nothing was sent: {session.in_flight} commands wait for their answers"
                     raise Unavailable(f"{why}: {self._why_silent()}")
+                if ticket == _FOR_POSTED:
+                    raise _calls.unconfirmed(session.posted)
                 return None
             if now >= again_at:
                 session.again()
@@ -195,6 +241,54 @@ def send_outbox(session: Session, sock: zmq.Socket[bytes]) -> None:
         sock.send(frames[1])
         session.sent(frames)
         del session.outbox[0]
+
+
+def see_through(session: Session, sock: zmq.Socket[bytes]) -> None:
+    """Waits a bounded while until everything posted is answered. Raises PostedFailed for what is not, or has failed."""
+    deadline = time.monotonic() + SEE_THROUGH_S
+    session.confirm_posted()
+    again_at = time.monotonic() + AGAIN_S
+    while session.posted and session.over is None and (now := time.monotonic()) < deadline:
+        if now >= again_at:
+            session.again()
+            again_at = now + AGAIN_S
+        send_outbox(session, sock)
+        if sock.poll(max(1, int((min(deadline, again_at) - now) * 1e3))):
+            session.received(sock.recv(), sock.recv())
+    failures = session.take_failures(is_over=True)
+    if failures:
+        raise PostedFailed(failures)
+
+
+class _Leaves(Protocol):
+    def leave(self) -> None: ...
+
+
+class _AtExit:
+    """Who has posted something, and sees it through when the process ends. What fails then is printed by Python."""
+
+    def __init__(self) -> None:
+        self._leaving: weakref.WeakSet[_Leaves] = weakref.WeakSet()
+        self._is_registered = False
+
+    def add(self, who: _Leaves) -> None:
+        self._leaving.add(who)
+        if not self._is_registered:
+            self._is_registered = True
+            atexit.register(self._leave)
+
+    def _leave(self) -> None:
+        failures: list[tuple[str, PitError]] = []
+        for who in list(self._leaving):
+            try:
+                who.leave()
+            except PostedFailed as told:
+                failures += told.failures
+        if failures:
+            raise PostedFailed(failures)
+
+
+at_exit = _AtExit()
 
 
 def why_silent(endpoint: str) -> str:

@@ -12,12 +12,24 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Sequence
 
 import zmq
 
 from . import _calls, wire
 from ._session import Session
-from ._zmq import AGAIN_S, GOODBYE_S, PROBE_S, open_socket, place_of, send_outbox, why_not_reached
+from ._zmq import (
+    AGAIN_S,
+    GOODBYE_S,
+    PROBE_S,
+    SEE_THROUGH_S,
+    at_exit,
+    open_socket,
+    place_of,
+    see_through,
+    send_outbox,
+    why_not_reached,
+)
 from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
 
 _NOBODY_WAITS_S = 4 * AGAIN_S
@@ -27,7 +39,7 @@ _NOBODY_WAITS_S = 4 * AGAIN_S
 class _Call:
     """A command or query that a task waits for. `woken` is done once there is a reply, or none will come."""
 
-    __slots__ = ("asked", "began", "deadline", "reply", "ticket", "trouble", "woken")
+    __slots__ = ("asked", "began", "deadline", "posted_for", "reply", "ticket", "trouble", "woken")
 
     def __init__(
         self, asked: wire.Command | wire.Query | None, woken: asyncio.Future[None], began: float, deadline: float
@@ -38,6 +50,8 @@ class _Call:
         self.deadline = deadline
         self.ticket: int | None = None
         """None while it waits for room."""
+        self.posted_for: str | None = None
+        """The order that it is about, where nobody waits for its answer."""
         self.reply: wire.Reply | None = None
         self.trouble: PitError | None = None
 
@@ -65,6 +79,7 @@ class AsyncZmqTransport:
         """What is under way, oldest first."""
         self._room: deque[_Call] = deque()
         """Commands that wait until the session takes one more, first come, first served."""
+        self._flushing: list[_Call] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
         self._said_again_at = -math.inf
@@ -137,6 +152,53 @@ class AsyncZmqTransport:
         self._raise_trouble(call)
         raise Unavailable(f"no answer within {timeout_s:g} s: {await self._why_silent()}")
 
+    async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        self._check()
+        call = self._begin(command, timeout_s)
+        call.posted_for = order_id
+        at_exit.add(self)
+        if not self._room and self._session.has_room:
+            self._session.post(command, order_id)
+            self._put(call)
+            return
+        self._room.append(call)
+        self._set_timer(call.deadline)
+        try:
+            await call.woken
+        except BaseException:
+            self._abandon(call)
+            raise
+        if call in self._room:
+            self._leave_queue(call)
+            self._raise_trouble(call)
+            why = f"nothing was sent: {self._session.in_flight} commands wait for their answers"
+            raise Unavailable(f"{why}: {await self._why_silent()}")
+        self._raise_trouble(call)
+
+    async def flush(self, timeout_s: float) -> None:
+        if not self._session.posted:
+            return
+        self._check()
+        call = self._begin(None, timeout_s)
+        self._flushing.append(call)
+        try:
+            self._session.confirm_posted()
+            self._put(call)
+            await call.woken
+        finally:
+            self._flushing.remove(call)
+        self._raise_trouble(call)
+        if self._session.posted:
+            raise _calls.unconfirmed(self._session.posted)
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        return self._session.take_failures(is_over=self._is_ended) if self._session.has_failures else ()
+
+    def leave(self) -> None:
+        """Sees what was posted through before the process ends; its loop is over by then. Raises PostedFailed."""
+        if os.getpid() == self._pid and not self._is_ended:
+            see_through(self._session, self._socket)
+
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
@@ -153,8 +215,8 @@ class AsyncZmqTransport:
             waiting.trouble = Closed("nothing was sent: this engine has been closed")
             waiting.wake()
         try:
-            if self._session.is_open and self._session.over is None:
-                call = self._begin(wire.Goodbye(), GOODBYE_S)
+            if self._session.over is None and (self._session.is_open or self._session.posted):
+                call = self._begin(wire.Goodbye(), SEE_THROUGH_S if self._session.posted else GOODBYE_S)
                 call.ticket = self._session.submit(wire.Goodbye())
                 self._calls[call.ticket] = call
                 self._put(call)
@@ -238,6 +300,9 @@ class AsyncZmqTransport:
 
     def _take(self, header: bytes, body: bytes) -> None:
         answer = self._session.received(header, body)
+        if self._flushing and not self._session.posted:
+            for each in self._flushing:
+                each.wake()
         if answer is not None:
             call = self._calls.pop(answer.ticket, None)
             if call is not None:
@@ -254,6 +319,10 @@ class AsyncZmqTransport:
                 continue
             assert call.asked is not None
             try:
+                if call.posted_for is not None:
+                    self._session.post(call.asked, call.posted_for)  # type: ignore[arg-type]
+                    call.wake()
+                    continue
                 call.ticket = self._session.submit(call.asked)  # type: ignore[arg-type]
             except PitError as trouble:
                 call.trouble = trouble
@@ -263,9 +332,12 @@ class AsyncZmqTransport:
             if not call.woken.cancelled():
                 self._calls[call.ticket] = call
 
-    def _wake_all(self, trouble: PitError | None) -> None:
+    def _waiting(self) -> tuple[_Call, ...]:
         opening = () if self._opening is None else (self._opening,)
-        for call in (*opening, *self._calls.values(), *self._room):
+        return (*opening, *self._calls.values(), *self._room, *self._flushing)
+
+    def _wake_all(self, trouble: PitError | None) -> None:
+        for call in self._waiting():
             call.trouble = call.trouble or trouble
             call.wake()
 
@@ -284,9 +356,8 @@ class AsyncZmqTransport:
         if os.getpid() != self._pid:
             return
         now = self._loop.time()
-        opening = () if self._opening is None else (self._opening,)
         waiting = []
-        for call in (*opening, *self._calls.values(), *self._room):
+        for call in self._waiting():
             if call.deadline <= now:
                 call.wake()
             else:

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _calls, wire
 from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
-from .errors import OutcomeUnknown, PitError, Unavailable
+from .errors import OutcomeUnknown, PitError, PostedFailed, Unavailable
 from .transport import AsyncTransport
 from .types import (
     Block,
@@ -45,7 +45,7 @@ class AsyncEngine(EngineBase):
     async def start_pre_trade(self, order: Order) -> AsyncDeferredRequest | Rejected:
         """Runs the start stage. An `AsyncDeferredRequest` to execute, or the rejects of every policy that said no."""
         sent_ns = self._monotonic_ns()
-        answer = _calls.expect_or_no(await self._command(wire.Start(order)), wire.Deferred)
+        answer = _calls.expect_or_no(await self._ask(wire.Start(order)), wire.Deferred)
         if isinstance(answer, Rejected):
             return answer
         return AsyncDeferredRequest(self, order, answer, sent_ns)
@@ -58,7 +58,7 @@ class AsyncEngine(EngineBase):
         Raises OutcomeUnknown, with the order's id, when no answer came in time.
         """
         sent_ns = self._monotonic_ns()
-        reply = await self._command(wire.Check(order, sent, _calls.lease_ns(lease_s)))
+        reply = await self._ask(wire.Check(order, sent, _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
 
     async def take(self, account: str, order_id: str, *, lease_s: float | None = None) -> AsyncReservation | Rejected:
@@ -222,9 +222,22 @@ class AsyncEngine(EngineBase):
 
     # ------------------------------------------------------------------------------------------ life
 
+    async def flush(self) -> None:
+        """Returns once every commit that nobody waited for has been confirmed.
+
+        Raises PostedFailed for those that have failed; OutcomeUnknown when they are not confirmed in time: then they
+        stay on their way, and are said again.
+        """
+        await self._transport.flush(self.timeout_s)
+        self._tell_failures()
+
     async def close(self) -> None:
-        """Ends the session: what it held is rolled back, what was sent and not settled is quarantined."""
+        """Ends the session: what it held is rolled back, what was sent and not settled is quarantined.
+
+        Raises PostedFailed, once it is closed, for commits that have failed or were never confirmed.
+        """
         await self._transport.close()
+        self._tell_failures()
 
     async def __aenter__(self) -> AsyncEngine:
         return self
@@ -243,6 +256,19 @@ class AsyncEngine(EngineBase):
     async def _command(self, command: wire.Command) -> wire.Reply:
         left_s = await self._time_left_s() if self._has_dropped else self.timeout_s
         return await self._transport.command(command, left_s)
+
+    async def _ask(self, command: wire.Command) -> wire.Reply:
+        """As `_command`, for what asks for something: not before it is told which commits have failed."""
+        self._tell_failures()
+        return await self._command(command)
+
+    async def _post(self, command: wire.Command, order_id: str) -> None:
+        await self._transport.post(command, order_id, self.timeout_s)
+
+    def _tell_failures(self) -> None:
+        failures = self._transport.take_failures()
+        if failures:
+            raise PostedFailed(failures)
 
     async def _query(self, query: wire.Query) -> wire.Reply:
         left_s = await self._time_left_s() if self._has_dropped else self.timeout_s
@@ -287,7 +313,7 @@ class AsyncDeferredRequest(RequestBase):
         """
         sent_ns = self._engine._monotonic_ns()
         self._is_over = True
-        reply = await self._engine._command(wire.Execute(self.id, sent, _calls.lease_ns(lease_s)))
+        reply = await self._engine._ask(wire.Execute(self.id, sent, _calls.lease_ns(lease_s)))
         return self._engine._reservation_or_no(self.order, reply, sent_ns)
 
 
@@ -311,12 +337,19 @@ class AsyncReservation(ReservationBase):
         """A new lease from now. `Rejected` if its account is blocked by now. Raises LeaseExpired when it has ended."""
         return await self._stand(wire.Renew(self.id, _calls.lease_ns(lease_s)))
 
-    async def commit(self, *, venue_order_id: str | None = None, late: bool = False) -> None:
+    async def commit(self, *, venue_order_id: str | None = None, late: bool = False, wait: bool = True) -> None:
         """Keeps it: the order works at the venue. `late=True` says so of one whose lease had ended meanwhile.
 
         Raises LeaseExpired, or AlreadyFinalized, when it had ended; then the order is not counted.
+
+        `wait=False` says so as a fact and returns at once: counted as late if it must be, confirmed by the answer to a
+        later call, by `engine.flush()` or by the close. A failure is raised there: see `PostedFailed`.
         """
         self._is_settled = True
+        if not wait:
+            await self._engine._post(wire.Commit(self.id, venue_order_id, late=True), self.order.id)
+            self.state = OrderState.WORKING
+            return
         reply = await self._engine._command(wire.Commit(self.id, venue_order_id, late))
         self.state = _calls.expect(reply, wire.Settled).state
 
@@ -334,7 +367,7 @@ class AsyncReservation(ReservationBase):
 
     async def _stand(self, command: wire.MarkSent | wire.Renew) -> AsyncReservation | Rejected:
         sent_ns = self._engine._monotonic_ns()
-        stands = _calls.expect_or_no(await self._engine._command(command), wire.Settled)
+        stands = _calls.expect_or_no(await self._engine._ask(command), wire.Settled)
         if isinstance(stands, Rejected):
             return stands
         self._now_stands(command, stands, sent_ns)

@@ -16,11 +16,14 @@ caller can do next::
     ├── Forked                this engine belongs to the parent process; connect anew in the child
     ├── Closed                this engine has been closed
     ├── Unavailable           nothing was sent: no daemon by the deadline; nothing happened
+    ├── PostedFailed          commits that nobody waited for were refused, or never confirmed; look at each
     ├── OutcomeUnknown        it was sent and no answer came in time; it may have happened
     └── ProtocolError         the other end does not speak this protocol
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class PitError(Exception):
@@ -85,6 +88,19 @@ class OutcomeUnknown(PitError):
     def __init__(self, message: str, order_id: str | None = None) -> None:
         super().__init__(message)
         self.order_id = order_id
+
+
+class PostedFailed(PitError):
+    """Commits of `commit(wait=False)` have failed. What the call that raises this was to do has not been sent.
+
+    `failures` holds the order's id and its error for each: `OutcomeUnknown` where it was never confirmed. An order at
+    the venue whose commit was refused may not be counted: commit it again, or tell its report.
+    """
+
+    def __init__(self, failures: Sequence[tuple[str, PitError]]) -> None:
+        told = "; ".join(f"order {order_id}: {type(error).__name__}: {error}" for order_id, error in failures)
+        super().__init__(f"commits that nobody waited for have failed: {told}")
+        self.failures = tuple(failures)
 
 
 class ProtocolError(PitError):

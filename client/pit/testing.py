@@ -16,7 +16,7 @@ the same for asyncio. Where limits matter, take the real engine in your own proc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -475,12 +475,31 @@ class _Line:
     def __init__(self, script: Script) -> None:
         self._script = script
         self._is_closed = False
+        self._failures: list[tuple[str, PitError]] = []
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         return self._say(command)
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         return self._say(query)
+
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        try:
+            reply = self._say(command)
+        except Closed:
+            raise
+        except PitError as trouble:
+            self._failures.append((order_id, trouble))
+            return
+        if not isinstance(reply, wire.Settled):
+            self._failures.append((order_id, _calls.failure_of(reply)))
+
+    def flush(self, timeout_s: float) -> None:
+        """Everything has been answered at once."""
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        failures, self._failures = self._failures, []
+        return failures
 
     def monotonic_ns(self) -> int:
         return self._script._now_ns
@@ -502,6 +521,7 @@ class _AsyncLine:
     def __init__(self, script: Script) -> None:
         self._line = _Line(script)
         self.monotonic_ns = self._line.monotonic_ns
+        self.take_failures = self._line.take_failures
 
     async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         await _Turn()
@@ -510,6 +530,12 @@ class _AsyncLine:
     async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         await _Turn()
         return self._line.query(query, timeout_s)
+
+    async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        self._line.post(command, order_id, timeout_s)
+
+    async def flush(self, timeout_s: float) -> None:
+        await _Turn()
 
     async def close(self) -> None:
         self._line.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from . import wire
+from .errors import PitError
 
 
 class Transport(Protocol):
@@ -18,6 +20,18 @@ class Transport(Protocol):
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         """The answer to a question, which changes nothing. Raises Unavailable when there is none by the deadline."""
+
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        """Takes a command on its way, to be executed once, and does not wait. Raises Unavailable when there is no room.
+
+        What becomes of it is told by `take_failures`, under the id of the order that it is about.
+        """
+
+    def flush(self, timeout_s: float) -> None:
+        """Returns once everything posted has been answered. Raises OutcomeUnknown when it is not in time."""
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        """What was posted and is known to have failed, each once. After a close also what was never confirmed."""
 
     def monotonic_ns(self) -> int:
         """The clock that leases are counted down by on this side."""
@@ -40,6 +54,18 @@ class AsyncTransport(Protocol):
 
     async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         """The answer to a question, which changes nothing. Raises Unavailable when there is none by the deadline."""
+
+    async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        """Takes a command on its way, to be executed once, and does not wait. Raises Unavailable when there is no room.
+
+        What becomes of it is told by `take_failures`, under the id of the order that it is about.
+        """
+
+    async def flush(self, timeout_s: float) -> None:
+        """Returns once everything posted has been answered. Raises OutcomeUnknown when it is not in time."""
+
+    def take_failures(self) -> Sequence[tuple[str, PitError]]:
+        """What was posted and is known to have failed, each once. After a close also what was never confirmed."""
 
     def monotonic_ns(self) -> int:
         """The clock that leases are counted down by on this side."""

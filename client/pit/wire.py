@@ -53,6 +53,10 @@ class Message(IntEnum):
     SETTLE = 4
     REFUSAL = 5
     """Replies only: refused before the engine; nothing changed and the number is still free."""
+    POSTED = 6
+    """A command whose answer is sent only when it is not `Settled`: it is confirmed by the answer to a later one."""
+    CONFIRMED = 7
+    """Replies only: the answer to a command, and no posted one before it was answered otherwise than is known there."""
 
 
 _HEADER = struct.Struct("<BQQQ")

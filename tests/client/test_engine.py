@@ -30,6 +30,15 @@ class Slow:
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         raise NotImplementedError
 
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def flush(self, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def take_failures(self) -> list[tuple[str, pit.PitError]]:
+        return []
+
     def monotonic_ns(self) -> int:
         return self._now_ns
 

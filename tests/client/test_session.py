@@ -454,6 +454,119 @@ def test_what_is_to_be_taken_back_waits_for_room(script: Script) -> None:
     assert [type(each) for each in said_bodies(script)] == [wire.Rollback]
 
 
+# ---------------------------------------------------------------------------------------------- posted
+
+
+def post(script: Script, reservation_id: int) -> None:
+    script.session.post(wire.Commit(reservation_id, late=True), f"o{reservation_id}")
+
+
+def confirm(script: Script, number: int) -> Answer | None:
+    return script.answer(wire.Message.CONFIRMED, number, wire.Done())
+
+
+def test_what_is_posted_is_confirmed_by_the_answer_to_a_later_command(script: Script) -> None:
+    post(script, 1)
+    post(script, 2)
+    ticket = script.session.submit(check("a"))
+    assert script.listen() == [("POSTED", 1, 0), ("POSTED", 2, 0), ("COMMAND", 3, 0)]
+    assert confirm(script, 3) == Answer(ticket, wire.Done())
+    assert (script.session.posted, script.session.in_flight, script.session.take_failures()) == (0, 0, [])
+    script.session.submit(check("b"))
+    assert script.listen() == [("COMMAND", 4, 3)]
+
+
+def test_a_posted_command_that_failed_is_told_once_and_by_its_order(script: Script) -> None:
+    post(script, 1)
+    script.listen()
+    script.answer(wire.Message.COMMAND, 1, wire.Failed(wire.FailureCode.UNKNOWN_ID, "no such"))
+    ((order_id, error),) = script.session.take_failures()
+    assert (order_id, type(error), str(error)) == ("o1", pit.UnknownId, "no such")
+    assert script.session.take_failures() == []
+
+
+def test_an_answer_that_confirms_nothing_has_what_was_posted_said_again_aloud(script: Script) -> None:
+    """The no to one of them was lost on its way."""
+    post(script, 1)
+    script.session.submit(check("a"))
+    script.listen()
+    assert script.done(2) is not None
+    assert script.listen() == [("COMMAND", 1, 0)]
+    assert script.session.posted == 1
+    script.answer(wire.Message.COMMAND, 1, wire.Settled(pit.OrderState.WORKING))
+    assert script.session.posted == 0
+
+
+def test_what_is_posted_is_said_aloud_when_it_is_said_again(script: Script) -> None:
+    post(script, 1)
+    script.listen()
+    script.session.again()
+    assert script.listen() == [("COMMAND", 1, 0)]
+    script.session.greet()
+    script.welcome()
+    assert script.listen() == [("HELLO", 0, 0)] or script.session.posted == 1
+
+
+def test_what_is_posted_before_the_welcome_is_said_aloud() -> None:
+    script = Script(is_open=False)
+    post(script, 1)
+    script.listen()
+    script.welcome()
+    assert script.listen() == [("COMMAND", 1, 0)]
+
+
+def test_asking_for_all_that_was_posted_takes_one_answer(script: Script) -> None:
+    for id in (1, 2, 3):
+        post(script, id)
+    script.listen()
+    script.session.confirm_posted()
+    assert script.listen() == [("COMMAND", 3, 0)]
+    script.answer(wire.Message.CONFIRMED, 3, wire.Settled(pit.OrderState.WORKING))
+    assert script.session.posted == 0
+
+
+def test_who_only_posts_is_answered_now_and_then(script: Script) -> None:
+    """Else the window would fill with what nobody confirms."""
+    for id in range(wire.WINDOW // 2 + 1):
+        post(script, id)
+    assert [kind for kind, _, _ in script.listen()] == ["POSTED"] * (wire.WINDOW // 2) + ["COMMAND"]
+
+
+def test_nothing_that_was_posted_stays_quiet_before_a_settle(script: Script) -> None:
+    """It may be voided along with what is settled, and the answer to the settle would not say so."""
+    post(script, 1)
+    lost = script.session.submit(check("a"))
+    script.listen()
+    script.session.give_up(lost)
+    assert script.listen() == [("COMMAND", 1, 0), ("SETTLE", 2, 0)]
+    script.answer(wire.Message.SETTLE, 2, wire.Voided())
+    script.answer(wire.Message.COMMAND, 1, wire.Voided())
+    assert script.listen() == [("COMMAND", 3, 2)], "it goes on under a new number"
+
+
+def test_under_a_number_that_another_command_has_had_nothing_is_posted_quietly(script: Script) -> None:
+    script.session.submit(check("a"))
+    script.listen()
+    script.refuse(1)
+    post(script, 1)
+    assert script.listen() == [("COMMAND", 1, 0)]
+
+
+def test_a_daemon_of_protocol_1_is_told_aloud() -> None:
+    script = Script(is_open=False)
+    script.answer(wire.Message.HELLO, 0, wire.Failed(wire.FailureCode.PROTOCOL, "I speak 1"))
+    script.listen()
+    script.welcome()
+    post(script, 1)
+    assert script.listen() == [("COMMAND", 1, 0)]
+
+
+def test_what_was_never_confirmed_is_told_at_the_end(script: Script) -> None:
+    post(script, 1)
+    ((order_id, error),) = script.session.take_failures(is_over=True)
+    assert order_id == "o1" and isinstance(error, pit.OutcomeUnknown)
+
+
 # ---------------------------------------------------------------------------------------------- bad weather
 
 SETTINGS = """
@@ -463,7 +576,7 @@ max_unsettled = {bound}
 control = "open_order_notional"
 each = "account"
 settlement = "USD"
-max_notional = "6"
+max_notional = "20"
 """
 
 
@@ -497,7 +610,7 @@ class Weather:
         self.house = Conversations(self.sequencer, settings)
         self.session = Session("mm1", self.dice.randbytes(16))
         self.session.greet()
-        self.connection = 0
+        self.connection = self.confirmed = 0
         self.there: list[tuple[bytes, bytes]] = []
         self.back: list[tuple[bytes, bytes]] = []
         self.is_wild = is_wild
@@ -505,11 +618,13 @@ class Weather:
         self.answers: dict[str, wire.Reply] = {}
         self.given_up: dict[str, bool] = {}
         self.abandoned: set[str] = set()
+        self.posted: set[str] = set()
         self.reservations: list[int] = []
         self.count = 0
 
     def run(self, steps: int) -> None:
         acts = [self.say] * 3 + [self.carry_there] * 6 + [self.carry_back] * 6 + [self.send] * 6
+        acts *= self.dice.choice((1, 5))  # some days are milder
         acts += [self.session.again, self.give_up, self.abandon, self.break_connection]
         for _ in range(steps):
             self.dice.choice(acts)()
@@ -521,9 +636,14 @@ class Weather:
         self.count += 1
         mark = f"c{self.count}"
         way = self.dice.random()
-        if self.reservations and way < 0.4:
+        if (way < 0.03 or (way < 0.4 and self.reservations)) and self.session.has_room:
+            id = self.reservations.pop() if self.reservations else 999_999  # an unknown one fails
+            self.posted.add(mark)
+            self.session.post(wire.Commit(id, mark, late=True), mark)
+            return
+        if self.reservations and way < 0.6:
             command: wire.Command = wire.Rollback(self.reservations.pop(), mark)
-        elif way < 0.5 and not self.is_wild:
+        elif 0.4 < way < 0.5 and not self.is_wild:
             command = wire.BlockScope("firm", mark)
         else:
             command = check(mark, self.dice.choice((1, 1, 3)))
@@ -548,6 +668,8 @@ class Weather:
 
     def carry_back(self) -> None:
         frames = self._take(self.back)
+        if frames is not None:
+            self.confirmed += frames[0][0] == wire.Message.CONFIRMED
         answer = None if frames is None else self.session.received(*frames)
         if answer is None:
             return
@@ -612,6 +734,8 @@ def _marks(command: e.Command) -> tuple[str, ...]:
             return (command.order.id,)
         case e.Rollback() | e.BlockScope():
             return (command.reason,)
+        case e.Commit(_, str(mark)):
+            return (mark,)
         case _:
             return ()
 
@@ -641,6 +765,12 @@ def test_in_any_weather_every_command_is_executed_at_most_once_and_answered_trul
             assert type(executions[0]).__name__ == {"Settled": "Stands"}.get(type(reply).__name__, type(reply).__name__)
     for mark, may_have_happened in weather.given_up.items():
         assert len(weather.executions(mark)) <= int(may_have_happened), mark
+    failed = dict(weather.session.take_failures())
+    assert weather.session.posted == 0 and set(failed) <= weather.posted
+    for mark in weather.posted:
+        executions = weather.executions(mark)
+        assert len(executions) == 1, f"{mark} was posted"
+        assert isinstance(executions[0], e.Failed) == (mark in failed), "a yes is confirmed and a no is told"
     open_ids = {record.order_id for record in weather.sequencer.engine.orders.open.values()}
     for mark in weather.abandoned:
         assert len(weather.executions(mark)) <= 1, mark
@@ -670,6 +800,10 @@ def test_the_weather_is_bad_enough_to_show_every_ending() -> None:
         seen |= {"broken"} if weather.connection else set()
         undone = [each for each, _ in weather.tape.executed if isinstance(each, e.Rollback) and "task" in each.reason]
         seen |= {"taken back"} if undone else set()
+        failed = {order_id for order_id, _ in weather.session.take_failures()}
+        seen |= {("posted", mark in failed) for mark in weather.posted}
+        seen |= {"confirmed by another"} if weather.confirmed else set()
     wanted = {wire.Accepted, wire.Refused, wire.Settled, wire.FailureCode.NOT_AUTHORIZED, "broken", "taken back"}
+    wanted |= {("posted", True), ("posted", False), "confirmed by another"}
     wanted |= {wire.FailureCode.CAPACITY_EXCEEDED, ("given up", True), ("given up", False)}
     assert seen >= wanted

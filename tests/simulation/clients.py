@@ -73,6 +73,14 @@ class Line:
         self._flush()
         self._world.after(int(timeout_s * 1e9), lambda: self._too_late(ticket))
 
+    def post(self, said: wire.Commit, order_id: str) -> None:
+        """Sends a commit that nobody waits for. Without room for it, it is forgotten, as by a strategy that dies."""
+        try:
+            self.session.post(said, order_id)
+        except PitError:
+            return
+        self._flush()
+
     def deliver(self, identity: bytes, header: bytes, body: bytes) -> None:
         """A message from the daemon has come in."""
         if self.is_closed or identity != self.identity:
@@ -81,13 +89,25 @@ class Line:
             self._world.at(self.paused_until_ns, lambda: self.deliver(identity, header, body))
             return
         self._world.heard(self.session, header, body)
+        posted = dict(self.session._posted)
         answer = self.session.received(header, body)
+        self._hear_of_posted(posted)
         self._flush()
         if answer is not None:
             then = self._then.pop(answer.ticket, None)
             if then is not None:
                 then(answer.reply)
         self._look_over()
+
+    def _hear_of_posted(self, before: dict[int, Any]) -> None:
+        """Every posted commit that is over by now has been carried out, unless it is said to have failed."""
+        over = [flight for ticket, flight in before.items() if ticket not in self.session._posted]
+        if not over:
+            return
+        failed = {order_id for order_id, _ in self.session._failures}
+        for flight in over:
+            if flight.posted_for not in failed:
+                self._world.model.told_committed(flight.command.reservation_id)
 
     def hung_up(self) -> None:
         """The connection is lost. libzmq makes another one by itself."""
@@ -391,6 +411,9 @@ class Strategy(Client):
             yield draw.choice((0.1, 1.0, 4.0))  # its answer took that long
         if draw.random() < 0.1:
             return  # and the commit was forgotten
+        if self.line is not None and draw.random() < 0.4:
+            self.line.post(wire.Commit(id, placed.venue_id, late=True), order.id)
+            return
         reply = yield from self.persistently(wire.Commit(id, placed.venue_id), 3)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.LEASE_EXPIRED:
             reply = yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
@@ -526,6 +549,16 @@ class SimulatedTransport:
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         return self._wait(query, timeout_s)
 
+    def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        assert isinstance(command, wire.Commit)
+        self._line.post(command, order_id)
+
+    def flush(self, timeout_s: float) -> None:
+        raise NotImplementedError
+
+    def take_failures(self) -> list[tuple[str, PitError]]:
+        return self._line.session.take_failures()
+
     def monotonic_ns(self) -> int:
         return self._world.now_ns
 
@@ -594,5 +627,6 @@ class BlockingStrategy(Client):
             elif draw.random() < 0.1:
                 held.quarantine()
             else:
-                held.commit(venue_order_id=placed.venue_id)
-                placed.is_named = True
+                is_waited_for = draw.random() < 0.6
+                held.commit(venue_order_id=placed.venue_id, wait=is_waited_for)
+                placed.is_named = is_waited_for

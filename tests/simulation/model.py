@@ -134,6 +134,8 @@ class Model:
         self.now_ns = 0
         self.seq = 0
         self.accepted: dict[tuple[str, str], int] = {}
+        self.committed: set[int] = set()
+        """Reservations with a commit that was carried out."""
         """What clients were told: order to reservation."""
         self.touched: set[int] = set()
         self.resumed: set[int] = set()
@@ -255,6 +257,8 @@ class Model:
             case e.MarkSent(id):
                 self._settles("mark_sent", id, said.client, reply)
             case e.Commit(id, venue_id):
+                if isinstance(reply, e.Stands):
+                    self.committed.add(id)
                 kept = self._settles("commit_late" if command.late else "commit", id, said.client, reply)
                 if kept is not None and venue_id is not None and isinstance(reply, e.Stands):
                     self._named(kept, venue_id)
@@ -588,6 +592,10 @@ class Model:
         before = self.accepted.setdefault(key, held.reservation_id)
         _must(before == held.reservation_id, f"order {order.id} was accepted as {before} and as {held.reservation_id}")
 
+    def told_committed(self, reservation_id: int) -> None:
+        """A client takes a commit for carried out that it has not waited for."""
+        _must(reservation_id in self.committed, f"reservation {reservation_id} was confirmed, and never committed")
+
     def heard(self, client: str, session: int, header_frame: bytes, body: bytes) -> None:
         """A client has had this message: what it acknowledges must be in the journal, as it says."""
         header = wire.unpack_header(header_frame)
@@ -596,7 +604,8 @@ class Model:
         reply = wire.decode_reply(body)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.JOURNAL_BEHIND:
             raise Broken(f"client {client}: {reply.message}")
-        if header.message not in (wire.Message.COMMAND, wire.Message.SETTLE) or isinstance(reply, wire.Failed):
+        answers = (wire.Message.COMMAND, wire.Message.CONFIRMED, wire.Message.SETTLE)
+        if header.message not in answers or isinstance(reply, wire.Failed):
             return
         kept = self.answers.get((session, header.number))
         _must(kept is not None, f"client {client} was answered {reply}, and number {header.number} is in no row")
