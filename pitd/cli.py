@@ -15,16 +15,22 @@ from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
+import pit
+
 from . import __version__, bootstrap, clients, completion, config, config_files, journal, log, replay_cli, systemd
+from .config_diff import Difference, differences, runs_on
 from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
 from .core.numbers import text
-from .errors import EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
+from .errors import EXIT_DIFFERENT, EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
 from .health import Unsound
 from .journal_tools import commands as journal_commands
 from .journal_tools.background import Verification
+from .journal_tools.words import printable
+from .limit_terms import would_be
 from .pulse import Pulse
 from .reload import Reloader, announcing, tell_disagreements
+from .running import own_name, settings_of
 
 _DEFAULT_CONFIG = "/etc/pitd/pitd.toml"
 
@@ -134,6 +140,8 @@ def check_config(options: argparse.Namespace) -> int:
     if options.json:
         print(bootstrap.settings_text(settings))
         return 0
+    if options.diff or options.against is not None:
+        return _show_difference(options, settings)
     policies = [policy for policy in bootstrap.build_policies(settings) if not policy.is_idle]
     print(f"{settings.source}: good; it would listen at {settings.daemon.endpoint}")
     kept = f"kept in {settings.journal.directory}, durability {settings.journal.durability}"
@@ -154,6 +162,36 @@ def check_config(options: argparse.Namespace) -> int:
     if not settings.limits:
         print("warning: no limits; only the shape of orders is checked")
     return 0
+
+
+def _show_difference(options: argparse.Namespace, written: config.Config) -> int:
+    """What would be different; the exit code says whether anything would: 0 nothing, 1 something, 2 nobody to ask."""
+    if options.against is not None:
+        return _put_differences(differences(config.load(options.against), written), options.against, ())
+    endpoint = options.endpoint or written.daemon.endpoint
+    try:
+        with pit.connect(options.name, endpoint, timeout_s=2.0, read_only=True) as engine:
+            running, overrides = settings_of(engine), engine.limit_overrides()
+    except (pit.Unavailable, pit.OutcomeUnknown) as trouble:
+        print(f"{written.source}: good; there is nothing to compare it with: {trouble}")
+        print("--endpoint URL asks a daemon elsewhere; --against FILE compares with a file")
+        return 2
+    except pit.PitError as trouble:
+        raise ConfigError(f"{endpoint}: {trouble}; or give --name of a client that has it") from trouble
+    fresh, waits = runs_on(running, written)
+    told = [f"set by hand: {line}" for line in would_be(overrides, fresh.limits)]
+    waiting = [f"{each}, with the next start" for each in waits]
+    return _put_differences(differences(running, fresh), f"the daemon at {endpoint}", [*waiting, *told])
+
+
+def _put_differences(found: Sequence[Difference], other: str, more: Sequence[str]) -> int:
+    if not found and not more:
+        print(f"nothing is different from {other}")
+        return 0
+    print(f"different from {other}:")
+    for line in (*map(str, found), *more):
+        print(f"  {printable(line)}")
+    return EXIT_DIFFERENT
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -231,6 +269,12 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("check-config", help="say what would run, and start nothing")
     _add_config(one)
     one.add_argument("--json", action="store_true", help="the effective configuration as JSON")
+    one.add_argument("--diff", action="store_true", help="what a reload would change in the running daemon")
+    one.add_argument("--against", metavar="FILE", help="what is different from that file, instead")
+    one.add_argument("--endpoint", metavar="URL", help="where the daemon is (default: [daemon] endpoint)")
+    one.add_argument(
+        "--name", default=own_name(), metavar="NAME", help='who asks: needs the role "operate" (default: %(default)s)'
+    )
     one.set_defaults(run=check_config)
 
     replay_cli.add_parser(commands)

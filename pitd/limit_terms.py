@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from pit.types import LimitOverride
+
 from .config import AnyLimit, number_of
 from .core.numbers import canonical, text
-from .core.overrides import Numbers, Unreadable
+from .core.overrides import Numbers, Override, Unreadable, disagreement, in_force
 from .errors import ConfigError
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
@@ -60,6 +62,17 @@ class LimitTerms:
 def with_numbers(limits: Sequence[AnyLimit], numbers: Numbers) -> tuple[AnyLimit, ...]:
     """The limits, with those numbers in the place of their own."""
     return tuple(_with(limit, numbers[limit.name]) if limit.name in numbers else limit for limit in limits)
+
+
+def would_be(overrides: Sequence[LimitOverride], limits: Sequence[AnyLimit]) -> list[str]:
+    """Where other limits are not what a person's numbers were set over, and what would hold there, in words."""
+    terms, told = LimitTerms(limits), []
+    for each in overrides:
+        one = Override(
+            each.limit, each.key, each.value, each.set_over, None, each.author, each.reason, each.since_wall_ns
+        )
+        told.append(disagreement(msgspec.structs.replace(one, in_force=in_force(one, terms)), terms))
+    return [line for line in told if line]
 
 
 def _with(limit: AnyLimit, numbers: Any) -> AnyLimit:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import getpass
 import os
 import re
 import sys
@@ -21,7 +20,7 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import Outcome
 
-from . import __version__, completion, operator_report
+from . import __version__, completion, operator_limits, operator_report
 from .core.orders import ENDED
 from .errors import PitdError
 from .journal_tools import day, objects
@@ -30,6 +29,7 @@ from .journal_tools.progress import Progress
 from .journal_tools.words import printable
 from .operator_screen import Screen
 from .operator_top_screen import Picture
+from .running import own_name
 
 READY, NOT_READY, NO_ANSWER = 0, 1, 2
 """What `isready` says by its exit code. Every other command ends with 2, too, where no daemon answers."""
@@ -189,7 +189,20 @@ def _limits(options: argparse.Namespace) -> int:
         while page.position >= 0:
             page = _expect(engine, wire.ListLimits(page.position, page.after), wire.LimitsAre)
             pages.append(page)
-    return _shown(options, pages, "limits", lambda screen, lines: screen.limits(lines))
+        overrides = engine.limit_overrides()
+    lines = [line for page in pages for line in page.limits]
+    if options.json:
+        told: dict[str, Any] = {"seq": pages[0].seq, "until_seq": pages[-1].seq}
+        told |= {} if options.overrides else {"limits": list(map(_line_object, lines))}
+        _put(told | {"overrides": list(map(_plain, overrides))})
+        return 0
+    screen = Screen()
+    if not options.overrides:
+        screen.limits(lines)
+    if overrides or options.overrides:
+        screen.overrides(overrides)
+    screen.read_at(pages[0].seq, pages[-1].seq)
+    return 0
 
 
 def _blocks(options: argparse.Namespace) -> int:
@@ -432,6 +445,52 @@ def _close_order(options: argparse.Namespace) -> int:
     )
 
 
+def _set_limit(options: argparse.Namespace) -> int:
+    values = dict(options.values)
+    if len(values) < len(options.values):
+        _parser().error("limits set: a number is named twice")
+    with _connected(options) as engine:
+        more = operator_limits.loosened(engine, options.limit, values)
+    if not _is_agreed(options, f"{'; '.join(more)}. Sure?" if more else ""):
+        return _SAID_NO
+    with _acting(options) as engine:
+        lasts_s = None if options.lasts_ns is None else options.lasts_ns / 1e9
+        overrides = engine.set_limit(options.limit, values, reason=options.reason, lasts_s=lasts_s, until=options.until)
+        return _changed(options, engine, operator_limits.told_set(overrides))
+
+
+def _clear_limit(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        set_now = [
+            each for each in engine.limit_overrides() if each.limit == options.limit and options.key in (None, each.key)
+        ]
+    back = ", ".join(f"{each.key} {each.base or 'nothing'} (was {each.in_force})" for each in set_now)
+    risk = f"{options.limit} is as configured again: {back}. Sure?" if set_now else ""
+    return _change(
+        options,
+        risk,
+        lambda engine: engine.clear_limit(options.limit, options.key, reason=options.reason),
+        f"{options.limit} is as configured again: {back}",
+    )
+
+
+def _reload(options: argparse.Namespace) -> int:
+    with _acting(options) as engine:
+        told = engine.reload(reason=options.reason)
+        seq = _status_of(engine).seq
+    if options.json:
+        _put({"seq": seq, "actor": options.name, "reason": options.reason} | _plain(told))
+        return 0
+    print(f"reloaded (by {options.name}: {printable(options.reason)})")
+    for line in told.changes or ("nothing is different",):
+        print(f"  {printable(line)}")
+    for line in told.waiting:
+        print(f"  waits: {printable(line)}")
+    for line in told.disagreements:
+        print(f"  disagrees: {printable(line)}")
+    return 0
+
+
 def _shutdown(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
         status = _status_of(engine)
@@ -547,15 +606,6 @@ def _complain(why: str, code: int) -> int:
     return code
 
 
-def _own_name() -> str:
-    """Who acts, when nobody says: the user's name, as far as a client may be called so."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return f"pitctl-{re.sub(r'[^A-Za-z0-9._-]', '_', user)}"[:64]
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
@@ -574,20 +624,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pitctl {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[[argparse.Namespace], int], help: str) -> argparse.ArgumentParser:
-        one: argparse.ArgumentParser = commands.add_parser(
+    def add(
+        name: str, run: Callable[[argparse.Namespace], int], help: str, among: Any = None
+    ) -> argparse.ArgumentParser:
+        one: argparse.ArgumentParser = (among or commands).add_parser(
             name, help=help, description=help[0].upper() + help[1:] + "."
         )
+        again: dict[str, Any] = (
+            {} if among is None else {"default": argparse.SUPPRESS}
+        )  # else what stood before is lost
         one.add_argument(
-            "--endpoint", metavar="URL", help="where the daemon is (default: $PITD_ENDPOINT, else its usual place)"
+            "--endpoint",
+            metavar="URL",
+            help="where the daemon is (default: $PITD_ENDPOINT, else its usual place)",
+            **again,
         )
         one.add_argument(
-            "--timeout", type=_seconds, default=2.0, metavar="S", help="seconds to wait for an answer (default: 2)"
+            "--timeout",
+            type=_seconds,
+            metavar="S",
+            help="seconds to wait for an answer (default: 2)",
+            **({"default": 2.0} | again),
         )
         one.add_argument(
-            "--name", default=_own_name(), metavar="NAME", help="the client to act as (default: %(default)s)"
+            "--name",
+            metavar="NAME",
+            help=f"the client to act as (default: {own_name()})",
+            **({"default": own_name()} | again),
         )
-        one.add_argument("--json", action="store_true", help="as JSON; decimals are text")
+        one.add_argument("--json", action="store_true", help="as JSON; decimals are text", **again)
         one.set_defaults(run=run)
         return one
 
@@ -621,7 +686,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--client", metavar="C", help="of this client")
     one.add_argument("--order", metavar="ID", help="of this id")
 
-    add("limits", _limits, "show every limit with what it has counted: used, bound, distance")
+    limits = add("limits", _limits, "show every limit with what it has counted; or set and clear numbers of one")
+    limits.add_argument("--overrides", action="store_true", help="only the numbers that persons have set")
+    acts = limits.add_subparsers(metavar="ACT", title="acts")
+    one = add("set", _set_limit, "put numbers of a limit in the place of the configured ones", acts)
+    one.add_argument("limit", metavar="LIMIT")
+    one.add_argument("values", nargs="+", type=operator_limits.value, metavar="KEY=VALUE", help="such as max_orders=5")
+    ends = one.add_mutually_exclusive_group()
+    ends.add_argument("--for", dest="lasts_ns", type=_span, metavar="AGE", help="for so long, such as 90s, 10m or 2h")
+    ends.add_argument("--until", type=operator_limits.until, metavar="MOMENT", help="such as 18:00 (default: cleared)")
+    _add_change(one)
+    one = add("clear", _clear_limit, "let the configured numbers of a limit hold again", acts)
+    one.add_argument("limit", metavar="LIMIT")
+    one.add_argument("key", nargs="?", metavar="KEY", help="only this number")
+    _add_change(one)
+    one = add("reload", _reload, "have the daemon read its configuration again: all of it comes into force, or nothing")
+    one.add_argument("--reason", required=True, type=_reason, metavar="TEXT", help="why: it is journaled")
     one = add("top", _top, "show it all on a live screen: q leaves, h halts the firm or a part of it")
     one.add_argument("--every", type=_seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     one.add_argument("--once", action="store_true", help="look once, and print it")

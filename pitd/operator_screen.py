@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import Block, OrderState, Restriction
+from pit.types import Block, LimitOverride, OrderState, Restriction
 
 from .journal_tools.words import moment, printable
+from .operator_limits import local_moment
 
 _PIPE_WIDTH = 200
 """Where no terminal says how wide it is, so that nothing is cut that another program reads."""
@@ -59,6 +60,9 @@ class Screen:
     def restrictions(self, lines: Sequence[Restriction]) -> None:
         self.put(restrictions_of(lines))
 
+    def overrides(self, lines: Sequence[LimitOverride]) -> None:
+        self.put(overrides_of(lines))
+
     def decision(self, decision: wire.DecisionIs) -> None:
         self.put(decision_of(decision))
 
@@ -89,7 +93,8 @@ def status_of(status: wire.StatusIs) -> RenderableType:
         lines.append(("QUARANTINED", Text(alarm, style="bold red")))
     lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
     lines.append(("halts", Text(str(status.restrictions), style="red" if status.restrictions else "")))
-    lines.append(("limits", str(status.limits)))
+    by_hand = f", {status.overrides} of their numbers set by hand: see pitctl limits" if status.overrides else ""
+    lines.append(("limits", Text(f"{status.limits}{by_hand}", style="yellow" if by_hand else "")))
     if status.not_authorized or status.malformed:
         lines.append(("refused", f"{status.not_authorized} not authorized, {status.malformed} malformed"))
     for name, value in lines:
@@ -192,6 +197,16 @@ def restrictions_of(lines: Sequence[Restriction]) -> RenderableType:
     table = table_of("scope", "trading", "by", "why")
     for each in lines:
         add_row(table, each.scope, str(each.state), each.author, each.reason)
+    return table
+
+
+def overrides_of(lines: Sequence[LimitOverride]) -> RenderableType:
+    table = table_of("set by hand", "number", ">set to", ">configured", ">in force", "until", "by", "why")
+    for each in lines:
+        until = "cleared" if each.until_wall_ns is None else local_moment(each.until_wall_ns)
+        numbers = (each.value, each.base or "nothing", each.in_force or "nothing")
+        style = "" if each.in_force == each.value else "yellow"
+        add_row(table, each.limit, each.key, *numbers, until, each.author, each.reason, style=style)
     return table
 
 

@@ -188,6 +188,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         restrictions=len(engine.trading),
         not_authorized=refusals.not_authorized,
         malformed=refusals.malformed,
+        overrides=len(engine.overrides),
     )
 
 

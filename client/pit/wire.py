@@ -597,6 +597,7 @@ class StatusIs(Body, frozen=True, kw_only=True):
     restrictions: int = 0
     not_authorized: int = 0
     malformed: int = 0
+    overrides: int = 0
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):

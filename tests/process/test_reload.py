@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,6 +190,27 @@ def test_what_was_set_for_a_while_is_over_when_the_daemon_was_away_meanwhile(dae
         daemon.start()
         assert not is_taken(engine, 900)
         assert "limits.override_ended" in daemon.log()
+
+
+def check_config(daemon: Daemon, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pitd.cli", "check-config", "--config", str(daemon.config), "--diff", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_check_config_says_what_a_reload_would_change(daemon: Daemon) -> None:
+    with daemon.connect("ops") as ops:
+        ops.set_limit("size", {"max_quantity": 400}, reason="a quiet day")
+        done = check_config(daemon, "--name", "ops")
+        assert (done.returncode, done.stderr) == (0, "") and "nothing is different" in done.stdout
+        rewrite(daemon, "journal.keep = '5d'\n" + limits(quantity=300))
+        done = check_config(daemon, "--name", "ops")
+        assert done.returncode == 1
+        assert "limits.size.max_quantity: 500, now 300" in done.stdout
+        assert "journal.keep: 2592000s, now 432000s, with the next start" in done.stdout
+        assert "set by hand: size max_quantity: 300 is configured by now" in done.stdout
+        assert [each.base for each in ops.limit_overrides()] == ["500"], "it only looks"
+        done = check_config(daemon, "--name", "nobody")
+        assert done.returncode == 78 and '"operate"' in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- the manager, and load
