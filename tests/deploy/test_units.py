@@ -55,6 +55,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pitd.cli "$@"\n', encoding="utf-8")
     program.chmod(0o755)
+    kill = root / one(SERVICE, "ExecReload").split()[0].lstrip("/")
+    kill.parent.mkdir(parents=True, exist_ok=True)
+    kill.symlink_to("/bin/true")
     return root
 
 
@@ -328,7 +331,8 @@ def page_commands() -> list[list[str]]:
     """Every command of the install page, as a shell would take it apart."""
     text = (DEPLOY / "INSTALL.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line]
+    lines = [line.removesuffix(" >/dev/null") for block in blocks for line in block.splitlines() if line]
+    return [shlex.split(command) for line in lines for command in line.split(" | ")]
 
 
 PROGRAMS = {
@@ -339,11 +343,13 @@ PROGRAMS = {
     "newgrp",
     "python3",
     "rm",
+    "pitctl",
     "sudoedit",
     "systemctl",
     "systemd-analyze",
     "systemd-sysusers",
     "systemd-tmpfiles",
+    "tee",
     "usermod",
 }
 
