@@ -273,7 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--against", metavar="FILE", help="what is different from that file, instead")
     one.add_argument("--endpoint", metavar="URL", help="where the daemon is (default: [daemon] endpoint)")
     one.add_argument(
-        "--name", default=own_name(), metavar="NAME", help='who asks: needs the role "operate" (default: %(default)s)'
+        "--name", default=own_name(), metavar="NAME", help='who asks: needs the role "observe" (default: %(default)s)'
     )
     one.set_defaults(run=check_config)
 

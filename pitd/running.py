@@ -13,7 +13,7 @@ from .config import Config, from_settings
 
 
 def settings_of(engine: pit.Engine) -> Config:
-    """The configuration in force, without what persons have set over it. Needs the role "operate"."""
+    """The configuration in force, without what persons have set over it. Needs the role "observe"."""
     pieces: list[str] = []
     mark = b""
     while True:
