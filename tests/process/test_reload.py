@@ -210,7 +210,7 @@ def test_check_config_says_what_a_reload_would_change(daemon: Daemon) -> None:
         assert "set by hand: size max_quantity: 300 is configured by now" in done.stdout
         assert [each.base for each in ops.limit_overrides()] == ["500"], "it only looks"
         done = check_config(daemon, "--name", "nobody")
-        assert done.returncode == 78 and '[clients.nobody] roles' in done.stderr
+        assert done.returncode == 78 and "[clients.nobody] roles" in done.stderr
 
 
 # ---------------------------------------------------------------------------------------------- the manager, and load
