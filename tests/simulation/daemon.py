@@ -124,9 +124,10 @@ class Daemon:
             self._wake_by(self.stopped_until_ns)
             return
         if world.is_calm:
-            self._disk.kill_at = ""
+            self._disk.kill_at, self._disk.is_power_cut = "", False
         elif not self._disk.kill_at and self._random.random() < world.weather.crash:
             self._disk.kill_at = self._random.choice(DEATHS)
+            self._disk.is_power_cut = self._random.random() < world.weather.power_cut
         try:
             self._one_batch()
         except Killed as death:
@@ -140,7 +141,7 @@ class Daemon:
             self.leave()
         finally:
             if not self.is_up:
-                self._disk.kill_at = ""
+                self._disk.kill_at, self._disk.is_power_cut = "", False
 
     def _one_batch(self) -> None:
         """What `Server._one_batch` does."""

@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from pitd import config, journal
 from pitd.core import entry as e
+from pitd.core import snapshot
 from pitd.core.engine import Engine
 
 from .network import MS
+from .power import Synced
 
 if TYPE_CHECKING:
     from .world import World
@@ -49,10 +52,20 @@ class Disk:
         self.kill_at = ""
         """Where the process dies in this round of its loop; empty for nowhere."""
         self.is_full = False
+        self.is_power_cut = False
+        """Whether the next death is the whole machine's."""
+        self.cuts = 0
+        self.synced = Synced(world.random("power")) if world.weather.power_cut else None
+        """What is on the disk itself, where that matters."""
         self._writes_left = 0
         self._image: Path | None = None
         self._generation = 0
-        self._connections: list[sqlite3.Connection] = []
+        self.connections: list[sqlite3.Connection] = []
+
+    def fsync(self, fd: int) -> None:
+        """In place of `os.fsync`."""
+        if self.synced is not None:
+            self.synced.fsync(fd)
 
     def free_bytes(self, directory: Path) -> int:
         """In place of `pitd.journal.free_bytes`."""
@@ -87,7 +100,7 @@ class Disk:
         return self._image
 
     def opened(self, connection: sqlite3.Connection) -> None:
-        self._connections.append(connection)
+        self.connections.append(connection)
 
     def die(self) -> None:
         """The process is gone: what it left is what its image has."""
@@ -95,11 +108,20 @@ class Disk:
         self.abandon()
         shutil.rmtree(self.directory)
         self.directory, self._image = image, None
+        if self.is_power_cut and self.synced is not None:
+            self.is_power_cut = False
+            self.cuts += 1
+            for told in self.synced.cut(image):
+                self.world.trace(f"power cut: {told}")
+            self.synced.everything(image)
+            self.world.power_failed()
 
     def abandon(self) -> None:
-        for connection in self._connections:
+        for connection in self.connections:
+            if self.synced is not None:
+                self.synced.forget(connection)
             connection.close()
-        self._connections.clear()
+        self.connections.clear()
 
 
 class Errands(journal._Behind):
@@ -125,6 +147,24 @@ class Errands(journal._Behind):
     def die(self) -> None:
         self._waiting.clear()
 
+    def close_segment(self, connection: sqlite3.Connection) -> None:
+        if self._disk.synced is None or connection not in self._disk.connections:
+            super().close_segment(connection)
+            return
+        segment = Path(connection.execute("PRAGMA database_list").fetchone()[2])
+        super().close_segment(connection)
+        self.put(lambda: self._closed(connection, segment))
+
+    def _closed(self, connection: sqlite3.Connection, segment: Path) -> None:
+        assert self._disk.synced is not None
+        self._disk.synced.forget(connection)
+        self._disk.synced.checkpointed(segment)
+
+    def _checkpoint(self, segment: Path) -> None:
+        super()._checkpoint(segment)
+        if self._disk.synced is not None:
+            self._disk.synced.checkpointed(segment)
+
     def _run_one(self) -> None:
         if self._waiting:
             self._waiting.pop(0)()
@@ -142,6 +182,8 @@ class SimulatedJournal(journal.SegmentJournal):
         self._behind.stop()
         self._behind = Errands(self._directory, settings, disk)
         disk.opened(self._connection)
+        if disk.synced is not None:
+            disk.synced.checkpointed(self._segment)
 
     def append(self, rows: Sequence[e.Row]) -> None:
         disk = self._disk
@@ -164,11 +206,8 @@ class SimulatedJournal(journal.SegmentJournal):
             return
         self.catch_up()
         self._snapshot_seq = self.head.seq
-        aside = disk.home / "aside"
-        aside.mkdir(exist_ok=True)
-        journal.write_snapshot(aside, engine, self.id, self.head)
-        name = f"{self.head.seq:016d}.snapshot"
-        disk.world.after(self.draw.randrange(1, 300) * MS, lambda: self._appear(aside / name))
+        body, head, cuts = snapshot.encode(snapshot.take(engine)), self.head, disk.cuts
+        disk.world.after(self.draw.randrange(1, 300) * MS, lambda: self._appear(body, head, cuts))
         disk.kill("a snapshot begun")
 
     def die(self) -> None:
@@ -177,10 +216,15 @@ class SimulatedJournal(journal.SegmentJournal):
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _appear(self, written: Path) -> None:
-        if not written.exists():
+    def _appear(self, body: bytes, head: journal.Head, cuts: int) -> None:
+        """What the child does with the state that it had when it began."""
+        if self._disk.cuts != cuts:
             return
-        written.rename(self._disk.directory / written.name)
+        with (
+            mock.patch.object(snapshot, "take", lambda engine: engine),
+            mock.patch.object(snapshot, "encode", lambda image: image),
+        ):
+            journal.write_snapshot(self._disk.directory, body, self.id, head)  # type: ignore[arg-type]
         self._behind.prune()
 
     def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
@@ -192,6 +236,8 @@ class SimulatedJournal(journal.SegmentJournal):
         wal = self._segment.with_name(self._segment.name + "-wal")
         before = wal.stat().st_size if wal.exists() else 0
         super()._write(values)
+        if disk.synced is not None:
+            disk.synced.committed(self._connection, self._segment)
         if disk.kill_at == "inside the rows":
             self._tear(wal, before)
         if drawn < weather.io_error:
@@ -213,6 +259,12 @@ class SimulatedJournal(journal.SegmentJournal):
             super()._roll(engine)
         finally:
             self._disk.opened(self._connection)
+            self._begun()
+
+    def _begun(self) -> None:
+        """A new segment is whole before it has its name: synced, unless only the process can die."""
+        if self._disk.synced is not None and self._settings.durability == "power":
+            self._disk.synced.file(self._segment)
 
 
 def _error(message: str, code: int) -> sqlite3.OperationalError:

@@ -55,7 +55,7 @@ OPEN = {
 """What may be open at once, by configuration."""
 
 LOSS = {
-    "wide": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("desk_loss", "desk", "USD", Decimal(260))),
+    "wide": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("desk_loss", "desk", "USD", Decimal(160))),
     "tight": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("firm_loss", "firm", "USD", Decimal(400))),
 }
 """What may be lost, by configuration."""

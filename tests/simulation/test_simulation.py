@@ -41,13 +41,16 @@ def test_five_hundred_seeds(first):
         check(seed)
 
 
-ROUGH = ("killed", "I/O error", "disk: full", "stands still", "dies (by chance)", "late=True", "quarantined", "poison")
+ROUGH = (
+    *("killed", "I/O error", "disk: full", "stands still", "dies (by chance)", "late=True", "quarantined", "poison"),
+    *("power cut: rows", "is torn", "was never there", "names several orders", "Rearm(limit='desk_loss'", "volume="),
+)
 
 
 def test_the_weather_is_bad_enough():
     """What the other promises are worth hangs on what they have seen."""
     seen = dict.fromkeys((*ROUGH, *DEATHS), 0)
-    for seed in range(40):
+    for seed in range(60):
         lines: list[str] = []
         world.run(seed, weather.draw(seed), out=lines.append)
         for what in seen:

@@ -55,7 +55,7 @@ class Venue:
 
     def place(self, order: pit.Order, owner: str, *, is_promised: bool) -> Placed | None:
         """Takes an order, or refuses it: then it surely has nothing."""
-        if self._random.random() < 0.05:
+        if self._random.random() < 0.05 or self.is_shut:
             return None
         key = (order.account, order.id)
         assert key not in self.orders, f"order {key} was sent twice"

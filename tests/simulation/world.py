@@ -7,6 +7,7 @@ import hashlib
 import heapq
 import itertools
 import logging
+import os
 import random
 from collections.abc import Callable, Iterable
 from decimal import Decimal
@@ -17,11 +18,12 @@ from unittest import mock
 import pit
 from pit import wire
 from pit._session import Session
+from pit.errors import JournalBehind, PitError
 from pitd import history, journal
 from pitd.core import entry as e
 from pitd.core import reading
 from pitd.core.engine import Engine, exact_context
-from pitd.errors import JournalFailed
+from pitd.errors import JournalDamaged, JournalFailed
 from pitd.recovery import Recovered
 
 from . import settings
@@ -55,6 +57,8 @@ class Tape:
     def __init__(self, world: World) -> None:
         self._world = world
         self.encoded: list[bytes] = []
+        self.heads = [journal.START]
+        """Where the journal ended before the first row, and after each."""
         self.head = journal.START
         self.shadow = settings.build_engine(settings.variant("wide"))
         self.hash = hashlib.blake2b(digest_size=16)
@@ -65,6 +69,7 @@ class Tape:
             self.encoded.append(encoded)
             self.hash.update(encoded)
             self.head = journal.Head(row.entry.seq, journal.chained(self.head.chain, encoded))
+            self.heads.append(self.head)
             self._decide_again(row, encoded)
             self._world.model.row(row)
 
@@ -88,6 +93,10 @@ class World:
         self.starts = 0
         self.is_waiting = False
         self.limits_now = "wide"
+        self.loss: Loss | None = None
+        """What a power cut has taken from a journal that is kept through the death of the process alone."""
+        self.is_refused = False
+        """Whether the daemon has refused what a power cut left."""
         self.draw = self.random("world")
         self.journal_id = self.draw.randbytes(16)
         self._out = out
@@ -144,13 +153,19 @@ class World:
         self._weather()
         while self._orders_started < self.weather.intents and self.now_ns < STORM_MOST_NS:
             self.step()
+            if self.is_refused or self.loss is not None:
+                return self._after_the_loss()
         for _ in range(200):
             self.step()
+            if self.is_refused or self.loss is not None:
+                return self._after_the_loss()
         self._calm_down()
         end_ns = self.now_ns + CALM_MOST_NS
         look_ns = self.now_ns
         while True:
             self.step()
+            if self.is_refused or self.loss is not None:
+                return self._after_the_loss()
             if self.now_ns >= look_ns:
                 unsettled = self._unsettled()
                 if not unsettled:
@@ -159,10 +174,13 @@ class World:
                     raise Broken(f"not settled after {CALM_MOST_NS // 10**9} s of calm: {unsettled}")
                 look_ns = self.now_ns + 250 * MS
         self._check_the_end()
+        return self._good()
+
+    def _good(self) -> Told:
         told = self._told.hexdigest() + self.tape.hash.hexdigest()
         return Told(told, len(self.tape.encoded), self.starts)
 
-    def _calm_down(self) -> None:
+    def _calm_down(self, *, is_lost: bool = False) -> None:
         self.trace("--- calm")
         self.is_calm = True
         self.disk.is_full = False
@@ -172,7 +190,8 @@ class World:
             client.wake()
             if client.is_alive:
                 client.spawn(client.make_itself_heard())
-        self.venue.finish()
+        if not is_lost:
+            self.venue.finish()
 
     def _unsettled(self) -> str:
         """What is not at rest yet, or nothing."""
@@ -238,6 +257,88 @@ class World:
             engine.carry_out(reader.deed(encoded))
         self._same(state_of(engine), "carried out from the beginning")
 
+    # ------------------------------------------------------------------------------------------ power cuts
+
+    def power_failed(self) -> None:
+        """The daemon's machine has lost its power, and some clients with it."""
+        self.trace("power cut")
+        for client in self.clients.values():
+            if client.line is not None:
+                client.line.identity = b""  # nothing that the daemon had said is on its way any more
+                if self.draw.random() < 0.4:
+                    client.die("power cut")
+
+    def _rewind(self, found: Recovered) -> None:
+        """The end of the journal is lost: what is left must be what was written, and it goes on from there."""
+        seq = found.head.seq
+        kept = self.tape
+        _must(self.disk.cuts > 0 and not self.weather.power, f"row {kept.head.seq} was kept, and {seq} are left")
+        _must(kept.heads[seq] == found.head, f"a power cut left {found.head}, and row {seq} was {kept.heads[seq]}")
+        self.trace(f"power cut: rows {seq + 1} to {kept.head.seq} are lost")
+        self.model = Model()
+        self.tape = Tape(self)
+        for encoded in kept.encoded[:seq]:
+            self.tape.extend([reading.Reader(self.tape.shadow.policies).row(encoded)])
+        self.model.may_be_disputed = True
+        lines = [client.line for client in self.clients.values() if client.line is not None]
+        self.loss = Loss(seq, {line: line.session._seen_seq for line in lines if line.session._seen_seq > seq}, set())
+        for client in self.clients.values():
+            client.flows = set()
+        self.drops.due.clear()
+        self.venue.is_shut = True
+
+    def _after_the_loss(self) -> Told:
+        """Who knows more than the journal is told so, and no new order is taken until an operator has looked."""
+        self._calm_down(is_lost=True)
+        if self.is_refused:
+            return self._good()
+        assert self.loss is not None
+        self._until(self._everyone_is_told, "everyone who knows more to be told")
+        self._until(lambda: self.daemon is not None and self.operator.is_heard, "the operator to be heard")
+        assert self.daemon is not None
+        probe = Client(self, "probe")
+        self.clients[probe.name] = probe
+        probe.start()
+        if self.loss.told:
+            _must(self.daemon.engine.disputed_seq > self.loss.seq, "history was lost, and nobody disputes it")
+        if self.daemon.engine.disputed_seq:
+            refused = self._say(probe, wire.Check(self.new_order(self.draw), False, None))
+            is_behind = isinstance(refused, wire.Failed) and refused.code is wire.FailureCode.JOURNAL_BEHIND
+            _must(is_behind, f"history is disputed, and a new order was answered {refused}")
+            accepted = self._say(self.operator, wire.AcceptHistory("looked at it"))
+            _must(accepted == wire.Done(1), f"history was accepted, and that was answered {accepted}")
+        reply = self._say(probe, wire.Check(self.new_order(self.draw), False, None))
+        _must(isinstance(reply, (wire.Accepted, wire.Refused)), f"a new order was answered {reply}")
+        self.daemon.leave()
+        self._start_daemon()
+        _must(self.daemon is not None, "the daemon does not start after a tidy stop")
+        self.daemon.leave()
+        return self._good()
+
+    def _everyone_is_told(self) -> bool:
+        """Those of the release before this one can't all tell: they do not say by which start they were told."""
+        assert self.loss is not None
+        alive = {client.line for client in self.clients.values()}
+        wait = [line for line in self.loss.knew if line in alive and line.protocol == wire.PROTOCOL]
+        return not [line for line in wait if line not in self.loss.told]
+
+    def _say(self, client: Client, said: wire.Command) -> object:
+        """Says it until it is answered."""
+        while True:
+            self._until(lambda: client.is_alive and self.daemon is not None, f"{client.name} to live")
+            box: list[object] = []
+            assert client.line is not None
+            client.line.ask(said, 3.0, box.append)
+            self._until(lambda box=box: bool(box), f"{client.name} to be answered")  # type: ignore[misc]
+            if isinstance(box[0], (wire.Body, PitError)):
+                return box[0]
+
+    def _until(self, is_so: Callable[[], bool], what: str) -> None:
+        end_ns = self.now_ns + CALM_MOST_NS
+        while not is_so():
+            _must(self.now_ns < end_ns, f"waited {CALM_MOST_NS // 10**9} s for {what}")
+            self.step()
+
     # ------------------------------------------------------------------------------------------ weather
 
     def _weather(self) -> None:
@@ -294,6 +395,12 @@ class World:
             self.disk.die()
             self.after(100 * MS, self._start_daemon)
             return
+        except JournalDamaged as trouble:
+            _must(self.disk.cuts > 0 and not self.weather.power, f"nothing was lost, and it is refused: {trouble}")
+            _must(str(self.disk.directory) in str(trouble), f"it is refused, and no place is named: {trouble}")
+            self.trace(f"daemon: refuses what the power cut left: {trouble}")
+            self.is_refused = True
+            return
         except JournalFailed as trouble:
             self.trace(f"daemon: does not start: {trouble}")
             self.disk.abandon()
@@ -309,8 +416,9 @@ class World:
 
     def recovered(self, found: Recovered, directory: Path) -> None:
         """A daemon has come back: everything that was kept is there, and its state is that of the rows."""
+        if found.head.seq < self.tape.head.seq:
+            self._rewind(found)
         tape = self.tape
-        _must(found.head.seq >= tape.head.seq, f"row {tape.head.seq} was kept, and {found.head.seq} are left")
         if found.head.seq > tape.head.seq:  # kept, and the process died before it knew
             segments = history.read_segments(directory)
             reader = reading.Reader(tape.shadow.policies)
@@ -328,7 +436,8 @@ class World:
     def batch_done(self) -> None:
         assert self.daemon is not None
         self.model.compare(self.daemon.engine)
-        self.model.compare_with_venue(self.venue)
+        if self.loss is None:
+            self.model.compare_with_venue(self.venue)
 
     # ------------------------------------------------------------------------------------------ what clients need
 
@@ -366,6 +475,8 @@ class World:
             client.tell(report)
 
     def session_over(self, line: Line, over: pit.PitError) -> None:
+        if self.loss is not None and line in self.loss.knew and isinstance(over, JournalBehind):
+            self.loss.told.add(line)
         client = self.clients[line.session.client]
         self._told.update(f"{client.name} {over}".encode())
         if client.line is line:
@@ -377,8 +488,31 @@ class World:
 
     def heard(self, session: Session, header: bytes, body: bytes) -> None:
         """A client has had a message."""
+        if self.loss is not None and self._is_about_the_loss(self.loss, session, header, body):
+            return
         self._told.update(header + body.replace(bytes(self.disk.home), b"home"))
         self.model.heard(session.client, session._session, header, body)
+
+    def _is_about_the_loss(self, loss: Loss, session: Session, header: bytes, body: bytes) -> bool:
+        """Whether a message says that history was lost: to those who know, and to new orders while it is disputed."""
+        reply = wire.decode_reply(body)
+        knows = session._seen_seq > loss.seq or session._session > loss.seq
+        is_current = any(line.session is session and line.protocol == wire.PROTOCOL for line in loss.knew)
+        is_hello = wire.unpack_header(header).message == wire.Message.HELLO
+        is_welcome = is_hello and isinstance(reply, wire.Welcome)
+        _must(not (is_welcome and is_current), f"{session.client} knew more than the journal, and was welcomed")
+        if not isinstance(reply, wire.Failed) or reply.code is not wire.FailureCode.JOURNAL_BEHIND:
+            return False
+        _must(knows if is_hello else self.model.disputed, f"{session.client} was told: {reply.message}")
+        return True
+
+
+class Loss(NamedTuple):
+    """A journal that ends earlier than it had: after that row. Who knew more, and who of them has been told so."""
+
+    seq: int
+    knew: dict[Line, int]
+    told: set[Line]
 
 
 def run(seed: int, weather: Weather, *, out: Callable[[str], None] | None = None) -> Told:
@@ -388,7 +522,10 @@ def run(seed: int, weather: Weather, *, out: Callable[[str], None] | None = None
     try:
         with scratch() as home, decimal.localcontext(exact_context()):
             world = World(seed, weather, home, out=out)
-            with mock.patch.object(journal, "free_bytes", world.disk.free_bytes):
+            with (
+                mock.patch.object(journal, "free_bytes", world.disk.free_bytes),
+                mock.patch.object(os, "fsync", world.disk.fsync),
+            ):
                 try:
                     return world.run()
                 except Exception as trouble:
