@@ -1,5 +1,5 @@
 """A seeded simulator: real sequencer, core, journal and client sessions in one process, in weather drawn from a seed.
 
-`world.py` holds the virtual clock and puts a run together; `network.py`, `disk.py`, `power.py` and `daemon.py` are what
-fails, `clients.py` and `venue.py` are who trades, `model.py` is what must be true, `shrink.py` makes a failing run small.
+`world.py` holds the virtual clock and puts a run together; `network.py`, `disk.py`, `power.py` and `daemon.py` fail,
+`clients.py` and `venue.py` are who trades, `model.py` is what must be true, `shrink.py` makes a failing run small.
 """
