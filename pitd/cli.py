@@ -194,6 +194,15 @@ def _put_differences(found: Sequence[Difference], other: str, more: Sequence[str
     return EXIT_DIFFERENT
 
 
+def keygen(options: argparse.Namespace) -> int:
+    """Makes a key and its public half. The secret one is written, and never shown."""
+    from .keygen import make
+
+    secret, public = make(options.name)
+    print(f"written: {secret} (secret: whoever can read it passes for its owner) and {public}")
+    return 0
+
+
 def demo(options: argparse.Namespace) -> int:
     """Starts a daemon and strategy processes, and shows what the gate does."""
     from .demo import run_demo
@@ -265,6 +274,15 @@ def _parser() -> argparse.ArgumentParser:
         "output", nargs="?", metavar="FILE", help="a file that is not there yet (default: standard output)"
     )
     one.set_defaults(run=init)
+
+    one = commands.add_parser(
+        "keygen",
+        help="make a key for tcp: for the daemon, or for a client",
+        description="Writes NAME.key, which is secret (0600), and NAME.pub. The daemon's own goes into [daemon] "
+        "key_file, a client's public one into [clients.NAME] key_file. Nothing secret is printed.",
+    )
+    one.add_argument("name", metavar="NAME", help="where, without the ending: /etc/pitd/keys/mm1")
+    one.set_defaults(run=keygen)
 
     one = commands.add_parser("check-config", help="say what would run, and start nothing")
     _add_config(one)

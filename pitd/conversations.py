@@ -77,6 +77,8 @@ class Conversations:
         self._over = Tally()
         self._strangers = Tally()
         """Of connections that have not been welcomed."""
+        self._proofs: dict[bytes, Proof] = {}
+        """What each connection has shown when it was welcomed."""
         self._pace = Pace()
         self._seldom = Seldom()
 
@@ -87,6 +89,10 @@ class Conversations:
     def go_by(self, config: Config) -> None:
         """Another configuration is in force: roles and bounds are its own from the next message on."""
         self._config = self.house.config = config
+        for identity, proof in list(self._proofs.items()):
+            session = self._session_of.get(identity)
+            if session is not None and peers.not_proven(config, session.client, proof):
+                self.lost(identity)  # its next word is answered: say hello; and that hello tells why not
 
     def tally_of(self, session: Session) -> Tally:
         """What that session has asked for, since it was first heard of here."""
@@ -284,6 +290,8 @@ class Conversations:
                 self._note_not_authorized(self.tally(identity), hello.client, problem.message)
             self._reply(identity, wire.Message.HELLO, 0, problem)
             return
+        if proof is not None:
+            self._proofs[identity] = proof
         engine = self._sequencer.engine
         if hello.read_only:
             self._read_only(identity, hello)
@@ -399,6 +407,7 @@ class Conversations:
     def _unbind(self, identity: bytes) -> Session | None:
         self._unmarked.discard(identity)
         self._readers.pop(identity, None)
+        self._proofs.pop(identity, None)
         self.watchers.forget(identity)
         return self._session_of.pop(identity, None)
 

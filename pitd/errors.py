@@ -43,6 +43,12 @@ class JournalFailed(PitdError):
     exit_code = EXIT_IO
 
 
+class KeysFailed(PitdError):
+    """Key files can't be written, or are there already."""
+
+    exit_code = EXIT_IO
+
+
 class EndpointBusy(PitdError):
     """Another daemon serves this endpoint."""
 

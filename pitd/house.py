@@ -43,6 +43,8 @@ class House:
         self.tally_of: Callable[[Session], Tally] = lambda session: Tally()
         self.refusals: Callable[[], Refusals] = lambda: Refusals(0, 0)
         """What clients asked for, and how often they were refused. Whoever holds the conversations says so."""
+        self.keys_refused: Callable[[], int] = lambda: 0
+        """How often a key was refused before anything could be said. Whoever holds the endpoint says so."""
         self.config = config
         self.pid = os.getpid()
         self.recent = Recent(sequencer.engine)

@@ -186,7 +186,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         limits=sum(len(policy.limit_names) for policy in engine.policies.values()),
         settings_from=house.config.source,
         restrictions=len(engine.trading),
-        not_authorized=refusals.not_authorized,
+        not_authorized=refusals.not_authorized + house.keys_refused(),
         malformed=refusals.malformed,
         overrides=len(engine.overrides),
     )

@@ -16,6 +16,7 @@ import zmq
 
 from pit import wire
 
+from . import zap
 from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
@@ -23,6 +24,7 @@ from .errors import EndpointBusy, EndpointFailed
 from .journal import SegmentJournal
 from .journal_tools.archive import JournalArchive
 from .journal_tools.past import JournalPast
+from .keygen import own_pair
 from .living import Living
 from .peers import Proof, origin_of
 from .reload import Reloader
@@ -80,16 +82,22 @@ class Server:
         self._living.expect(sequencer.engine.sessions.going())
         self._is_stopping = False
         self._is_to_reload = False
-        self._has_key = False
+        self._has_key = bool(config.daemon.key_file) and config.daemon.endpoint.startswith("tcp://")
+        self._gate: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
+        self._gatekeeper = zap.Gatekeeper()
+        self._conversations.house.keys_refused = lambda: self._gatekeeper.refused
         self.endpoint = config.daemon.endpoint
 
     def bind(self, held_fd: int | None = None) -> None:
         """Opens the endpoint, or takes over the listening socket that someone holds for it: that one's file stays.
 
-        Raises EndpointBusy when another daemon serves it, EndpointFailed when it can't be.
+        Raises EndpointBusy when another daemon serves it, EndpointFailed when it can't be, ConfigError when the
+        daemon's key can't be read.
         """
         if held_fd is not None:
             self._socket.setsockopt(zmq.USE_FD, held_fd)
+        if self._has_key:
+            self._ask_for_keys()
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.LINGER, 200)
@@ -104,6 +112,15 @@ class Server:
                 raise EndpointBusy(f"{self.endpoint}: another process listens there") from trouble
             raise EndpointFailed(f"{self.endpoint}: cannot be opened: {trouble}") from trouble
         self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def _ask_for_keys(self) -> None:
+        """Lets in only whom the gatekeeper knows. It stands at its place before the endpoint is opened."""
+        pair = own_pair(self._config.daemon.key_file)
+        self._gate.setsockopt(zmq.LINGER, 0)
+        self._gate.bind(zap.ENDPOINT)
+        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
+        self._socket.setsockopt_string(zmq.CURVE_SECRETKEY, pair.secret)
+        self._socket.setsockopt(zmq.ZAP_DOMAIN, zap.DOMAIN)
 
     def stop(self) -> None:
         """Asks the loop to finish the batch in hand and end. May be called from a signal handler or a thread."""
@@ -123,6 +140,7 @@ class Server:
         for fd in (self._wake_in.fileno(), self._living.fileno()):
             poller.register(fd, zmq.POLLIN)
         poller.register(self._monitor, zmq.POLLIN)
+        poller.register(self._gate, zmq.POLLIN)
         sequencer = self._sequencer
         sequencer.now_ns = sequencer.read_clock_ns()
         rounds = 0
@@ -139,6 +157,7 @@ class Server:
             ready = poller.poll(wait_ms)
             sequencer.woke(back_by_ns)
             if ready and (len(ready) > 1 or ready[0][0] is not self._socket):
+                self._let_in()
                 self._hear_of_ends()
                 self._hear_of_finds()
             rounds = 1 if self._one_batch() else 0
@@ -149,6 +168,7 @@ class Server:
             time.sleep(_READ_BY_S)
         self._socket.disable_monitor()
         self._monitor.close(linger=0)
+        self._gate.close(linger=0)
         self._socket.close(linger=200)
         self._context.term()
         self._living.close()
@@ -252,6 +272,13 @@ class Server:
         if session is not None:
             address = frame.get("Peer-Address")
             self._living.watch(session, origin_of(str(address)), int(frame.get(zmq.SRCFD)))
+
+    def _let_in(self) -> None:
+        """Answers whose keys are known here."""
+        while self._gate.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+            answer = self._gatekeeper.answer(self._config, self._gate.recv_multipart())
+            if answer is not None:
+                self._gate.send_multipart(answer)
 
     def _hear_of_ends(self) -> None:
         """Takes in which processes have died and which connections have ended."""

@@ -40,7 +40,7 @@ CORE_STDLIB = {
 ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator", "pitd.replay_cli"}
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
-ZEROMQ = {"pitd.server", "pitd.demo.processes", "pitd.demo.venue", "pitd.demo.venue_client"}
+ZEROMQ = {"pitd.server", "pitd.keygen", "pitd.demo.processes", "pitd.demo.venue", "pitd.demo.venue_client"}
 
 
 class Import(NamedTuple):

@@ -5,7 +5,9 @@ Importing it loads no socket.
 
 from __future__ import annotations
 
-from . import events
+from pathlib import Path
+
+from . import events, keys
 from .aio import AsyncDeferredRequest, AsyncEngine, AsyncReservation, Connecting
 from .engine import DeferredRequest, Engine, Reservation
 from .errors import (
@@ -50,24 +52,43 @@ from .types import (
 )
 
 
-def connect(name: str, endpoint: str | None = None, *, timeout_s: float = 1.0, read_only: bool = False) -> Engine:
+def connect(
+    name: str,
+    endpoint: str | None = None,
+    *,
+    timeout_s: float = 1.0,
+    read_only: bool = False,
+    key_file: str | Path | None = None,
+    server_key: str | Path | None = None,
+) -> Engine:
     """An engine that speaks to the daemon as client `name`, which must be this process's own.
 
     `read_only=True` only asks: it opens no session, so that many may look under one name, also while that one trades;
     its commands raise NotAuthorized.
 
     `endpoint` defaults to $PITD_ENDPOINT, else to the daemon's usual place. `timeout_s` bounds every call, this one
-    included. Raises Unavailable, telling a missing socket, a missing permission and silence apart; ProtocolError;
-    InvalidInput for a name or endpoint that can't be meant.
+    included. A daemon that asks for keys over tcp takes `key_file`, where this client's secret key is (made by
+    `pitd keygen`), and `server_key`, the daemon's public key or its file; they default to $PITD_KEY_FILE and
+    $PITD_SERVER_KEY. Raises Unavailable, telling a missing socket, a missing permission and silence apart;
+    NotAuthorized when the name or key is not known there; ProtocolError; InvalidInput for a name, endpoint or key file
+    that can't be meant.
     """
     from ._zmq import ZmqTransport
 
-    transport = ZmqTransport(name, endpoint or default_endpoint(), timeout_s, read_only=read_only)
+    endpoint = endpoint or default_endpoint()
+    curve = keys.curve(endpoint, key_file, server_key)
+    transport = ZmqTransport(name, endpoint, timeout_s, read_only=read_only, curve=curve)
     return Engine(transport, name, timeout_s=timeout_s)
 
 
 def connect_async(
-    name: str, endpoint: str | None = None, *, timeout_s: float = 1.0, read_only: bool = False
+    name: str,
+    endpoint: str | None = None,
+    *,
+    timeout_s: float = 1.0,
+    read_only: bool = False,
+    key_file: str | Path | None = None,
+    server_key: str | Path | None = None,
 ) -> Connecting:
     """The same for asyncio: an `AsyncEngine` for the running event loop, once it is awaited or entered.
 
@@ -77,7 +98,9 @@ def connect_async(
     async def make() -> AsyncEngine:
         from ._zmq_asyncio import AsyncZmqTransport
 
-        transport = AsyncZmqTransport(name, endpoint or default_endpoint(), read_only=read_only)
+        place = endpoint or default_endpoint()
+        curve = keys.curve(place, key_file, server_key)
+        transport = AsyncZmqTransport(name, place, read_only=read_only, curve=curve)
         await transport.open(timeout_s)
         return AsyncEngine(transport, name, timeout_s=timeout_s)
 

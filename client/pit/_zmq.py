@@ -6,6 +6,7 @@ import atexit
 import errno
 import os
 import socket
+import struct
 import threading
 import time
 import weakref
@@ -17,7 +18,8 @@ import zmq
 
 from . import _calls, wire
 from ._session import Session
-from .errors import Closed, Forked, InvalidInput, PitError, PostedFailed, Unavailable
+from .errors import Closed, Forked, InvalidInput, NotAuthorized, PitError, PostedFailed, Unavailable
+from .keys import Curve
 
 AGAIN_S = 0.25
 """After so long without an answer everything is said again: a connection that was lost took its messages along."""
@@ -42,7 +44,9 @@ _FOR_POSTED = -1
 class ZmqTransport:
     """One connection to a daemon. Calls from several threads take turns."""
 
-    def __init__(self, client: str, endpoint: str, timeout_s: float, *, read_only: bool = False) -> None:
+    def __init__(
+        self, client: str, endpoint: str, timeout_s: float, *, read_only: bool = False, curve: Curve | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._pid = os.getpid()
         self._lock = threading.Lock()
@@ -50,11 +54,12 @@ class ZmqTransport:
         self._round_trip_s = _LOOK_OUT_S / 2
         """About what an answer has taken of late."""
         self._session = Session(client, os.urandom(16), read_only=read_only)
-        self._socket = open_socket(endpoint)
+        self._socket, self._handshake = open_socket(endpoint, curve)
         try:
             self._session.greet()
             self._wait(None, time.monotonic() + timeout_s)
         except BaseException:
+            self._handshake.close()
             self._socket.close(linger=0)
             self._is_closed = True
             raise
@@ -138,6 +143,7 @@ class ZmqTransport:
             pass  # the daemon will notice by itself
         finally:
             self._is_closed = True
+            self._handshake.close()
             self._socket.close(linger=0)
             self._lock.release()
 
@@ -168,6 +174,7 @@ class ZmqTransport:
             now = time.monotonic()
             if now >= deadline:
                 if ticket is None:
+                    self._handshake.check(self._endpoint)
                     raise Unavailable(f"no welcome in time: {self._why_silent()}")
                 if ticket == _FOR_ROOM:
                     why = f"nothing was sent: {session.in_flight} commands wait for their answers"
@@ -211,23 +218,64 @@ class ZmqTransport:
         return why_silent(self._endpoint)
 
 
-def open_socket(endpoint: str) -> zmq.Socket[bytes]:
-    """A socket that connects by itself, as often as it must. Raises InvalidInput when the endpoint can't be meant."""
+class Handshake:
+    """What becomes of the exchange of keys, which libzmq tells by a socket of its own; nothing where there are none."""
+
+    def __init__(self, sock: zmq.Socket[bytes], curve: Curve | None) -> None:
+        self._sock = sock
+        self._monitor = None if curve is None else sock.get_monitor_socket(_HANDSHAKE_FAILED)
+
+    def check(self, endpoint: str) -> None:
+        """Raises NotAuthorized when the daemon refused the key; Unavailable when it is not the daemon that is meant."""
+        failed = 0
+        while self._monitor is not None and self._monitor.poll(0):
+            failed |= struct.unpack("=hi", self._monitor.recv_multipart()[0])[0]
+        if failed & zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            raise NotAuthorized(f"{endpoint} does not know this client's key: see [clients.NAME] key_file there")
+        if failed:
+            raise Unavailable(
+                f"{endpoint} does not speak to this client: is server_key the public key of that daemon, and has it a "
+                "[daemon] key_file?"
+            )
+
+    def close(self) -> None:
+        if self._monitor is not None:
+            self._sock.disable_monitor()
+            self._monitor.close(linger=0)
+            self._monitor = None
+
+
+_HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+
+def open_socket(endpoint: str, curve: Curve | None = None) -> tuple[zmq.Socket[bytes], Handshake]:
+    """A socket that connects by itself, as often as it must, and what tells of its handshake.
+
+    Raises InvalidInput when the endpoint can't be meant.
+    """
     if not endpoint.startswith(("ipc://", "tcp://")):
         raise InvalidInput(f'endpoint: "ipc:///path" or "tcp://host:port" is wanted, not {endpoint!r}')
     sock: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
+    if curve is not None:
+        sock.setsockopt_string(zmq.CURVE_SERVERKEY, curve.server)
+        sock.setsockopt_string(zmq.CURVE_PUBLICKEY, curve.own.public)
+        sock.setsockopt_string(zmq.CURVE_SECRETKEY, curve.own.secret)
     sock.setsockopt(zmq.IMMEDIATE, 1)  # else messages queue up for nobody
     sock.setsockopt(zmq.LINGER, 0)
     sock.setsockopt(zmq.RCVTIMEO, int(AGAIN_S * 1000))
     sock.setsockopt(zmq.RECONNECT_IVL, 20)
     sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
     sock.setsockopt(zmq.MAXMSGSIZE, 16 * wire.MAX_MESSAGE_BYTES)
+    handshake = Handshake(sock, curve)
     try:
         sock.connect(endpoint)
     except zmq.ZMQError as trouble:
+        handshake.close()
         sock.close(linger=0)
         raise InvalidInput(f"endpoint: {endpoint!r} cannot be meant: {trouble}") from trouble
-    return sock
+    return sock, handshake
 
 
 def send_outbox(session: Session, sock: zmq.Socket[bytes]) -> None:

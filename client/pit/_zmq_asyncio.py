@@ -31,6 +31,7 @@ from ._zmq import (
     why_not_reached,
 )
 from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
+from .keys import Curve
 
 _NOBODY_WAITS_S = 4 * AGAIN_S
 """How often is said again what nobody waits for: its number is to be settled."""
@@ -68,7 +69,7 @@ class _Call:
 class AsyncZmqTransport:
     """One connection to a daemon, for the tasks of the event loop that it is made in."""
 
-    def __init__(self, client: str, endpoint: str, *, read_only: bool = False) -> None:
+    def __init__(self, client: str, endpoint: str, *, read_only: bool = False, curve: Curve | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
         self._pid = os.getpid()
@@ -84,7 +85,7 @@ class AsyncZmqTransport:
         self._timer_at = math.inf
         self._said_again_at = -math.inf
         self._is_look_due = False
-        self._socket = open_socket(endpoint)
+        self._socket, self._handshake = open_socket(endpoint, curve)
         self._fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
         self._loop.add_reader(self._fd, self._move)
 
@@ -97,6 +98,7 @@ class AsyncZmqTransport:
             await call.woken
             self._raise_trouble(call)
             if not self._session.is_open:
+                self._handshake.check(self._endpoint)
                 raise Unavailable(f"no welcome in time: {await self._why_silent()}")
         except BaseException:
             self._end()
@@ -390,6 +392,7 @@ class AsyncZmqTransport:
         if not self._loop.is_closed():
             self._wake_all(None)
             self._loop.remove_reader(self._fd)
+        self._handshake.close()
         self._socket.close(linger=0)
 
     async def _why_silent(self) -> str:

@@ -10,6 +10,9 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from .errors import InvalidInput
+from .places import default_key_file, default_server_key
+
 _LINE = re.compile(r"""^\s*(public|secret)-key\s*=\s*(["'])(.*)\2\s*$""", re.MULTILINE)
 
 _KEY = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
@@ -27,6 +30,39 @@ class Pair(NamedTuple):
 
     def __repr__(self) -> str:
         return f"<key {self.public}>"
+
+
+class Curve(NamedTuple):
+    """What a client needs to speak to a daemon that asks for a key: its own pair, and the daemon's public key."""
+
+    own: Pair
+    server: str
+
+
+def curve(endpoint: str, key_file: str | Path | None, server_key: str | Path | None) -> Curve | None:
+    """The keys for an endpoint: as given, else by $PITD_KEY_FILE and $PITD_SERVER_KEY, over tcp. None for none.
+
+    `server_key` is the key itself or the file that it is in. Raises InvalidInput for one without the other, for a file
+    that is no key file, or for a secret that everybody can read.
+    """
+    is_told = key_file is not None or server_key is not None
+    if not endpoint.startswith("tcp://"):
+        if is_told:
+            raise InvalidInput("key_file and server_key are for tcp; over ipc the kernel tells the daemon who connects")
+        return None
+    if not is_told:
+        key_file, server_key = default_key_file(), default_server_key()
+    if key_file is None and server_key is None:
+        return None
+    if key_file is None or server_key is None:
+        missing = "key_file (this client's secret key)" if key_file is None else "server_key (the daemon's public key)"
+        raise InvalidInput(f"the one is of no use without the other: {missing} is missing")
+    try:
+        pair = read_pair(key_file)
+        is_file = not is_key(str(server_key)) or Path(server_key).exists()
+        return Curve(pair, read_public(server_key) if is_file else str(server_key))
+    except BadKey as trouble:
+        raise InvalidInput(str(trouble)) from trouble
 
 
 def is_key(text: str) -> bool:

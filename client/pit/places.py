@@ -1,4 +1,4 @@
-"""Where a daemon is found when nobody says: the same answer on both sides."""
+"""Where a daemon is found when nobody says, and by which keys: the same answer on both sides."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def default_endpoint() -> str:
     if own and os.getuid() != 0 and not Path("/run/pitd/pitd.sock").exists():
         return f"ipc://{own}/pitd/pitd.sock"
     return "ipc:///run/pitd/pitd.sock"
+
+
+def default_key_file() -> str | None:
+    """$PITD_KEY_FILE: where this client's secret key is, for a daemon that asks for one over tcp."""
+    return os.environ.get("PITD_KEY_FILE") or None
+
+
+def default_server_key() -> str | None:
+    """$PITD_SERVER_KEY: the daemon's public key, or the file that it is in."""
+    return os.environ.get("PITD_SERVER_KEY") or None

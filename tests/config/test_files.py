@@ -269,9 +269,10 @@ READS_ENVIRONMENT = {
     "pitd/demo/show.py",
     "pitd/journal_tools/background.py",
     "pitd/journal_tools/past.py",
+    "pitd/keygen.py",
     "pitd/log.py",
 }
-"""Where the daemon is, where it keeps its state, what the service manager tells, what a child is given: no limits."""
+"""Where the daemon and its state are, what the service manager says and hands over, what a child is given."""
 
 
 def test_limits_never_come_from_the_environment(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
