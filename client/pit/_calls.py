@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
-from .types import MAX_REASON_LENGTH, Number, Rejected, exact
+from .types import MAX_REASON_LENGTH, Number, Order, Rejected, check_name, exact
 
 T = TypeVar("T")
 
@@ -133,6 +133,19 @@ def order_id_of(command: wire.Command) -> str | None:
     if isinstance(command, wire.Take):
         return command.order_id
     return None
+
+
+def venue_id(given: object, order: Order) -> tuple[str | None, errors.InvalidInput | None]:
+    """The venue's id as it is kept, a number as its text; or None, and what to raise once the commit is through."""
+    if given is None:
+        return None, None
+    try:
+        text = str(given) if type(given) is int else given
+        check_name(text, "venue_order_id")
+    except errors.InvalidInput as problem:
+        return None, errors.InvalidInput(f"{problem}; order {order.id} is committed without it")
+    assert isinstance(text, str)
+    return text, None
 
 
 def reason_text(reason: str) -> str:

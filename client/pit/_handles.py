@@ -69,6 +69,7 @@ class ReservationBase:
         self.id = answer.reservation_id
         self.order = order
         self.state = answer.state
+        """As this client has heard last: reports and ends of leases may have moved it on, see `engine.outcome()`."""
         self.lease_s = answer.lease_ns / 1e9
         self.replayed = answer.replayed
         """Whether this very order had been accepted before, and this is the same answer again."""
@@ -96,6 +97,10 @@ class ReservationBase:
         self._ends_ns = sent_ns + stands.lease_ns
         if isinstance(command, wire.Renew):
             self.lease_s = stands.lease_ns / 1e9
+
+    def _was_dropped(self) -> None:
+        """What a lease's end does: what was held is rolled back, what was sent is quarantined."""
+        self.state = OrderState.ROLLED_BACK if self.state is OrderState.HELD else OrderState.QUARANTINED
 
     def __bool__(self) -> Literal[True]:
         return True

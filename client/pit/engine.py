@@ -277,16 +277,21 @@ class Engine(EngineBase):
             raise Unavailable(f"nothing was sent: {trouble}") from trouble
         return max(0.0, self.timeout_s - (self._monotonic_ns() - began_ns) / 1e9)
 
-    def _send_dropped(self) -> None:
-        """Gives back what was let go unsettled. What can't be told now ends by its lease."""
-        _calls.expect(self._transport.command(self._take_dropped(), self.timeout_s), wire.Done)
+    def _send_dropped(self) -> bool:
+        """Gives back what was let go unsettled; whether all of it was still to be. What can't be told now ends by its
+        lease.
+        """
+        drop = self._take_dropped()
+        done = _calls.expect(self._transport.command(drop, self.timeout_s), wire.Done)
+        return done.count == len(drop.reservation_ids) + len(drop.request_ids)
 
-    def _drop_now(self, reservation_id: int) -> None:
+    def _drop_now(self, reservation_id: int) -> bool:
+        """Whether it surely was still leased, and is no more."""
         self._dropped_reservations.append(reservation_id)
         try:
-            self._send_dropped()
+            return self._send_dropped()
         except PitError:
-            return  # nothing is lost by silence: its lease ends it
+            return False  # nothing is lost by silence: its lease ends it
 
     def _reservation_or_no(self, order: Order, reply: wire.Reply, sent_ns: int) -> Reservation | Rejected:
         answer = _calls.expect_or_no(reply, wire.Accepted)
@@ -331,21 +336,27 @@ class Reservation(ReservationBase):
         """A new lease from now. `Rejected` if its account is blocked by now. Raises LeaseExpired when it has ended."""
         return self._stand(wire.Renew(self.id, _calls.lease_ns(lease_s)))
 
-    def commit(self, *, venue_order_id: str | None = None, late: bool = False, wait: bool = True) -> None:
+    def commit(self, *, venue_order_id: str | int | None = None, late: bool = False, wait: bool = True) -> None:
         """Keeps it: the order works at the venue. `late=True` says so of one whose lease had ended meanwhile.
 
-        Raises LeaseExpired, or AlreadyFinalized, when it had ended; then the order is not counted.
+        Raises LeaseExpired, or AlreadyFinalized, when it had ended; then it is not counted. AlreadyFinalized also
+        when its last report came first: then nothing is left to do. A venue's id that can't be kept (65 characters,
+        bytes) raises InvalidInput after the order has been committed without it: the order is at the venue, whatever
+        its name; its reports are then to name it by `order_id`.
 
         `wait=False` says so as a fact and returns at once: counted as late if it must be, confirmed by the answer to a
         later call, by `engine.flush()` or by the close. A failure is raised there: see `PostedFailed`.
         """
         self._is_settled = True
-        if not wait:
-            self._engine._post(wire.Commit(self.id, venue_order_id, late=True), self.order.id)
+        venue_id, problem = _calls.venue_id(venue_order_id, self.order)
+        if wait:
+            reply = self._engine._command(wire.Commit(self.id, venue_id, late))
+            self.state = _calls.expect(reply, wire.Settled).state
+        else:
+            self._engine._post(wire.Commit(self.id, venue_id, late=True), self.order.id)
             self.state = OrderState.WORKING
-            return
-        reply = self._engine._command(wire.Commit(self.id, venue_order_id, late))
-        self.state = _calls.expect(reply, wire.Settled).state
+        if problem is not None:
+            raise problem
 
     def rollback(self, *, reason: str = "") -> None:
         """Cancels it: the venue surely has nothing. Raises AlreadyFinalized once it is committed."""
@@ -375,4 +386,5 @@ class Reservation(ReservationBase):
     ) -> None:
         if self._is_to_drop:
             self._is_settled = True
-            self._engine._drop_now(self.id)
+            if self._engine._drop_now(self.id):
+                self._was_dropped()

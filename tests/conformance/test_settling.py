@@ -307,3 +307,49 @@ def test_an_unknown_reservation_is_said_to_be_unknown(engine: pit.Engine, gate: 
     )
     with pytest.raises(pit.UnknownId, match="987654321"):
         getattr(engine.reservation(nobody), act)()
+
+
+# ---------------------------------------------------------------------------------------------- the venue's id
+
+
+def test_a_venues_number_is_an_id(engine: pit.Engine, gate: Gate) -> None:
+    order = gate.order()
+    reserve(engine, order, sent=True).commit(venue_order_id=4711)
+    assert engine.outcome(order.account, order.id).venue_order_id == "4711"
+    result = engine.apply_execution_report(
+        pit.ExecutionReport(account=order.account, kind="cancelled", report_id="r1", venue_order_id="4711")
+    )
+    assert result.order_id == order.id
+
+
+@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize("bad", ["", "x" * 65, "two\nlines", b"V1", 1.5, True, object()], ids=repr)
+def test_an_order_is_committed_whatever_its_venue_calls_it(
+    engine: pit.Engine, gate: Gate, bad: object, sent: bool
+) -> None:
+    """The venue has it: an id that can't be kept must not leave it to its lease."""
+    order = gate.order()
+    held = reserve(engine, order, sent=sent, lease_s=0.2)
+    with pytest.raises(pit.InvalidInput, match="committed without it"):
+        held.commit(venue_order_id=bad)  # type: ignore[arg-type]
+    assert held.state is WORKING
+    gate.pass_time(0.3)
+    outcome = engine.outcome(order.account, order.id)
+    assert (outcome.state, outcome.venue_order_id) == (WORKING, None)
+
+
+def test_a_fill_that_overtakes_the_commit_leaves_nothing_to_commit(engine: pit.Engine, gate: Gate) -> None:
+    order = gate.order()
+    held = reserve(engine, order, sent=True)
+    engine.apply_execution_report(report_on(order, "fill", quantity="10", price="100"))
+    with pytest.raises(pit.AlreadyFinalized, match="filled"):
+        held.commit(venue_order_id="V1")
+    assert state_of(engine, order) is CLOSED
+
+
+@pytest.mark.parametrize(("sent", "left"), [(False, ROLLED_BACK), (True, QUARANTINED)])
+def test_a_handle_knows_what_dropping_it_came_to(engine: pit.Engine, gate: Gate, sent: bool, left: OrderState) -> None:
+    order = gate.order()
+    with reserve(engine, order, sent=sent) as held:
+        pass
+    assert held.state is left is state_of(engine, order)
