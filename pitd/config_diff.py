@@ -71,6 +71,8 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
         yield from _flat(f"instruments.{symbol}", listed)
     for account, group in config.groups.items():
         yield f"accounts.{account}.group", group
+    for account, clients in config.reports_from.items():
+        yield f"accounts.{account}.reports_from", ", ".join(sorted(clients))
     for client, told in config.clients.items():
         yield from _flat(f"clients.{client}", told)
     for limit in config.limits:

@@ -22,7 +22,10 @@ _MORE_TIME_S = 60
 _STATUS_EVERY_S = 0.25
 
 _SEND_S = 1.0
-"""So long it waits for a manager that does not read; a sign of life does not wait at all."""
+"""So long it waits for a manager that does not read, while nobody is served; a sign of life does not wait at all."""
+
+_SEND_SERVING_S = 0.02
+"""So long it waits while clients do."""
 
 
 class Manager:
@@ -43,7 +46,6 @@ class Manager:
             log.warning("systemd.notify_failed", socket=where, why="only a path or an abstract socket can be told")
             return
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.settimeout(_SEND_S)
         self._where = "\0" + where[1:] if where[0] == "@" else where
         if watchdog_us.isdigit() and int(watchdog_us) and watched in ("", str(os.getpid())):
             self.beat_every_s = int(watchdog_us) / 2e6
@@ -62,31 +64,37 @@ class Manager:
         self._say(f"STATUS={text}", f"EXTEND_TIMEOUT_USEC={_MORE_TIME_S * 1_000_000}")
 
     def ready(self, status: str) -> None:
-        """Everything is recovered and the endpoint is open; or a reload is over."""
+        """Everything is recovered and the endpoint is open."""
         self._say("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A new configuration is being looked at; `ready` says that this is over."""
-        self._say("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}", "STATUS=reloading")
+        """A new configuration is being looked at; `reloaded` says that this is over."""
+        moment = f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}"
+        self._say("RELOADING=1", moment, "STATUS=reloading", patience_s=_SEND_SERVING_S)
+
+    def reloaded(self, status: str) -> None:
+        """The configuration has been looked at, whatever came of it."""
+        self._say("READY=1", f"STATUS={status}", patience_s=_SEND_SERVING_S)
 
     def stopping(self) -> None:
         self._say("STOPPING=1", "STATUS=stopping")
 
     def alive(self, status: str) -> None:
         """The loop goes round and has looked after itself."""
-        self._say(*(["WATCHDOG=1"] if self.beat_every_s else []), f"STATUS={status}", is_patient=False)
+        self._say(*(["WATCHDOG=1"] if self.beat_every_s else []), f"STATUS={status}", patience_s=0)
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
-    def _say(self, *lines: str, is_patient: bool = True) -> None:
+    def _say(self, *lines: str, patience_s: float = _SEND_S) -> None:
         if self._socket is None:
             return
         words = "\n".join(line.replace("\n", " ") for line in lines).encode()
         try:
-            self._socket.sendto(words, 0 if is_patient else socket.MSG_DONTWAIT, self._where)
+            self._socket.settimeout(patience_s)
+            self._socket.sendto(words, self._where)
         except OSError as trouble:
             log.warning("systemd.notify_failed", word=lines[0], why=trouble)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pitd import bootstrap, cli, config, config_files
+from pitd.config_diff import differences
 from pitd.errors import ConfigError
 from pitd.policies.order_size_limit import OrderSize
 from pitd.policies.rate_limit import Rate
@@ -299,3 +300,26 @@ def test_limits_never_come_from_flags(capsys: pytest.CaptureFixture[str]) -> Non
     with pytest.raises(SystemExit):
         cli.main(["run", "--help"])
     assert set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) == {"--help", "--config", "--log-level"}
+
+
+# ---------------------------------------------------------------------------------------------- differences
+
+TELLING = {
+    "daemon": "daemon.batch = 9",
+    "journal": "journal.keep = '9d'",
+    "gate": "gate.max_open = 9",
+    "instruments": "instruments.ES.settlement = 'USD'",
+    "groups": "accounts.alpha.group = 'eq'",
+    "reports_from": "accounts.alpha.reports_from = ['x']\nclients.x.roles = ['report']",
+    "clients": "clients.x.roles = ['report']",
+    "limits": "limits.x = { control = 'rate_limit', each = 'client', max_orders = 1, window = '1s' }",
+}
+
+
+def test_every_part_of_a_configuration_has_its_differences_told() -> None:
+    assert set(TELLING) == set(config.Config.__struct_fields__) - {"source"}
+    plain = config.parse("")
+    for part, text in TELLING.items():
+        told = [each.key for each in differences(plain, config.parse(text))]
+        assert any(key.startswith(tuple(re.findall(r"^[a-z]+", text, re.M))) for key in told), part
+        assert differences(config.parse(text), config.parse(text)) == []

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -229,6 +230,19 @@ def test_the_manager_hears_of_a_reload_and_that_it_is_over_whether_it_was_good_o
             assert heard.index("READY=1") > heard.index("STATUS=reloading")
 
 
+def test_a_manager_that_does_not_read_keeps_no_client_waiting() -> None:
+    """Its queue is full after some words; what does not fit is lost, and told in the log."""
+    with managed(limits(), is_held=False) as one:
+        one.start()
+        with one.connect("ops") as ops:
+            began = time.monotonic()
+            for _ in range(100):
+                ops.reload(reason="again")
+            taken_s = time.monotonic() - began
+        assert "systemd.notify_failed" in one.log()
+        assert taken_s < 100, "it waited a second for every word"
+
+
 def test_traders_notice_nothing_of_reloads() -> None:
     with managed(limits(quantity=500, orders=1_000_000, notional=10_000_000)) as one:
         one.start()
@@ -236,10 +250,11 @@ def test_traders_notice_nothing_of_reloads() -> None:
         for trader in traders:
             trader.start()
         try:
-            for at in range(3):
+            for at in range(10):
                 seen = [trader.calls for trader in traders]
                 rewrite(one, limits(quantity=500 - at, orders=1_000_000 - at, notional=10_000_000))
                 hang_up(one)
+                one.told.forget()
                 rewrite(one, "[limits\n")
                 hang_up(one, until_said="config.refused")
                 until(

@@ -141,7 +141,7 @@ def test_a_reload_is_announced_with_its_moment(tmp_path: Path) -> None:
     manager = systemd.Manager({"NOTIFY_SOCKET": str(told.path)})
     before = time.monotonic_ns() // 1_000
     manager.reloading()
-    manager.ready("serving")
+    manager.reloaded("serving")
     manager.close()
     reloading, moment, _, ready, status = told.heard()
     assert (reloading, ready, status) == ("RELOADING=1", "READY=1", "STATUS=serving")
