@@ -74,7 +74,7 @@ def _serve(settings: config.Config, path: str, manager: systemd.Manager, held_fd
     manager.recovering()
     sequencer, kept = bootstrap.build_daemon(settings, progress=manager.recovering)
     tell_disagreements(sequencer.engine.disagreements())
-    reloader = Reloader(settings, lambda: config.load(path), bootstrap.configured)
+    reloader = Reloader(settings, lambda: config.load(path, is_serving=True), bootstrap.configured)
     server = Server(sequencer, settings, kept, reloader)
     server.bind(held_fd)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -145,9 +145,12 @@ def default_journal() -> str:
     return str(Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "pitd", "journal"))
 
 
-def load(path: str | Path) -> Config:
-    """Reads a configuration file and its drop-ins. Raises ConfigError naming file, line, key and mend."""
-    return from_written(config_files.read(path))
+def load(path: str | Path, *, is_serving: bool = False) -> Config:
+    """Reads a configuration file and its drop-ins. Raises ConfigError naming file, line, key and mend.
+
+    Who `is_serving` waits for no pipe.
+    """
+    return from_written(config_files.read(path, is_serving=is_serving))
 
 
 def parse(text: str, source: str = "<configuration>") -> Config:

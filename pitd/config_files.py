@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +18,9 @@ DROP_INS = ".d"
 """What the name of the directory adds to the file's: /etc/pitd/pitd.toml.d."""
 
 SUFFIX = ".toml"
+
+
+_LARGEST_BYTES = 4 << 20
 
 
 class Places:
@@ -52,15 +58,15 @@ class Written(NamedTuple):
     """Files among the drop-ins that were not read, because of their names."""
 
 
-def read(path: str | Path) -> Written:
+def read(path: str | Path, *, is_serving: bool = False) -> Written:
     """A file and its drop-ins, `FILE.d/*.toml` in the order of their names: of a key that stands in several the last
-    one holds. Raises ConfigError.
+    one holds. Raises ConfigError, also for what a daemon that serves could wait at for ever: a pipe, a device.
     """
     drop_ins, passed_over = _drop_ins(Path(path))
     source = str(path) + "".join(f" + {each.parent.name}/{each.name}" for each in drop_ins)
     written = Written(source, {}, Places(str(path)), tuple(map(str, passed_over)))
     for each in (Path(path), *drop_ins):
-        _take_in(written, _text(each), str(each))
+        _take_in(written, _text(each, may_wait=not is_serving and each not in drop_ins), str(each))
     return written
 
 
@@ -81,13 +87,33 @@ def _drop_ins(path: Path) -> tuple[list[Path], list[Path]]:
     return mine, [each for each in found if each not in mine]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, *, may_wait: bool) -> str:
     try:
-        return path.read_text(encoding="utf-8").removeprefix("\ufeff")  # some editors begin a file with that mark
+        read = _bytes(path, may_wait=may_wait)
+        if len(read) > _LARGEST_BYTES:
+            raise ConfigError(f"{path}: is larger than {_LARGEST_BYTES >> 20} MiB; that is no configuration")
+        return read.decode("utf-8").removeprefix("\ufeff")  # some editors begin a file with that mark
     except OSError as trouble:
         raise ConfigError(f"{path}: cannot be read: {trouble.strerror}") from trouble
     except UnicodeDecodeError as trouble:
         raise ConfigError(f"{path}: is not UTF-8 text: {trouble}") from trouble
+
+
+def _bytes(path: Path, *, may_wait: bool) -> bytes:
+    """What a file holds, as far as a configuration can reach, and one byte more. Raises OSError and ConfigError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if may_wait else os.O_NONBLOCK))
+    try:
+        mode = os.fstat(fd).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not (may_wait or stat.S_ISREG(mode) or path.resolve() == Path(os.devnull)):
+            raise ConfigError(f"{path}: is no plain file, and nobody can wait for what it may say")
+        read = b""
+        while len(read) <= _LARGEST_BYTES and (more := os.read(fd, 1 << 20)):
+            read += more
+        return read[: _LARGEST_BYTES + 1]
+    finally:
+        os.close(fd)
 
 
 def _take_in(written: Written, text: str, file: str) -> None:

@@ -243,7 +243,7 @@ def _read_again(settings: config.Config | Mapping[str, Any] | str | Path) -> con
     """The file that it was read from, as it is by now. Raises ConfigError."""
     if isinstance(settings, (config.Config, Mapping)) or (isinstance(settings, str) and _is_text(settings)):
         raise ConfigError(NO_FILE)
-    return config.load(settings)
+    return config.load(settings, is_serving=True)
 
 
 def _is_text(settings: str) -> bool:

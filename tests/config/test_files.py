@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
@@ -139,6 +141,36 @@ def test_what_is_not_called_toml_is_passed_over_and_told(files: Files) -> None:
 
 def test_without_drop_ins_nothing_is_different(files: Files) -> None:
     assert files.load() == config.parse(SIZE, str(files.path))
+
+
+def test_a_drop_in_that_is_a_pipe_is_refused_and_waited_for_by_nobody(files: Files) -> None:
+    path = files.add("10.toml", "").with_name("20.toml")
+    os.mkfifo(path)
+    assert "20.toml: is no plain file" in files.refused()
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "20.toml: is no plain file" in files.refused()
+
+
+def test_a_drop_in_may_be_masked(files: Files) -> None:
+    files.add("10.toml", "").with_name("20.toml").symlink_to("/dev/null")
+    assert size_of(files.load()).max_quantity == 500
+
+
+def test_a_file_that_is_no_configuration_by_its_size_is_refused(files: Files) -> None:
+    files.add("10.toml", "# " + "x" * (5 << 20))
+    assert "larger than 4 MiB" in files.refused()
+
+
+def test_only_who_starts_may_wait_for_a_pipe(tmp_path: Path) -> None:
+    path = tmp_path / "pipe.toml"
+    os.mkfifo(path)
+    with pytest.raises(ConfigError, match="no plain file"):
+        config.load(path, is_serving=True)
+    writer = threading.Thread(target=lambda: path.write_text(SIZE, encoding="utf-8"))
+    writer.start()
+    assert size_of(config.load(path)).max_quantity == 500
+    writer.join()
 
 
 def test_a_drop_in_that_cannot_be_read_stops_everything(files: Files) -> None:

@@ -118,6 +118,15 @@ def test_a_drop_in_that_appears_is_read_too(daemon: Daemon) -> None:
         assert not is_taken(engine, 6)
 
 
+def test_a_pipe_among_the_drop_ins_stops_nobody(daemon: Daemon) -> None:
+    drop_in = Path(f"{daemon.config}.d", "50.toml")
+    drop_in.parent.mkdir()
+    os.mkfifo(drop_in)
+    assert "is no plain file" in hang_up(daemon, until_said="config.refused")
+    with daemon.connect("mm1") as engine:
+        assert is_taken(engine, 500)
+
+
 def test_roles_change_for_those_who_are_there(daemon: Daemon) -> None:
     with daemon.connect("mm1") as engine, daemon.connect("ops") as ops:
         rewrite(daemon, limits() + '[clients.mm1]\nroles = ["report"]\n')
