@@ -15,7 +15,8 @@ from urllib.parse import quote
 
 from . import tail
 from .errors import JournalDamaged, JournalFailed
-from .journal import CHAIN_SIZE, FORMAT, GENESIS, Head, chained, segment_start, segments
+from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
+from .records import CHAIN_SIZE, Row, unpack
 
 
 class Segment(NamedTuple):
@@ -34,6 +35,18 @@ class Line(NamedTuple):
     seq: int
     row: bytes
     chain: bytes
+
+
+class Batch(NamedTuple):
+    """Rows that were brought into a segment together."""
+
+    first_seq: int
+    rows: list[Row]
+    """Those that stand where they should, in order and otherwise unchecked."""
+    last_seq: int
+    """The last row that it should hold, as far as it tells."""
+    trouble: str
+    """What is wrong with it; empty where it is whole."""
 
 
 def show_more(directory: Path) -> str:
@@ -59,7 +72,10 @@ def read_segment(path: Path) -> Segment:
             raise _failed(path, trouble, "its heading") from trouble
     kind = meta.get("format")
     if not isinstance(kind, int) or kind > FORMAT:
-        raise JournalDamaged(f"{path}: is of format {kind}, written by a newer pitd; this one reads up to {FORMAT}")
+        raise JournalDamaged(f"{path}: is of format {kind}, written by a newer pitd; this one reads format {FORMAT}")
+    if kind < FORMAT:
+        by_whom = "written by an older pitd that was never released"
+        raise JournalDamaged(f"{path}: is of format {kind}, {by_whom}; this one reads format {FORMAT}")
     for name, wanted in (("journal", bytes), ("first_seq", int), ("chain", bytes), ("wall_ns", int)):
         if not isinstance(meta.get(name), wanted):
             raise JournalDamaged(f"{path}: its heading lacks {name}. {show_more(path.parent)}")
@@ -79,7 +95,7 @@ def lines(found: list[Segment], after: Head) -> Iterator[Line]:
         yield from map(Line._make, some)
 
 
-def batches(found: list[Segment], after: Head) -> Iterator[list[tail.Row]]:
+def batches(found: list[Segment], after: Head) -> Iterator[list[Row]]:
     """The same, many rows at a time. What was good before a bad row comes out before that is said."""
     seq, chain = after
     waiting = tail_lines(found[0].path.parent, seq) if found else []  # first: a live daemon brings them into SQLite
@@ -90,12 +106,11 @@ def batches(found: list[Segment], after: Head) -> Iterator[list[tail.Row]]:
             raise JournalDamaged(f"{segment.path}: does not go on from row {seq}. {show_more(segment.path.parent)}")
         check_tail(segment.path)
         with _open(segment.path) as connection:
-            for some in _fetched(connection, segment.path, seq):
+            for batch in _stored(connection, segment.path, seq):
+                some = [row for row in batch.rows if row[0] > seq] if batch.first_seq <= after.seq else batch.rows
                 good = 0
                 for own_seq, row, own_chain in some:
-                    if own_seq != seq + 1 or type(row) is not bytes:
-                        break
-                    if blake2b(chain + row, digest_size=CHAIN_SIZE).digest() != own_chain:
+                    if own_seq != seq + 1 or blake2b(chain + row, digest_size=CHAIN_SIZE).digest() != own_chain:
                         break
                     seq, chain = own_seq, own_chain
                     good += 1
@@ -103,6 +118,8 @@ def batches(found: list[Segment], after: Head) -> Iterator[list[tail.Row]]:
                     yield some[:good]
                     raise _broken(segment.path, seq, some[good][0])
                 yield some
+                if batch.trouble:
+                    raise JournalDamaged(f"{segment.path}: {batch.trouble}. {show_more(segment.path.parent)}")
         if at + 1 < len(found) and found[at + 1].first_seq != seq + 1:
             raise JournalDamaged(
                 f"{segment.path}: ends with row {seq}, and {found[at + 1].path.name} begins later. "
@@ -120,46 +137,123 @@ def batches(found: list[Segment], after: Head) -> Iterator[list[tail.Row]]:
 
 
 def _broken(path: Path, seq: int, following: int) -> JournalDamaged:
-    if following != seq + 1:
+    if following <= seq:
+        why = f"row {following} follows row {seq}"
+    elif following != seq + 1:
         why = f"row {seq + 1} is missing; {following} follows {seq}"
     else:
         why = f"row {following} is not what was written: the chain breaks there"
     return JournalDamaged(f"{path}: {why}. {show_more(path.parent)}")
 
 
-def _fetched(connection: sqlite3.Connection, path: Path, seq: int) -> Iterator[list[tail.Row]]:
+def _as_stored(first_seq: int, last_seq: object, data: object) -> Batch:
+    """A batch taken apart: each row must have the number that its place gives it, and the bounds must be theirs."""
+    last = last_seq if type(last_seq) is int and last_seq > first_seq else first_seq
+    rows, at = unpack(data) if type(data) is bytes else ([], 0)
+    good = 0
+    for seq, _, _ in rows:
+        if seq != first_seq + good:
+            break
+        good += 1
+    following = first_seq + good
+    lost = f"row {following}" if last <= following else f"rows {following} to {last}"
+    if type(data) is not bytes:
+        trouble = f"{lost} cannot be read: they are no bytes"
+    elif good < len(rows):
+        trouble = f"{lost} cannot be read: the record of row {following} says that it is row {rows[good][0]}"
+    elif at < len(data) or not rows:
+        trouble = f"{lost} cannot be read: the record of row {following} is cut, or not as long as it says"
+    elif type(last_seq) is not int or last_seq != following - 1:
+        trouble = f"the batch of rows {first_seq} to {following - 1} says that it ends with row {last_seq!r:.20}"
+    else:
+        trouble = ""
+    return Batch(first_seq, rows[:good], last, trouble)
+
+
+_SELECT = "SELECT first_seq, last_seq, records FROM batches"
+_FROM_ITS_BATCH_ON = (
+    f"{_SELECT} WHERE first_seq >= coalesce((SELECT max(first_seq) FROM batches WHERE first_seq <= ?), 0)"
+)
+"""From the batch that a row is in."""
+
+
+def _stored(connection: sqlite3.Connection, path: Path, after_seq: int) -> Iterator[Batch]:
+    """The batches with the rows after that one; the first may begin with older ones."""
+    last = after_seq
     try:
-        rows = connection.execute("SELECT seq, row, chain FROM rows WHERE seq > ? ORDER BY seq", (seq,))
-        while some := rows.fetchmany(256):
-            yield some
-            seq = some[-1][0]
+        for each in connection.execute(f"{_FROM_ITS_BATCH_ON} ORDER BY first_seq", (after_seq + 1,)):
+            batch = _as_stored(*each)
+            yield batch
+            last = max(last, batch.first_seq + len(batch.rows) - 1)
     except sqlite3.Error as trouble:
-        raise _failed(path, trouble, f"what follows row {seq}") from trouble
+        raise _failed(path, trouble, f"what follows row {last}") from trouble
 
 
 def page(path: Path, after_seq: int, upto_seq: int, containing: Sequence[bytes] = ()) -> list[Line]:
-    """The rows of one segment in that range, unchecked; where bytes are given, only those that contain some of them.
+    """The rows of one segment in that range, gapless; where bytes are given, only those that contain some of them.
 
-    Raises JournalDamaged, JournalFailed. The connection is closed again: what reads much of a journal that is being
-    written reads it page by page, since a reader that stays keeps the WAL from shrinking.
+    Their chain is not checked. Raises JournalDamaged, JournalFailed. The connection is closed again: what reads much of
+    a journal that is being written reads it page by page, since a reader that stays keeps the WAL from shrinking.
     """
-    matches = " OR ".join(["instr(row, ?)"] * len(containing))
-    where = f" AND ({matches})" if matches else ""
-    query = f"SELECT seq, row, chain FROM rows WHERE seq > ? AND seq <= ?{where} ORDER BY seq"
+    matches = " OR ".join(["instr(records, ?)"] * len(containing))
+    query = f"{_FROM_ITS_BATCH_ON} AND first_seq <= ?{f' AND ({matches})' if matches else ''} ORDER BY first_seq"
     try:
         with _open(path) as connection:
-            return [Line(*row) for row in connection.execute(query, (after_seq, upto_seq, *containing))]
+            found = [_as_stored(*each) for each in connection.execute(query, (after_seq + 1, upto_seq, *containing))]
     except sqlite3.Error as trouble:
         raise _failed(path, trouble, f"what follows row {after_seq}") from trouble
+    for batch in found:
+        if batch.trouble and batch.first_seq + len(batch.rows) <= upto_seq:
+            raise JournalDamaged(f"{path}: {batch.trouble}. {show_more(path.parent)}")
+    rows = [row for batch in found for row in batch.rows if after_seq < row[0] <= upto_seq]
+    if containing:
+        rows = [row for row in rows if any(each in row[1] for each in containing)]
+        return [Line(*row) for row in rows]
+    for last, row in enumerate(rows, after_seq):
+        if row[0] != last + 1:
+            raise _broken(path, last, row[0])
+    return [Line(*row) for row in rows]
+
+
+def stored(path: Path, after_first_seq: int, rows: int) -> list[Batch]:
+    """The batches behind the one that begins so, in the file's order, until they have so many rows; none at its end.
+
+    For who goes on behind a damage: it says of each batch what can't be read. Raises JournalDamaged where SQLite can't
+    read on, and JournalFailed.
+    """
+    found: list[Batch] = []
+    try:
+        with _open(path) as connection:
+            for each in connection.execute(f"{_SELECT} WHERE first_seq > ? ORDER BY first_seq", (after_first_seq,)):
+                found.append(_as_stored(*each))
+                rows -= len(found[-1].rows)
+                if rows <= 0:
+                    break
+    except sqlite3.Error as trouble:
+        if not found:  # else it is said when its turn comes
+            raise _failed(path, trouble, f"what follows the batch of row {after_first_seq}") from trouble
+    return found
+
+
+def batch_of(path: Path, seq: int) -> Batch | None:
+    """The batch that a row of a segment would be in. Raises JournalDamaged, JournalFailed."""
+    try:
+        with _open(path) as connection:
+            query = f"{_SELECT} WHERE first_seq <= ? ORDER BY first_seq DESC LIMIT 1"
+            found = connection.execute(query, (seq,)).fetchone()
+    except sqlite3.Error as trouble:
+        raise _failed(path, trouble, f"row {seq}") from trouble
+    return None if found is None else _as_stored(*found)
 
 
 def last_seq(path: Path) -> int:
     """The last row of a segment; 0 where there is none yet. Raises JournalDamaged, JournalFailed."""
-    try:
-        with _open(path) as connection:
-            return int(connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0)
-    except sqlite3.Error as trouble:
-        raise _failed(path, trouble, "its last row") from trouble
+    newest = batch_of(path, LAST)
+    if newest is None:
+        return 0
+    if newest.trouble:
+        raise JournalDamaged(f"{path}: {newest.trouble}. {show_more(path.parent)}")
+    return newest.rows[-1][0]
 
 
 def tail_lines(directory: Path, after_seq: int) -> list[Line]:
@@ -179,13 +273,12 @@ def head_at(found: list[Segment], seq: int) -> Head | None:
             return Head(seq, segment.chain)
     for segment in reversed(found):
         if segment.first_seq <= seq:
-            with _open(segment.path) as connection:
-                try:
-                    row = connection.execute("SELECT chain FROM rows WHERE seq = ?", (seq,)).fetchone()
-                except sqlite3.Error as trouble:
-                    raise _failed(segment.path, trouble, f"row {seq}") from trouble
-            if row is not None:
-                return Head(seq, row[0])
+            batch = batch_of(segment.path, seq)
+            if batch is not None:
+                if seq - batch.first_seq < len(batch.rows):
+                    return Head(seq, batch.rows[seq - batch.first_seq][2])
+                if batch.trouble:
+                    raise JournalDamaged(f"{segment.path}: {batch.trouble}. {show_more(segment.path.parent)}")
             break
     return next((Head(seq, line.chain) for line in waiting if line.seq == seq), None)
 
@@ -194,6 +287,9 @@ def beginning(found: list[Segment]) -> Head:
     """What the first row goes on from: nothing, unless older segments have been pruned."""
     return Head(found[0].first_seq - 1, found[0].chain) if found else Head(0, GENESIS)
 
+
+LAST = (1 << 63) - 1
+"""No row has a higher number in SQLite."""
 
 _WAL_HEADER = struct.Struct(">IIII8sII")
 _FRAME_HEADER = struct.Struct(">II8sII")

@@ -1,8 +1,9 @@
 """Keeps rows in a directory of SQLite files, so that nothing acknowledged is lost when the process dies.
 
-A segment is one file in WAL mode, named by its first sequence number: one row an entry, each with a hash chained from
-the row before. A few rows at a time wait in a tail file, which takes them faster than SQLite, until it follows in one
-larger transaction after the replies have left. Beside the segments stand snapshots (the engine's whole state after one
+A segment is one file in WAL mode, named by its first sequence number. Each entry has a row of its own, with a hash
+chained from the row before; SQLite keeps rows in batches, since one large value costs it a fraction of many small
+ones. Until a batch is worth while its rows wait in a tail file, which takes them faster, and SQLite follows after the
+replies have left. Beside the segments stand snapshots (the engine's whole state after one
 entry), a lock, and a reserve file that is given up when the disk is full. What takes long (checkpoints, closing a
 segment, pruning) happens in a thread with connections of its own; a snapshot is written by a forked child, which has
 the state as it stood.
@@ -25,16 +26,16 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from . import log, tail
+from . import log, records, tail
 from .config import Journal as Settings
 from .core import entry as e
 from .core import reading, snapshot
 from .core.engine import Engine
 from .errors import JournalBusy, JournalDamaged, JournalFailed
-from .tail import Row, Tail
+from .records import CHAIN_SIZE
+from .tail import Tail
 
-FORMAT = 1
-CHAIN_SIZE = 16
+FORMAT = 2
 GENESIS = bytes(CHAIN_SIZE)
 
 _FEW_ROWS = 64
@@ -59,7 +60,7 @@ _DIRECTORY_MODE = 0o750
 
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE rows (seq INTEGER PRIMARY KEY, row BLOB NOT NULL, chain BLOB NOT NULL);
+CREATE TABLE batches (first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, records BLOB NOT NULL);
 """
 
 
@@ -109,10 +110,11 @@ class SegmentJournal:
             left = self._left_in_tail()
         except (sqlite3.Error, OSError) as trouble:
             raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
-        self._waiting: list[Row] = []
-        """What is in the tail and not yet in SQLite."""
+        self._rows_waiting = 0
+        """So many are in the tail and not yet in SQLite: the last ones."""
         self._batches_waiting = 0
-        self._keep(left)
+        if left:
+            self._keep(left[0][0], left[-1][0], records.pack(left))
         self._tail = self._begin_tail() if settings.durability == "process" else None
         self._behind = _Behind(self._directory, settings)
         self._look_at_space()
@@ -120,31 +122,37 @@ class SegmentJournal:
     def append(self, rows: Sequence[e.Row]) -> None:
         """Keeps rows, all or none. Raises JournalFailed when they can't be kept: then nothing may be acknowledged."""
         chain = self.head.chain
-        values = []
+        parts = []
         for row in rows:
             encoded = reading.encode(row)
             chain = blake2b(chain + encoded, digest_size=CHAIN_SIZE).digest()
-            values.append((row.entry.seq, encoded, chain))
-        if self._tail is not None and len(values) <= _FEW_ROWS and self._tail.fits(values):
-            self._tail.add(values)
-            self._waiting += values
+            parts.append(records.head(row.entry.seq, encoded, chain))
+            parts.append(encoded)
+        batch = b"".join(parts)
+        last_seq = rows[-1].entry.seq
+        if self._tail is None:
+            self._keep(rows[0].entry.seq, last_seq, batch)
+        elif len(rows) <= _FEW_ROWS and self._tail.fits(batch):
+            self._tail.add(batch)
+            self._rows_waiting += len(rows)
             self._batches_waiting += 1
         else:
-            self._keep(self._waiting + values)
+            self._keep(rows[0].entry.seq - self._rows_waiting, last_seq, self._tail.records + batch)
             self._tail_is_done()
-        self.head = Head(values[-1][0], chain)
+        self.head = Head(last_seq, chain)
         if type(rows[-1].entry.body) is e.Poisoned:
             self._is_poisoned = True
 
     @property
     def is_waiting(self) -> bool:
         """Whether rows wait in the tail for a quiet moment."""
-        return bool(self._waiting)
+        return self._rows_waiting > 0
 
     def catch_up(self) -> None:
         """Brings SQLite up to the last row."""
-        if self._waiting:
-            self._keep(self._waiting)
+        if self._rows_waiting:
+            assert self._tail is not None
+            self._keep(self.head.seq + 1 - self._rows_waiting, self.head.seq, self._tail.records)
             self._tail_is_done()
 
     def maintain(self, engine: Engine, *, is_quiet: bool = True) -> None:
@@ -152,7 +160,7 @@ class SegmentJournal:
 
         `is_quiet`: nobody has said anything for a moment. Raises JournalFailed.
         """
-        if is_quiet or self._batches_waiting >= _MANY_BATCHES or len(self._waiting) >= _MANY_ROWS:
+        if is_quiet or self._batches_waiting >= _MANY_BATCHES or self._rows_waiting >= _MANY_ROWS:
             self.catch_up()
         if self._rows_since_checkpoint >= _CHECKPOINT_ROWS:
             self._rows_since_checkpoint = 0
@@ -213,9 +221,10 @@ class SegmentJournal:
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _left_in_tail(self) -> list[Row]:
+    def _left_in_tail(self) -> list[records.Row]:
         """What the process before this one had not yet brought into SQLite."""
-        last = self._connection.execute("SELECT max(seq) FROM rows").fetchone()[0] or 0
+        newest = self._connection.execute("SELECT last_seq FROM batches ORDER BY first_seq DESC LIMIT 1").fetchone()
+        last = newest[0] if newest else 0
         return [row for row in tail.read(self._directory) if last < row[0] <= self.head.seq]
 
     def _begin_tail(self) -> Tail | None:
@@ -226,45 +235,26 @@ class SegmentJournal:
             return None
 
     def _tail_is_done(self) -> None:
-        self._waiting = []
-        self._batches_waiting = 0
+        self._rows_waiting = self._batches_waiting = 0
         if self._tail is not None:
             self._tail.reset()
 
-    def _keep(self, values: list[Row]) -> None:
+    def _keep(self, first_seq: int, last_seq: int, batch: bytes) -> None:
         """Brings rows into SQLite, all or none; into the reserve's room if there is no other. Raises JournalFailed."""
-        if not values:
-            return
         try:
-            self._write(values)
+            self._write(first_seq, last_seq, batch)
         except sqlite3.Error as trouble:
             if not self._is_out_of_space(trouble):
                 raise JournalFailed(f"{self._segment}: cannot be written: {trouble}") from trouble
             self._give_up_reserve()
             try:
-                self._write(values)
+                self._write(first_seq, last_seq, batch)
             except sqlite3.Error as again:
                 raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
-        self._rows_since_checkpoint += len(values)
+        self._rows_since_checkpoint += last_seq + 1 - first_seq
 
-    def _write(self, values: list[Row]) -> None:
-        execute = self._connection.execute
-        if len(values) == 1:
-            execute(_INSERT, values[0])  # a transaction of its own
-            return
-        execute("BEGIN IMMEDIATE")
-        try:
-            at = 0
-            for count, statement in _INSERT_MANY:
-                while len(values) - at >= count:
-                    execute(statement, [each for row in values[at : at + count] for each in row])
-                    at += count
-            execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                with contextlib.suppress(sqlite3.Error):
-                    execute("ROLLBACK")
-            raise
+    def _write(self, first_seq: int, last_seq: int, batch: bytes) -> None:
+        self._connection.execute("INSERT INTO batches VALUES (?, ?, ?)", (first_seq, last_seq, batch))
 
     def _is_whole(self, engine: Engine) -> bool:
         """Whether the engine's state is that of the journal's last row; half of a poisoned entry may be carried out."""
@@ -384,12 +374,6 @@ class _Behind:
                 time.sleep(0.001)
         if pages >= 2 * _LONG_WAL_PAGES:
             log.warning("journal.reader_in_the_way", file=segment.name, wal_pages=pages)
-
-
-_INSERT = "INSERT INTO rows VALUES (?, ?, ?)"
-
-_INSERT_MANY = [(count, "INSERT INTO rows VALUES " + ", ".join(["(?, ?, ?)"] * count)) for count in (64, 16, 4, 1)]
-"""A statement for so many rows costs less than that many statements."""
 
 
 def _create(path: Path, settings: Settings, id: bytes, head: Head) -> None:

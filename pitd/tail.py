@@ -1,28 +1,19 @@
 """A small mapped file that takes rows before their answers leave, so that SQLite can follow in larger transactions.
 
-What is copied into it survives the death of the process, at the price of a copy. A record is a row with its number and
-chain value; the file is written from its beginning again whenever SQLite has caught up.
+What is copied into it survives the death of the process, at the price of a copy. It holds records (records.py), goes
+to SQLite as it stands, and is written from its beginning again whenever SQLite has caught up.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
-from collections.abc import Sequence
 from pathlib import Path
 
-Row = tuple[int, bytes, bytes]
-"""Sequence number, row, chain value."""
+from .records import END, Row, unpack
 
 NAME = "tail"
 SIZE = 256 << 10
-
-_LENGTH = struct.Struct("<I")
-_RECORD = struct.Struct("<IQ16s")
-"""How long what follows the length is, the sequence number, the chain value; then the row."""
-
-_END = _LENGTH.pack(0)
 
 
 class Tail:
@@ -39,25 +30,24 @@ class Tail:
         self._at = 0
         self.reset()
 
-    def fits(self, rows: Sequence[Row]) -> bool:
-        return self._at + sum(_RECORD.size + len(row) for _, row, _ in rows) + len(_END) <= SIZE
+    def fits(self, records: bytes) -> bool:
+        return self._at + len(records) + len(END) <= SIZE
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Takes rows, all or none: the length of the first, which makes them part of the file, is written last."""
-        parts = []
-        for seq, row, chain in rows:
-            parts.append(_RECORD.pack(_RECORD.size - _LENGTH.size + len(row), seq, chain))
-            parts.append(row)
-        parts.append(_END)
-        data = b"".join(parts)
-        at, end = self._at, self._at + len(data)
-        self._map[at + _LENGTH.size : end] = data[_LENGTH.size :]
-        self._map[at : at + _LENGTH.size] = data[: _LENGTH.size]
-        self._at = end - len(_END)
+    def add(self, records: bytes) -> None:
+        """Takes records, all or none: the length of the first, which makes them part of the file, is written last."""
+        at, end = self._at, self._at + len(records)
+        self._map[at + len(END) : end + len(END)] = records[len(END) :] + END
+        self._map[at : at + len(END)] = records[: len(END)]
+        self._at = end
+
+    @property
+    def records(self) -> bytes:
+        """Everything that was added."""
+        return self._map[: self._at]
 
     def reset(self) -> None:
         """Begins anew: what was in it is in SQLite."""
-        self._map[: _LENGTH.size] = _END
+        self._map[: len(END)] = END
         self._at = 0
 
     def close(self) -> None:
@@ -73,12 +63,8 @@ def read(directory: Path) -> list[Row]:
         data = (directory / NAME).read_bytes()
     except FileNotFoundError:
         return []
-    rows: list[Row] = []
-    at = 0
-    while at + _RECORD.size <= len(data):
-        length, seq, chain = _RECORD.unpack_from(data, at)
-        begin, at = at + _RECORD.size, at + _LENGTH.size + length
-        if not length or begin > at or at > len(data) or (rows and seq != rows[-1][0] + 1):
-            break  # its end, or something that was in the file before
-        rows.append((seq, data[begin:at], chain))
+    rows, _ = unpack(data)
+    for at, (seq, _, _) in enumerate(rows):
+        if seq != rows[0][0] + at:
+            return rows[:at]  # something that was in the file before
     return rows

@@ -92,9 +92,11 @@ class Pages:
 
     def _page(self, path: Path, after: int, upto: int, containing: Sequence[bytes]) -> list[history.Line]:
         try:
+            may_wait = path == self._segments[-1] and self._waiting and self._waiting[-1].seq > after
+            kept = history.last_seq(path) if may_wait else 0  # first: what waits may reach the segment meanwhile
             page = history.page(path, after, upto, containing)
-            if path == self._segments[-1] and self._waiting and self._waiting[-1].seq > after:
-                kept = max(history.last_seq(path), after)
+            if may_wait:
+                kept = max(kept, after, page[-1].seq if page else 0)
                 for line in self._waiting:
                     if kept < line.seq <= upto and (not containing or any(each in line.row for each in containing)):
                         page.append(line)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -73,8 +74,8 @@ class _Check:
         self._seq = 0
         self._chains: list[bytes] = []
         """What the next row may go on from: the last row's value as computed and, where it differs, as written."""
-        self._lost: set[int] = set()
-        """Rows that could not be read, and have been told of."""
+        self._lost_upto = 0
+        """Rows up to there could not be read, and have been told of."""
         self._now_ns = 0
         self._journal_id = b""
         self._wanted: dict[int, bytes | None] = {}
@@ -149,55 +150,69 @@ class _Check:
         self._seq, self._chains = start - 1, [heading.chain]
 
     def _rows(self, path: Path, start: int) -> None:
-        try:
-            last = history.last_seq(path)
-        except PitdError as trouble:
-            if self._is_gone(path):
-                return
-            self._trouble(trouble)
-            return
-        after = start - 1
-        while after < last:
-            upto = min(after + PAGE, last)
+        begun = -history.LAST
+        while True:
             try:
-                page = history.page(path, after, upto)
+                found = history.stored(path, begun, PAGE)
             except PitdError as trouble:
                 if self._is_gone(path):
                     return
-                page = self._one_by_one(path, after, upto, trouble)
-            for line in page:
-                self._line(path, line)
-            after = upto
+                found = self._behind(path, start, begun, trouble)
+            if not found:
+                return
+            for batch in found:
+                self._batch(path, batch)
+                begun = max(begun, batch.first_seq)
             self._told(self.verdict.rows)
 
-    def _one_by_one(self, path: Path, after: int, upto: int, trouble: PitdError) -> list[history.Line]:
-        """What can be read of a page that can't be read as a whole."""
-        found: list[history.Line] = []
-        lost: list[int] = []
-        for seq in range(after + 1, upto + 1):
-            try:
-                found += history.page(path, seq - 1, seq)
-            except PitdError:
-                lost.append(seq)
-        self._lost.update(lost)
-        for first, last in _runs(lost):
+    def _behind(self, path: Path, start: int, begun: int, trouble: PitdError) -> list[history.Batch]:
+        """The next batch behind what SQLite can't read; what lies between is told of."""
+        first = max(self._seq, self._lost_upto) + 1
+        try:
+            newest = history.batch_of(path, history.LAST)
+        except PitdError:
+            newest = None
+        if newest is None or newest.first_seq < first:
+            self._trouble(trouble)
+            return []
+        last = min(newest.first_seq, start + path.stat().st_size)  # a row takes more than a byte
+        found = []
+        for seq in range(first, last + 1):
+            with contextlib.suppress(PitdError):
+                batch = history.batch_of(path, seq)
+                if batch is not None and batch.first_seq > begun:
+                    found, last = [batch], batch.first_seq - 1
+                    break
+        if last >= first:
             self._trouble(type(trouble)(f"{path}: {_rows(first, last)} cannot be read: {_why(trouble)}"))
+            self._lost_upto = last
+        else:
+            self._trouble(trouble)
         return found
+
+    def _batch(self, path: Path, batch: history.Batch) -> None:
+        rows = batch.rows
+        if rows and batch.first_seq <= self._seq:
+            again = _rows(batch.first_seq, rows[-1][0])
+            self._damage(f"{path}: {again} once more behind row {self._seq}")
+            rows = [row for row in rows if row[0] > self._seq]
+        for row in rows:
+            self._line(path, history.Line(*row))
+        if batch.trouble:
+            self._damage(f"{path}: {batch.trouble}")
+            self._lost_upto = batch.last_seq
 
     def _line(self, path: Path, line: history.Line) -> None:
         verdict = self.verdict
         verdict.rows += 1
         verdict.first_seq = verdict.first_seq or line.seq
         if line.seq > self._seq + 1:
-            missing = [seq for seq in range(self._seq + 1, line.seq) if seq not in self._lost]
-            for first, last in _runs(missing):
+            first, last = max(self._seq, self._lost_upto) + 1, line.seq - 1
+            if first <= last:
                 self._damage(f"{path}: {_rows(first, last)} {_are(first, last)} missing")
             self._chains = []
+        self._lost_upto = 0
         self._seq = line.seq
-        if not all(isinstance(each, bytes) for each in line[1:]):
-            self._damage(f"{path}: row {line.seq} is not what was written: it is no bytes")
-            self._chains = []
-            return
         going_on = [chained(chain, line.row) for chain in self._chains]
         if line.chain in going_on or not going_on:
             self._chains = [line.chain]
@@ -284,15 +299,3 @@ def _rows(first: int, last: int) -> str:
 
 def _are(first: int, last: int) -> str:
     return "is" if first == last else "are"
-
-
-def _runs(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each stretch without gaps."""
-    first = last = 0
-    for seq in seqs:
-        if first and seq != last + 1:
-            yield first, last
-            first = 0
-        first, last = first or seq, seq
-    if first:
-        yield first, last

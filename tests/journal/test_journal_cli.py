@@ -21,6 +21,7 @@ import builders
 import msgspec
 import pytest
 from daemon import Daemon, folder, until
+from journal.files import change, holding, rewrite, rows_in, without, without_last
 from journal.histories import Kept
 
 import pit
@@ -83,23 +84,8 @@ def tool(capsys: pytest.CaptureFixture[str]) -> Tool:
     return Tool(capsys)
 
 
-def change(path: Path, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute(statement, values)
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def holding(directory: Path, seq: int) -> Path:
-    """The segment that a row is in."""
-    return next(path for path in reversed(segments(directory)) if segment_start(path) <= seq)
-
-
 def row_of(directory: Path, seq: int) -> bytes:
     return Pages(directory).line(seq).row
-
-
-def rewrite(directory: Path, seq: int, row: bytes) -> None:
-    change(holding(directory, seq), "UPDATE rows SET row = ? WHERE seq = ?", row, seq)
 
 
 def flipped(data: bytes) -> bytes:
@@ -139,7 +125,7 @@ def test_on_request_it_tells_how_far_it_is(tool: Tool, directory: Path) -> None:
 
 @pytest.mark.parametrize("seq", [1, 50, 121, ROWS])
 def test_a_changed_row_is_named_alone(tool: Tool, directory: Path, seq: int) -> None:
-    rewrite(directory, seq, flipped(row_of(directory, seq)))
+    rewrite(holding(directory, seq), seq, row=flipped(row_of(directory, seq)))
     told = tool.damages(directory)
     breaks = f"{holding(directory, seq).name}: row {seq} is not what was written: the chain breaks there"
     assert told[0] == breaks
@@ -149,13 +135,13 @@ def test_a_changed_row_is_named_alone(tool: Tool, directory: Path, seq: int) -> 
 @pytest.mark.parametrize("seq", [1, 50, 130])
 def test_a_changed_chain_value_is_named_alone(tool: Tool, directory: Path, seq: int) -> None:
     path = holding(directory, seq)
-    change(path, "UPDATE rows SET chain = ? WHERE seq = ?", bytes(16), seq)
+    rewrite(path, seq, chain=bytes(16))
     assert tool.damages(directory) == [f"{path.name}: row {seq} is not what was written: the chain breaks there"]
 
 
 def test_it_goes_on_behind_a_damage(tool: Tool, directory: Path) -> None:
     for seq in (20, 21, 200):
-        change(holding(directory, seq), "UPDATE rows SET chain = ? WHERE seq = ?", bytes([seq]) * 16, seq)
+        rewrite(holding(directory, seq), seq, chain=bytes([seq]) * 16)
     newest = snapshots(directory)[-1]
     newest.write_bytes(flipped(newest.read_bytes()))
     told = tool.damages(directory)
@@ -165,7 +151,7 @@ def test_it_goes_on_behind_a_damage(tool: Tool, directory: Path) -> None:
 
 def test_missing_rows_are_named(tool: Tool, directory: Path) -> None:
     path = holding(directory, 30)
-    change(path, "DELETE FROM rows WHERE seq IN (30, 31, 40)")
+    without(path, {30, 31, 40})
     assert tool.damages(directory) == [
         f"{path.name}: rows 30 to 31 are missing",
         f"{path.name}: row 40 is missing",
@@ -181,19 +167,18 @@ def test_a_missing_segment_is_named_with_its_rows(tool: Tool, directory: Path) -
 
 
 def test_a_cut_end_is_known_by_a_snapshot_that_knows_more(tool: Tool, directory: Path, made: Kept) -> None:
-    change(segments(directory)[-1], "DELETE FROM rows WHERE seq > ?", made.seq - 5)
+    without_last(segments(directory)[-1], 5)
     (told,) = tool.damages(directory)
     assert f"knows row {made.seq}, and the journal ends with row {made.seq - 5}: its end is missing" in told
 
 
 def test_a_row_that_is_whole_and_makes_no_sense_is_named(tool: Tool, directory: Path) -> None:
     """As a faulty writer would leave it: hashed and chained, and no row."""
-    chain, page = GENESIS, list(Pages(directory).rows(0))
-    with closing(sqlite3.connect(segments(directory)[0], isolation_level=None)) as connection:
-        for line in page:
-            row = b"\x93no row" if line.seq == 10 else line.row
-            chain = chained(chain, row)
-            connection.execute("UPDATE rows SET row = ?, chain = ? WHERE seq = ?", (row, chain, line.seq))
+    chain, first = GENESIS, segments(directory)[0]
+    for seq, row, _ in rows_in(first):
+        row = b"\x93no row" if seq == 10 else row
+        chain = chained(chain, row)
+        rewrite(first, seq, row=row, chain=chain)
     told = tool.damages(directory)
     assert told[0].startswith(f"{segments(directory)[0].name}: row 10 cannot be understood")
 
@@ -229,7 +214,8 @@ def test_a_snapshot_of_another_history_is_named(tool: Tool, directory: Path, tmp
 
 def test_many_damages_are_counted_and_not_all_named(tool: Tool, directory: Path) -> None:
     for path in segments(directory):
-        change(path, "UPDATE rows SET chain = zeroblob(16)")
+        for seq, _, _ in rows_in(path):
+            rewrite(path, seq, chain=bytes(16))
     said = tool("verify", directory)
     assert said.code == 65
     assert "damaged: and " in said.out
@@ -633,7 +619,7 @@ def test_damage_in_old_history_is_an_error_in_the_log_of_a_daemon_that_serves(da
     with daemon.connect("mm1") as engine:
         trade(engine, 200)
     daemon.stop()
-    rewrite(journal_of(daemon), 50, flipped(row_of(journal_of(daemon), 50)))
+    rewrite(holding(journal_of(daemon), 50), 50, row=flipped(row_of(journal_of(daemon), 50)))
     daemon.start()
     until(lambda: "damages=" in daemon.log(), "the verdict")
     assert "ERROR journal.damaged" in daemon.log() and "row 50 is not what was written" in daemon.log()

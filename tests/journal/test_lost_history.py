@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import builders
 import pytest
+from journal.files import without_last
 from journal.histories import copied
 from journal.houses import House, Talker, failure
 
@@ -18,9 +17,7 @@ from pitd.journal import segments
 
 def cut(directory: Path, rows: int) -> None:
     """Takes the last rows away, as a disk that has forgotten its last writes would."""
-    with closing(sqlite3.connect(segments(directory)[-1])) as connection:
-        connection.execute("DELETE FROM rows WHERE seq > (SELECT max(seq) FROM rows) - ?", (rows,))
-        connection.commit()
+    without_last(segments(directory)[-1], rows)
 
 
 @pytest.mark.parametrize("rows", range(1, 8))

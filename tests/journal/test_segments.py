@@ -17,6 +17,7 @@ from pitd.core import entry as e
 from pitd.core.reading import encode
 from pitd.errors import JournalDamaged, JournalFailed
 from pitd.journal import GENESIS, START, Head, SegmentJournal, chained, segment_start, segments, snapshots
+from pitd.records import pack
 
 
 def some_rows(after: int, count: int, size: int = 200) -> list[e.Row]:
@@ -91,9 +92,10 @@ def test_the_chain_goes_over_every_row_from_the_first(tmp_path: Path) -> None:
 def test_rows_are_kept_all_or_none(tmp_path: Path) -> None:
     plain = Plain(tmp_path)
     plain.write(3)
-    good = some_rows(3, 12)  # more than the tail takes at once
-    with pytest.raises(JournalFailed):
-        plain.journal.append([*good, good[0]])
+    pages = plain.journal._connection.execute("PRAGMA page_count").fetchone()[0]
+    plain.journal._connection.execute(f"PRAGMA max_page_count={pages + 5}")
+    with pytest.raises(JournalFailed, match="no space"):
+        plain.journal.append(some_rows(3, 1_000))
     assert [line.seq for line in history.lines(history.read_segments(tmp_path), START)] == [1, 2, 3]
     assert plain.journal.head.seq == 3
     plain.journal.close()
@@ -147,7 +149,8 @@ def test_a_half_written_last_transaction_is_as_if_it_had_not_been(tmp_path: Path
         row = some_rows(found.head.seq, 1)[0]
         encoded = encode(row)
         chain = chained(found.head.chain, encoded)
-        next_daemon.execute("INSERT INTO rows VALUES (?, ?, ?)", (row.entry.seq, encoded, chain))
+        seq = row.entry.seq
+        next_daemon.execute("INSERT INTO batches VALUES (?, ?, ?)", (seq, seq, pack([(seq, encoded, chain)])))
         content = (dead / name).read_bytes()
         assert len(content) == len(uncommitted), "it was written over the beginning of what was left"
         (tmp_path / "third").mkdir()
@@ -192,7 +195,7 @@ def test_a_reader_left_open_is_noticed_and_nothing_else_breaks(
     plain.write(10)
     with closing(sqlite3.connect(f"file:{segments(tmp_path)[0]}?mode=ro", uri=True, isolation_level=None)) as reader:
         reader.execute("BEGIN")
-        assert reader.execute("SELECT max(seq) FROM rows").fetchone() == (10,)
+        assert reader.execute("SELECT max(last_seq) FROM batches").fetchone() == (10,)
 
         def has_been_noticed() -> bool:
             plain.write(500)
@@ -200,7 +203,7 @@ def test_a_reader_left_open_is_noticed_and_nothing_else_breaks(
             return "journal.reader_in_the_way" in caplog.text
 
         until(has_been_noticed, "the reader to be noticed", 60)
-        assert reader.execute("SELECT max(seq) FROM rows").fetchone() == (10,), "it sees what it saw"
+        assert reader.execute("SELECT max(last_seq) FROM batches").fetchone() == (10,), "it sees what it saw"
     seq = plain.journal.head.seq
     assert sum(1 for _ in history.lines(history.read_segments(tmp_path), START)) == seq
     is_long = plain.wal.stat().st_size

@@ -14,36 +14,37 @@ from pitd import history, tail
 from pitd.errors import JournalDamaged, PitdError
 from pitd.journal import START
 from pitd.journal_tools.pages import Pages
+from pitd.records import Row, pack
 from pitd.tail import Tail
 
 MODE = 0o640
 
 
-def rows(first: int, count: int, size: int = 20) -> list[tail.Row]:
+def rows(first: int, count: int, size: int = 20) -> list[Row]:
     return [(seq, os.urandom(size), bytes([seq % 256]) * 16) for seq in range(first, first + count)]
 
 
 def test_what_was_added_is_read_back_until_it_begins_anew(tmp_path: Path) -> None:
     one = Tail(tmp_path / tail.NAME, MODE)
     first, second = rows(1, 3), rows(4, 1)
-    one.add(first)
-    one.add(second)
+    one.add(pack(first))
+    one.add(pack(second))
     assert tail.read(tmp_path) == first + second
     one.reset()
     assert tail.read(tmp_path) == []
     later = rows(5, 1, size=5)
-    one.add(later)
+    one.add(pack(later))
     assert tail.read(tmp_path) == later, "what was there before is not part of it"
     one.close()
 
 
 def test_no_more_fits_than_there_is_room_for(tmp_path: Path) -> None:
     one = Tail(tmp_path / tail.NAME, MODE)
-    assert not one.fits(rows(1, 1, size=tail.SIZE))
+    assert not one.fits(pack(rows(1, 1, size=tail.SIZE)))
     big = rows(1, 1, size=tail.SIZE - 32)
-    assert one.fits(big) and not one.fits(rows(1, 1, size=tail.SIZE - 31))
-    one.add(big)
-    assert not one.fits(rows(2, 1)) and tail.read(tmp_path) == big
+    assert one.fits(pack(big)) and not one.fits(pack(rows(1, 1, size=tail.SIZE - 31)))
+    one.add(pack(big))
+    assert not one.fits(pack(rows(2, 1))) and tail.read(tmp_path) == big
     one.close()
 
 
@@ -92,7 +93,7 @@ def test_every_changed_byte_of_it_is_noticed_or_harmless(crashed: tuple[Path, Ke
     image, live = crashed
     path = image / tail.NAME
     good = path.read_bytes()
-    used = sum(28 + len(row) for _, row, _ in tail.read(image)) + 4
+    used = len(pack(tail.read(image))) + 4
     states = {}
     dice = random.Random(5)
     refused = 0
@@ -115,7 +116,7 @@ def test_a_tail_that_does_not_go_on_from_sqlite_is_refused(crashed: tuple[Path, 
     image, live = crashed
     first, *others = tail.read(image)
     assert others
-    Tail(image / tail.NAME, MODE).add(others)
+    Tail(image / tail.NAME, MODE).add(pack(others))
     with pytest.raises(PitdError, match=f"row {first[0]} is missing"):
         brought_back(image)
     live.close()

@@ -15,6 +15,7 @@ import builders
 import msgspec
 import pytest
 from daemon import PATIENCE_S, Daemon, folder, running, until
+from journal.files import change, rewrite
 from journal.histories import brought_back, contents, digest, kept
 from journal.houses import House, Talker, failure
 
@@ -234,15 +235,18 @@ def test_an_io_error_ends_with_74_and_loses_nothing_that_was_answered() -> None:
 # ---------------------------------------------------------------------------------------------- what can't be read
 
 
-def test_a_segment_of_a_newer_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("format", "why"), [(7, "written by a newer pitd"), (1, "written by an older pitd that was never released")]
+)
+def test_a_segment_of_another_format_is_refused(format: int, why: str) -> None:
     with folder() as home:
         daemon = Daemon(home, SETTINGS_OF_THE_DAEMON).start()
         assert daemon.stop() == 0
-        change(home / "journal", "UPDATE meta SET value = 7 WHERE name = 'format'")
+        change(segments(home / "journal")[0], "UPDATE meta SET value = ? WHERE name = 'format'", format)
         before = rows_in(home)
         code, said = ended(daemon)
         assert code == 65
-        assert "is of format 7, written by a newer pitd; this one reads up to 1" in said
+        assert f"is of format {format}, {why}; this one reads format 2" in said
         assert rows_in(home) == before
 
 
@@ -250,7 +254,7 @@ def test_a_damaged_row_ends_the_start_with_65_and_the_command_that_shows_more() 
     with folder() as home:
         daemon = Daemon(home, SETTINGS_OF_THE_DAEMON).start()
         daemon.kill()
-        change(home / "journal", "UPDATE rows SET row = zeroblob(20) WHERE seq = 1")
+        rewrite(segments(home / "journal")[0], 1, row=bytes(20))
         before = rows_in(home)
         code, said = ended(daemon)
         assert code == 65
@@ -573,14 +577,6 @@ def ended(daemon: Daemon) -> tuple[int, str]:
 def rows_in(home: Path) -> dict[str, bytes]:
     """The journal's files, apart from the lock that says who tried to start."""
     return {name: content for name, content in contents(home / "journal").items() if name != "lock"}
-
-
-def change(directory: Path, statement: str) -> None:
-    import sqlite3
-
-    with contextlib.closing(sqlite3.connect(segments(directory)[0])) as connection:
-        connection.execute(statement)
-        connection.commit()
 
 
 def stopped(daemon: Daemon) -> bool:

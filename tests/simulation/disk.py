@@ -227,7 +227,7 @@ class SimulatedJournal(journal.SegmentJournal):
             journal.write_snapshot(self._disk.directory, body, self.id, head)  # type: ignore[arg-type]
         self._behind.prune()
 
-    def _write(self, values: list[tuple[int, bytes, bytes]]) -> None:
+    def _write(self, first_seq: int, last_seq: int, batch: bytes) -> None:
         disk, weather, world = self._disk, self._disk.world.weather, self._disk.world
         disk.take_room(self._reserve.exists())
         drawn = 1.0 if world.is_calm else self.draw.random()
@@ -235,7 +235,7 @@ class SimulatedJournal(journal.SegmentJournal):
             raise _error("disk I/O error", sqlite3.SQLITE_IOERR)
         wal = self._segment.with_name(self._segment.name + "-wal")
         before = wal.stat().st_size if wal.exists() else 0
-        super()._write(values)
+        super()._write(first_seq, last_seq, batch)
         if disk.synced is not None:
             disk.synced.committed(self._connection, self._segment)
         if disk.kill_at == "inside the rows":
