@@ -45,7 +45,10 @@ _MANY_BATCHES = 16
 _MANY_ROWS = 128
 """So many wait in the tail at the most: SQLite's share of a batch's time is then the same for small and large ones."""
 
-_CHECKPOINT_ROWS = 2_000
+_PAGE_BYTES = 4_096
+_CHECKPOINT_PAGES = 1_000
+"""So many pages, roughly, go into the WAL between two checkpoints: each of these costs about as much as 100 pages."""
+
 _LONG_WAL_PAGES = 10_000
 """From here on a checkpoint makes writers wait for its last, short part: else under load the WAL never starts over."""
 
@@ -91,7 +94,7 @@ class SegmentJournal:
         """What the snapshot knew that recovery began with: the rows up to there have not been gone through."""
         self._settings = settings
         self._directory = Path(settings.directory)
-        self._rows_since_checkpoint = 0
+        self._pages_since_checkpoint = 0
         self._snapshot_seq = snapshot_seq
         self._snapshot_pid = 0
         self._space_at = 0.0
@@ -100,6 +103,8 @@ class SegmentJournal:
         drop_unfinished(self._directory)
         last = segments(self._directory)[-1:]
         self._segment = last[0] if last else self._directory / _segment_name(head.seq + 1)
+        self._roll_seq = segment_start(self._segment) + settings.segment_rows - 1
+        """From that row on the next segment is due."""
         try:
             if not last:
                 _create(self._segment, settings, id, head)
@@ -162,13 +167,13 @@ class SegmentJournal:
         """
         if is_quiet or self._batches_waiting >= _MANY_BATCHES or self._rows_waiting >= _MANY_ROWS:
             self.catch_up()
-        if self._rows_since_checkpoint >= _CHECKPOINT_ROWS:
-            self._rows_since_checkpoint = 0
+        if self._pages_since_checkpoint >= _CHECKPOINT_PAGES:
+            self._pages_since_checkpoint = 0
             self._behind.checkpoint(self._segment)
         if self._snapshot_pid:
             self._reap()
         if not self._snapshot_pid and not self.why_low:
-            if self.head.seq - segment_start(self._segment) + 1 >= self._settings.segment_rows:
+            if self.head.seq >= self._roll_seq:
                 self._roll(engine)
             elif self.head.seq - self._snapshot_seq >= self._settings.snapshot_rows:
                 self.take_snapshot(engine)
@@ -251,7 +256,7 @@ class SegmentJournal:
                 self._write(first_seq, last_seq, batch)
             except sqlite3.Error as again:
                 raise JournalFailed(f"{self._segment}: no space, even without the reserve: {again}") from again
-        self._rows_since_checkpoint += last_seq + 1 - first_seq
+        self._pages_since_checkpoint += 1 + len(batch) // _PAGE_BYTES
 
     def _write(self, first_seq: int, last_seq: int, batch: bytes) -> None:
         self._connection.execute("INSERT INTO batches VALUES (?, ?, ?)", (first_seq, last_seq, batch))
@@ -274,6 +279,7 @@ class SegmentJournal:
             return
         self._behind.close_segment(self._connection)
         self._connection, self._segment = connection, path
+        self._roll_seq = self.head.seq + self._settings.segment_rows
         log.info("journal.segment", file=path.name)
         self.take_snapshot(engine)
 

@@ -135,7 +135,7 @@ def test_a_half_written_last_transaction_is_as_if_it_had_not_been(tmp_path: Path
         live.trade(60)
         dead = live.die(tmp_path / "dead")
         whole = {path.name: path.stat().st_size for path in dead.glob("*-wal")}
-        live.journal.append(some_rows(live.seq, 60, size=900))
+        live.journal.append(some_rows(live.seq, 100, size=900))  # more than may wait in the tail
         later = live.die(tmp_path / "later")
     (name, size), *_ = whole.items()
     uncommitted = (later / name).read_bytes()[: -(24 + 4096)]  # without its last frame, which is the commit

@@ -191,7 +191,7 @@ class SimulatedJournal(journal.SegmentJournal):
         super().append(rows)
         disk.world.tape.extend(rows)
         if self.draw.random() < 0.01:
-            self._rows_since_checkpoint = 1_000_000
+            self._pages_since_checkpoint = 1_000_000
         disk.kill("after the rows")
 
     def maintain(self, engine: Engine, *, is_quiet: bool = False) -> None:
