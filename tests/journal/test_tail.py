@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from journal.histories import Kept, brought_back, digest
@@ -50,6 +51,29 @@ def test_no_more_fits_than_there_is_room_for(tmp_path: Path) -> None:
 
 def test_a_directory_without_one_has_nothing_waiting(tmp_path: Path) -> None:
     assert tail.read(tmp_path) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_what_leaves_it_while_a_page_is_read_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    live = Kept(tmp_path / "live")
+    live.trade(40)
+    live.journal.maintain = lambda engine, is_quiet=True: None  # type: ignore[method-assign]  # no quiet moment comes
+    live.trade(8)
+    assert live.journal.is_waiting
+    pages, page = Pages(tmp_path / "live"), history.page
+
+    def brought_into_sqlite(*which: Any) -> list[history.Line]:
+        if moment == "before":
+            live.journal.catch_up()
+        found = page(*which)
+        live.journal.catch_up()
+        return found
+
+    monkeypatch.setattr(history, "page", brought_into_sqlite)
+    assert [line.seq for line in pages.rows(0)] == list(range(1, live.seq + 1))
+    live.close()
 
 
 @pytest.fixture
