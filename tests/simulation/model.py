@@ -95,6 +95,15 @@ def worth(order: pit.Order, left: Decimal) -> Decimal:
     return order.price * left * times
 
 
+def units(order: pit.Order, left: Decimal) -> Decimal:
+    """How many units that much of an order may still trade."""
+    if order.volume is None:
+        return left
+    assert order.price is not None
+    worth_of_one = Fraction(order.price * settings.MULTIPLIERS[order.instrument])
+    return Decimal(ceil(Fraction(left) / worth_of_one * 10**9)).scaleb(-9)
+
+
 def asset_of(instrument: pit.Instrument | str | None) -> str:
     return "BTC" if instrument == "XBT" else "USD"
 
@@ -124,6 +133,8 @@ class Model:
         self.floor: dict[tuple[str, str], Decimal] = {}
         """Where a limit trips next, once it was rearmed."""
         self.tripped: set[tuple[str, str]] = set()
+        self.positions: dict[tuple[str, str], Decimal] = {}
+        """In units, by account and instrument: what fills of known orders have come to."""
         self.attempts: dict[tuple[str, str], list[int]] = {}
         self.caps: tuple[settings.Cap, ...] = ()
         self.losses: tuple[settings.Cap, ...] = ()
@@ -370,6 +381,7 @@ class Model:
             self._is_allowed(order)
             whole = order.quantity if order.quantity is not None else order.volume
             assert whole is not None
+            reduces = self._reduces(order, whole)
             kept = Kept(
                 id=reply.reservation_id,
                 order=order,
@@ -384,7 +396,7 @@ class Model:
             self.orders[order.account, order.id] = self.by_id[kept.id] = kept
             self.touched.add(kept.id)
             totals = self.totals()
-            for cap in self._caps_on(order):
+            for cap in self._caps_on(order) if not reduces else ():
                 total = totals.get((cap.name, cap.scope(order.account)), NOTHING)
                 _must(total <= cap.most, f"{total} are open by {cap}, with order {order.id}")
         elif isinstance(reply, e.Refused):
@@ -399,13 +411,29 @@ class Model:
         assert whole is not None
         totals, more = self.totals(), worth(order, whole)
         wanted = []
-        for cap in self._caps_on(order):
+        for cap in self._caps_on(order) if not self._reduces(order, whole) else ():
             scope = cap.scope(order.account)
             total = totals.get((cap.name, scope), NOTHING)
             if total + more > cap.most:
                 wanted.append((cap.name, scope, cap.most, total, more))
         said = [(no.limit, no.scope, no.bound, no.used, no.requested) for no in reply.rejected.rejects]
         _must(said == wanted, f"order {order.id} was refused by {said}, and would pass {wanted}")
+
+    def _reduces(self, order: pit.Order, whole: Decimal) -> bool:
+        """Whether the position only gets smaller, once it and every open order of its side are filled."""
+        held = self.positions.get((order.account, str(order.instrument)), NOTHING)
+        is_against = held < 0 if order.side is pit.Side.BUY else held > 0
+        waiting = self.waiting().get((order.account, str(order.instrument), order.side), NOTHING)
+        return is_against and waiting + units(order, whole) <= abs(held)
+
+    def waiting(self) -> dict[tuple[str, str, pit.Side], Decimal]:
+        """The units that open orders may still trade, by account, instrument and side."""
+        found: dict[tuple[str, str, pit.Side], Decimal] = {}
+        for (account, _), kept in self.orders.items():
+            if kept.order is not None and kept.state in COUNTED:
+                key = (account, str(kept.order.instrument), kept.order.side)
+                found[key] = found.get(key, NOTHING) + units(kept.order, kept.left)
+        return found
 
     def _caps_on(self, order: pit.Order) -> list[settings.Cap]:
         asset = asset_of(order.instrument)
@@ -505,6 +533,10 @@ class Model:
             assert report.quantity is not None and report.price is not None
             kept.filled += report.quantity
             used = report.quantity
+            if kept.order is not None:
+                where = (report.account, str(kept.order.instrument))
+                signed = used if kept.order.side is pit.Side.BUY else -used
+                self.positions[where] = self.positions.get(where, NOTHING) + signed
             if kept.order is not None and kept.order.volume is not None:
                 used *= report.price * settings.MULTIPLIERS[kept.order.instrument]
             kept.left = max(NOTHING, kept.left - used)
@@ -641,6 +673,12 @@ class Model:
         held = {(limit, scope): Decimal(amount) for limit, scope, amount in notional.save()}
         totals = {key: total for key, total in self.totals().items() if total}
         _must(held == totals, f"{held} are counted, and {totals} are open")
+        for where, position in self.positions.items():
+            known = engine.positions.of(*where).quantity
+            _must(known == position, f"{known} units are held on {where}, and fills came to {position}")
+        for (account, symbol, side), waiting in self.waiting().items():
+            known_waiting = engine.positions.on_the_way(account, symbol, side)
+            _must(known_waiting == waiting, f"{known_waiting} of {symbol} may still trade for {account}, not {waiting}")
         for (account, asset), made in self.pnl.items():
             pnl = switch.pnl(account, asset)  # type: ignore[attr-defined]
             _must(pnl == made, f"the P&L of {account} is {pnl} {asset}, and reports said {made}")

@@ -43,7 +43,15 @@ def test_five_hundred_seeds(first):
 
 ROUGH = (
     *("killed", "I/O error", "disk: full", "stands still", "dies (by chance)", "late=True", "quarantined", "poison"),
-    *("power cut: rows", "is torn", "was never there", "names several orders", "Rearm(limit='desk_loss'", "volume="),
+    *(
+        "power cut: rows",
+        "is torn",
+        "was never there",
+        "names several orders",
+        "other limits",
+        "Rearm(limit='desk_loss'",
+        "volume=",
+    ),
 )
 
 

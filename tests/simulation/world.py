@@ -286,6 +286,8 @@ class World:
             client.flows = set()
         self.drops.due.clear()
         self.venue.is_shut = True
+        self.is_calm = True
+        self.disk.kill_at, self.disk.is_power_cut = "", False
 
     def _after_the_loss(self) -> Told:
         """Who knows more than the journal is told so, and no new order is taken until an operator has looked."""
@@ -336,6 +338,7 @@ class World:
     def _until(self, is_so: Callable[[], bool], what: str) -> None:
         end_ns = self.now_ns + CALM_MOST_NS
         while not is_so():
+            assert not self.is_refused
             _must(self.now_ns < end_ns, f"waited {CALM_MOST_NS // 10**9} s for {what}")
             self.step()
 
@@ -366,6 +369,7 @@ class World:
         if rate < weather.restart:
             if draw.random() < weather.settings:
                 self.limits_now = "tight" if self.limits_now == "wide" else "wide"
+                self.trace(f"operator: other limits, {self.limits_now}")
             self.trace("daemon: stops tidily")
             self.daemon.leave()
         elif rate < weather.restart + weather.pause:
