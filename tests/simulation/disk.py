@@ -152,11 +152,12 @@ class Errands(journal._Behind):
             super().close_segment(connection)
             return
         segment = Path(connection.execute("PRAGMA database_list").fetchone()[2])
-        super().close_segment(connection)
-        self.put(lambda: self._closed(connection, segment))
+        self.put(lambda: self._close(connection, segment))
 
-    def _closed(self, connection: sqlite3.Connection, segment: Path) -> None:
+    def _close(self, connection: sqlite3.Connection, segment: Path) -> None:
+        """The last one to close a file brings its WAL into it, and syncs that before the WAL goes."""
         assert self._disk.synced is not None
+        connection.close()
         self._disk.synced.forget(connection)
         self._disk.synced.checkpointed(segment)
 
