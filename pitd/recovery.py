@@ -97,7 +97,9 @@ def carry_on(
     began_with, rows = head.seq, 0
     if progress is not None:
         with contextlib.suppress(JournalDamaged, JournalFailed):  # what is wrong there is said when its turn comes
-            rows = history.last_seq(found[-1].path) - began_with
+            last = found[-1].path
+            waiting = history.tail_lines(last.parent, head.seq)
+            rows = max(history.last_seq(last), waiting[-1].seq if waiting else 0) - began_with
     with _uncollected(), checked_before():
         for some in history.batches(found, head):
             seq = head.seq

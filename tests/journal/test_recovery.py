@@ -19,12 +19,26 @@ from journal.histories import (
     kept,
 )
 
-from pitd import history
+from pitd import bootstrap, history
 from pitd.core.reading import Reader, encode
 from pitd.errors import JournalDamaged
 from pitd.journal import START, snapshots
+from pitd.recovery import recover
 
 SEEDS = range(200 if os.environ.get("PITD_LONG") else 12)
+
+
+def test_its_progress_counts_what_waits_in_the_tail(tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    with kept(tmp_path / "live", 3, segment_rows=10_000, snapshot_rows=10_000) as live:
+        live.trade(60)
+        live.journal.maintain = lambda engine, is_quiet=True: None  # type: ignore[method-assign]  # no quiet moment comes
+        live.trade(8)
+        dead = live.die(tmp_path / "dead")
+        assert history.tail_lines(dead, 0), "something waits there"
+        recover(dead, bootstrap.blank_engine, lambda done, rows: told.append((done, rows)))
+        assert {rows for _, rows in told} == {live.seq}
+        assert told[-1][0] == live.seq
 
 
 def take_snapshot(history_: Kept) -> None:
