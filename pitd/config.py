@@ -261,6 +261,7 @@ class _Reader:
                 "max_open",
                 "keep_closed",
                 "keep_closed_for",
+                "max_quote_age",
             ),
         )
         uncovered = self._text("gate", table, "uncovered", "reject")
@@ -275,6 +276,7 @@ class _Reader:
             open_per_client=self._count("gate", table, "max_open", plain.open_per_client, least=1),
             closed_kept=self._count("gate", table, "keep_closed", plain.closed_kept, least=1),
             closed_kept_ns=self._duration("gate", table, "keep_closed_for", plain.closed_kept_ns),
+            quote_ns=self._duration("gate", table, "max_quote_age", plain.quote_ns),
         )
         if not bounds.lease_least_ns <= bounds.lease_ns <= bounds.lease_most_ns:
             self._fail("gate.lease", "min_lease ≤ lease ≤ max_lease is wanted; these contradict one another")

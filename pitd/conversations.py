@@ -261,6 +261,9 @@ class Conversations:
             if at_once is not None:
                 self._reply(identity, wire.Message.QUERY, number, at_once)
             return
+        if type(query) is wire.PushQuote:
+            self._reply(identity, wire.Message.QUERY, number, self._pushed(session, query))
+            return
         is_decision = type(query) is wire.AskDecision and sees_all
         is_old = type(query) is wire.AskOutcome and not queries.is_remembered(engine, query)
         if type(query) is wire.AskOutcome and accounts is not None and query.account not in accounts:
@@ -282,6 +285,14 @@ class Conversations:
         if type(reply) is wire.Failed and reply.code is wire.FailureCode.NOT_AUTHORIZED:
             self._note_not_authorized(self.tally_of(session), session.client, reply.message)
         self._reply(identity, wire.Message.QUERY, number, reply)
+
+    def _pushed(self, session: Session, query: wire.PushQuote) -> wire.Reply:
+        engine = self._sequencer.engine
+        why = peers.not_allowed(self._config, session.client, query, engine)
+        if why:
+            self._note_not_authorized(self.tally_of(session), session.client, why)
+            return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, why)
+        return self._sequencer.quotes.push(engine, query, self._sequencer.read_clock_ns())
 
     def _hello(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> None:
         problem = self._welcome_problem(identity, hello, proof)

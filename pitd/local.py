@@ -176,6 +176,8 @@ class _LocalTransport:
             self._sequencer.release()
             self._sequencer.publish()
             now_ns = self._sequencer.now_ns
+            if isinstance(query, wire.PushQuote):
+                return self._sequencer.quotes.push(self._sequencer.engine, query, self._sequencer.read_clock_ns())
             return queries.answer(
                 self._sequencer.engine, self._session.client, query, now_ns, sees_all=True, house=self._house
             )

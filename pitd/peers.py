@@ -40,8 +40,9 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.SetLimit: _OPERATING,
     wire.ClearLimit: _OPERATING,
     wire.Reload: _OPERATING,
+    wire.PushQuote: ("quote",),
 }
-"""Of which roles one is needed. Drop and Goodbye, which only give back, need none; "quote" allows nothing yet."""
+"""Of which roles one is needed. Drop and Goodbye, which only give back, need none."""
 
 
 class Proof(NamedTuple):
@@ -81,7 +82,7 @@ def not_proven(config: Config, name: str, proof: Proof | None) -> str:
     return ""
 
 
-def not_allowed(config: Config, name: str, command: wire.Command, engine: Engine) -> str:
+def not_allowed(config: Config, name: str, command: wire.Command | wire.PushQuote, engine: Engine) -> str:
     """Why this client may not give that command, or nothing. It depends on the configuration alone; `engine` tells
     whose account it is about.
     """
@@ -113,7 +114,7 @@ def not_its_account(name: str, account: str) -> str:
     return f"client {name} may not touch {what}: see [clients.{name}] accounts"
 
 
-def _account_of(command: wire.Command, engine: Engine) -> str | None:
+def _account_of(command: wire.Command | wire.PushQuote, engine: Engine) -> str | None:
     """The account that a command is about; "" for what is about more than one, None for none that is known."""
     match command:
         case wire.Start() | wire.Check():
@@ -133,7 +134,7 @@ def _account_of(command: wire.Command, engine: Engine) -> str | None:
             return account if kind == "account" else ""
         case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():
             return ""
-        case wire.Drop() | wire.Goodbye():
+        case wire.Drop() | wire.Goodbye() | wire.PushQuote():
             return None
 
 

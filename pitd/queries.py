@@ -89,6 +89,8 @@ def answer(
             return _overrides(engine, query)
         case wire.AskSettings():
             return _settings(engine, query)
+        case wire.PushQuote():
+            raise AssertionError("a quote is told, not asked for")
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)

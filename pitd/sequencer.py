@@ -13,8 +13,11 @@ from .clock import Clock
 from .core import entry as e
 from .core.accounts import FIRM, account_scope
 from .core.engine import MORE_TO_SETTLE, NEW_RISK, POISONED, CarryOutFailed, Engine
+from .core.policy import Asks
+from .core.prices import Quote
 from .core.sessions import Known, Session
 from .metrics import Metrics
+from .quotes import Quotes
 
 AWAY_NS = 100_000_000
 """What a loop takes for having been stopped: half of the shortest lease there is by default."""
@@ -41,6 +44,7 @@ class Sequencer:
     ) -> None:
         """`away_ns`: a loop that comes back so much later than it meant to was stopped. None for who has no loop."""
         self.engine = engine
+        self.quotes = Quotes()
         self.epoch = b""
         """The name of this process among all that have served; empty where nobody comes back to it."""
         self.metrics = Metrics()
@@ -183,11 +187,18 @@ class Sequencer:
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
 
+    def _quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
+        if type(command) not in NEW_RISK or self.engine.pipeline.asks_for_quotes is Asks.NEVER:
+            return ()
+        found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
+        return tuple(quote for quote in found if quote is not None)
+
     def _enter(self, body: e.Body, *, is_fresh: bool = False) -> e.Reply:
         """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
         if not is_fresh:
             self.now_ns = self.read_clock_ns()
-        entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body)
+        quotes = self._quotes_for(body.command) if type(body) is e.Commanded else ()
+        entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
         try:
             result = self.engine.apply(entry)
         except CarryOutFailed as trouble:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
-from .types import MAX_REASON_LENGTH, Number, Order, Rejected, check_name, exact
+from .types import MAX_REASON_LENGTH, Instrument, Number, Order, Rejected, check_name, exact
 
 T = TypeVar("T")
 
@@ -27,6 +28,17 @@ _ERRORS: dict[wire.FailureCode, type[PitError]] = {
     wire.FailureCode.WRONG_NUMBER: errors.ProtocolError,
     wire.FailureCode.SYSTEM_UNAVAILABLE: errors.Unavailable,
 }
+
+
+def quote(
+    instrument: Instrument | str, mark: Number | None, bid: Number | None, ask: Number | None, age_s: float
+) -> wire.PushQuote:
+    """A quote as it goes out."""
+    return wire.PushQuote(instrument, _price(mark, "mark"), _price(bid, "bid"), _price(ask, "ask"), round(age_s * 1e9))
+
+
+def _price(price: Number | None, name: str) -> Decimal | None:
+    return None if price is None else exact(price, f"quote.{name}")
 
 
 def error_of(failed: wire.Failed) -> PitError:

@@ -14,6 +14,7 @@ from .transport import AsyncTransport
 from .types import (
     Block,
     ExecutionReport,
+    Instrument,
     LimitOverride,
     Number,
     OpenOrder,
@@ -121,6 +122,23 @@ class AsyncEngine(EngineBase):
             found += page.restrictions
             if not page.more:
                 return found
+
+    async def push_quote(
+        self,
+        instrument: Instrument | str,
+        *,
+        mark: Number | None = None,
+        bid: Number | None = None,
+        ask: Number | None = None,
+        age_s: float = 0,
+    ) -> bool:
+        """Tells the newest price of an instrument, so old by now. False when a newer one was there. Role "quote".
+
+        Limits value market orders by it while it is fresh ([gate] max_quote_age). It is gone with the daemon's process:
+        push it again after a restart. Raises InvalidInput for what no price can be.
+        """
+        pushed = _calls.quote(instrument, mark, bid, ask, age_s)
+        return _calls.expect(await self._query(pushed), wire.Done).count > 0
 
     async def ping(self) -> str:
         """The daemon's version: it is there and answers."""

@@ -14,12 +14,14 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import force_setattr
 
-from .errors import ProtocolError
+from .errors import InvalidInput, ProtocolError
 from .events import AnyEvent
 from .types import (
     Block,
     ExecutionReport,
+    Instrument,
     LimitOverride,
     OpenOrder,
     Order,
@@ -32,6 +34,7 @@ from .types import (
     Restriction,
     TradingState,
     check_name,
+    exact,
 )
 
 PROTOCOL = 2
@@ -448,6 +451,26 @@ class AskSettings(Body, frozen=True):
     begin: int = 0
 
 
+class PushQuote(Body, frozen=True):
+    """The newest that is known of an instrument's price, `age_ns` old. It is no command: it has no number, and is not
+    journaled unless an order uses it.
+    """
+
+    instrument: Instrument | str
+    mark: Decimal | None = None
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    age_ns: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("mark", "bid", "ask"):
+            value = getattr(self, name)
+            if value is not None:
+                force_setattr(self, name, exact(value, f"quote.{name}"))
+        if self.age_ns < 0:
+            raise InvalidInput(f"quote.age: zero or more is wanted, not {self.age_ns} ns")
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -465,6 +488,7 @@ Query = (
     | AskEvents
     | ListOverrides
     | AskSettings
+    | PushQuote
 )
 
 

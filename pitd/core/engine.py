@@ -51,8 +51,9 @@ from .orders import (
     step,
 )
 from .pipeline import Pipeline
-from .policy import Attempt, Policy, Reported, Unvalued, whole_quantity
+from .policy import Asks, Attempt, Policy, Reported, Unvalued, whole_quantity
 from .positions import Positions
+from .prices import Quote
 from .sessions import Session, Sessions
 
 OPERATOR = "operator"
@@ -92,6 +93,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     leases_per_entry: int = 1_000
     restarts_in_a_row: int = 3
     epochs_kept: int = 1_000
+    quote_ns: int = 5_000_000_000
+    """A quote that is older is not used."""
     restrictions: int = 10_000
     overrides: int = 1_000
 
@@ -176,6 +179,8 @@ class Engine:
         """Up to which entry a person has accepted that history was lost."""
         self.is_whole = True
         """False inside a step, and for ever after one that was broken off: the state may be half changed."""
+        self._quotes: tuple[Quote, ...] = ()
+        """What the entry in hand knows of prices."""
         self._now_ns = 0
         self._wall_ns = 0
         self._seq = 0
@@ -252,6 +257,7 @@ class Engine:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
         self._begin(entry.seq, entry.now_ns)
         self._wall_ns = entry.wall_ns
+        self._quotes = entry.quotes
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -427,7 +433,29 @@ class Engine:
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
         group = self.accounts.group_of(order.account)
-        return Attempt(order, listed, client, group, self._now_ns, self.positions)
+        return Attempt(order, listed, client, group, self._now_ns, self.positions, self._quote_of(listed.symbol))
+
+    def _quote_of(self, symbol: str) -> Quote | None:
+        """What the entry in hand knows of an instrument's price, unless that is too old to be used."""
+        for quote in self._quotes:
+            if quote.symbol == symbol and self._now_ns - quote.at_ns <= self.bounds.quote_ns:
+                return quote
+        return None
+
+    def symbols_to_quote(self, command: e.Command) -> tuple[str, ...]:
+        """The instruments whose quotes a command is to bring along, because a policy asks for them."""
+        asked = self.pipeline.asks_for_quotes
+        if asked is Asks.NEVER:
+            return ()
+        if isinstance(command, e.ExecuteRequest):
+            request = self.requests.get(command.request_id)
+            order = None if request is None else request.order
+        else:
+            order = command.order if isinstance(command, e.CheckOrder | e.StartOrder) else None
+        if order is None or (asked is Asks.WITHOUT_PRICE and order.price is not None):
+            return ()
+        listed = self.instruments.find(order.instrument)
+        return () if listed is None else (listed.symbol,)
 
     def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
         effects, rejects = self._judge_start(attempt, known)

@@ -12,6 +12,7 @@ from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, Repor
 
 from .instruments import Listed
 from .overrides import Override
+from .prices import Quote
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -295,12 +296,16 @@ Body = (
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One stamped input. `now_ns` is engine time and never goes back; `wall_ns` is for people and calendars."""
+    """One stamped input. `now_ns` is engine time and never goes back; `wall_ns` is for people and calendars.
+
+    `quotes` are the newest ones of the instruments that it is about, where a policy asks for them.
+    """
 
     seq: int
     now_ns: int
     wall_ns: int
     body: Body
+    quotes: tuple[Quote, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------- effects

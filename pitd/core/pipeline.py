@@ -11,7 +11,7 @@ from pit.types import Block, Order, Reject, RejectCode
 from .entry import Blocked, Effect, Hold, PolicyChanged
 from .instruments import Listed
 from .numbers import NotRepresentable
-from .policy import PASS, Attempt, Policy, Reported, Unvalued, Verdict
+from .policy import PASS, Asks, Attempt, Policy, Reported, Unvalued, Verdict
 
 
 class Pipeline:
@@ -22,6 +22,7 @@ class Pipeline:
         self._start = [policy for policy in awake if type(policy).start is not Policy.start]
         self._main = [policy for policy in awake if type(policy).main is not Policy.main]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
+        self.asks_for_quotes = max((policy.asks_for_quotes for policy in awake), default=Asks.NEVER)
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
         names = [name for policy in policies for name in (*policy.limit_names, policy.id)]

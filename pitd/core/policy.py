@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
+from enum import IntEnum
 from heapq import nsmallest
 from typing import Any, ClassVar
 
@@ -14,6 +15,7 @@ from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
 from .positions import Positions
+from .prices import Quote
 
 
 class Unvalued(Exception):
@@ -27,7 +29,7 @@ class Unvalued(Exception):
 class Attempt:
     """An order on its way through a stage, with what policies may want to know of it."""
 
-    __slots__ = ("_notional", "_positions", "_reduces", "client", "group", "listed", "now_ns", "order")
+    __slots__ = ("_notional", "_positions", "_reduces", "client", "group", "listed", "now_ns", "order", "quote")
 
     def __init__(
         self,
@@ -37,12 +39,15 @@ class Attempt:
         group: str | None,
         now_ns: int,
         positions: Positions | None = None,
+        quote: Quote | None = None,
     ) -> None:
         self.order = order
         self.listed = listed
         self.client = client
         self.group = group
         self.now_ns = now_ns
+        self.quote = quote
+        """The newest quote, where a policy asks for it (`Policy.asks_for_quotes`) and it is fresh enough."""
         self._positions = positions
         self._notional: Decimal | None = None
         self._reduces: bool | None = None
@@ -63,10 +68,17 @@ class Attempt:
         return self._reduces
 
     def notional(self) -> Decimal:
-        """The order's worth at its own price, in the settlement asset. Raises Unvalued where that can't be told."""
+        """The order's worth at `price`, in the settlement asset. Raises Unvalued where that can't be told."""
         if self._notional is None:
-            self._notional = order_notional(self.order, self.listed, whole_quantity(self.order))
+            self._notional = order_notional(self.order, self.listed, whole_quantity(self.order), self.price)
         return self._notional
+
+    @property
+    def price(self) -> Decimal | None:
+        """The order's own price; for one without, what it would trade at by the quote; None where nobody knows."""
+        if self.order.price is not None or self.quote is None:
+            return self.order.price
+        return self.quote.taken_by(self.order.side)
 
 
 class Reported:
@@ -126,6 +138,15 @@ PASS = Verdict()
 """Nothing to say: one shared value, so that the common case costs nothing."""
 
 
+class Asks(IntEnum):
+    """When a policy asks for the quote of an order's instrument."""
+
+    NEVER = 0
+    WITHOUT_PRICE = 1
+    """For market orders."""
+    ALWAYS = 2
+
+
 class Policy:
     """One control. Override what you need; what you leave alone costs nothing.
 
@@ -141,6 +162,8 @@ class Policy:
     needs_instrument: ClassVar[bool] = True
     """False for a policy that can judge an order whose symbol is not declared."""
 
+    asks_for_quotes: Asks = Asks.NEVER
+    """What it asks for comes with the order's entry, as `Attempt.quote`; what nobody asks for costs nothing."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
     is_idle: bool = False
@@ -228,25 +251,27 @@ def whole_quantity(order: Order) -> Decimal:
     return quantity
 
 
-def order_notional(order: Order, listed: Listed, open_quantity: Decimal) -> Decimal:
-    """What that much of an order is worth at its own price. Raises Unvalued where that can't be told."""
+def order_notional(order: Order, listed: Listed, open_quantity: Decimal, price: Decimal | None) -> Decimal:
+    """What that much of an order is worth at that price. Raises Unvalued where that can't be told."""
     if order.volume is not None:
         return open_quantity
-    if order.price is None:
-        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a market order in {listed.symbol}, and no price is known")
-    if not order.price and not listed.signed_price:
+    if price is None:
+        why = f"a market order in {listed.symbol}, and no fresh quote of it is known"
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, why)
+    if not price and not listed.signed_price:
         return ZERO  # order_validation refuses it; an inverse one could not be divided
     try:
-        return listed.notional(order.price, open_quantity)
+        return listed.notional(price, open_quantity)
     except NotRepresentable:
         raise Unvalued(
             RejectCode.ORDER_VALUE_CALCULATION_FAILED,
-            f"{open_quantity} {listed.symbol} × {order.price} cannot be represented exactly",
+            f"{open_quantity} {listed.symbol} × {price} cannot be represented exactly",
         ) from None
 
 
 __all__ = [
     "PASS",
+    "Asks",
     "Attempt",
     "Block",
     "Counter",

@@ -12,7 +12,7 @@ from pit.types import Order, Reject, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Unvalued, Verdict, order_notional
+from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict, order_notional
 
 
 class OpenNotional(Limit, frozen=True, kw_only=True, tag_field="control", tag="open_order_notional"):
@@ -26,6 +26,8 @@ class NotionalHeld(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=Fa
 
     amount: Decimal
     counters: tuple[tuple[str, str], ...]
+    price: Decimal | None = None
+    """What a market order was valued at when it was taken."""
 
 
 class OpenOrderNotional(Policy):
@@ -47,6 +49,7 @@ class OpenOrderNotional(Policy):
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
         self.is_idle = not limits
+        self.asks_for_quotes = Asks.WITHOUT_PRICE
         self._held: dict[tuple[str, str], Decimal] = {}
 
     def main(self, attempt: Attempt) -> Verdict:
@@ -73,17 +76,21 @@ class OpenOrderNotional(Policy):
                     f"limit {text(limit.max_notional)}"
                 )
                 rejects.append(self._reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, used, notional))
-        return Verdict((NotionalHeld(notional, tuple(counters)),), tuple(rejects))
+        taken_at = attempt.price if attempt.order.price is None else None
+        return Verdict((NotionalHeld(notional, tuple(counters), taken_at),), tuple(rejects))
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
-        return NotionalHeld(order_notional(order, listed, open_quantity), hold.counters)
+        price = order.price if hold.price is None else hold.price
+        return NotionalHeld(order_notional(order, listed, open_quantity, price), hold.counters, hold.price)
 
     def rehold(self, held: tuple[Any, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Any, ...]:
         limits = self._limits.matching(attempt)
         if not limits:
             return ()
-        amount = order_notional(attempt.order, attempt.listed, open_quantity)
-        return (NotionalHeld(amount, tuple((limit.name, limit.scope_of(attempt)) for limit in limits)),)
+        taken_at = held[0].price if held else None
+        price = attempt.price if taken_at is None else taken_at
+        amount = order_notional(attempt.order, attempt.listed, open_quantity, price)
+        return (NotionalHeld(amount, tuple((limit.name, limit.scope_of(attempt)) for limit in limits), taken_at),)
 
     def holds_as(self, before: Policy) -> bool:
         return isinstance(before, OpenOrderNotional) and _scopes(self._limits) == _scopes(before._limits)

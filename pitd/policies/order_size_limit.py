@@ -7,10 +7,9 @@ from decimal import Decimal
 from typing import ClassVar
 
 from pit.types import Kind, Order, Reject, RejectCode
-from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Counter, Policy, Unvalued, Verdict
+from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Verdict
 
 
 class OrderSize(Limit, frozen=True, kw_only=True, tag_field="control", tag="order_size_limit"):
@@ -37,6 +36,8 @@ class OrderSizeLimit(Policy):
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
         self.is_idle = not limits
+        if any(limit.max_notional is not None for limit in limits):
+            self.asks_for_quotes = Asks.WITHOUT_PRICE
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None
@@ -67,7 +68,7 @@ class OrderSizeLimit(Policy):
     def _judge(self, limit: OrderSize, attempt: Attempt) -> Reject | None:
         order, listed = attempt.order, attempt.listed
         try:
-            over_quantity = limit.max_quantity is not None and _exceeds(order, listed, limit.max_quantity)
+            over_quantity = limit.max_quantity is not None and _exceeds(attempt, limit.max_quantity)
             notional = attempt.notional() if limit.max_notional is not None else ZERO
         except Unvalued as trouble:
             if attempt.reduces:
@@ -109,16 +110,17 @@ class OrderSizeLimit(Policy):
         )
 
 
-def _exceeds(order: Order, listed: Listed, max_quantity: Decimal) -> bool:
+def _exceeds(attempt: Attempt, max_quantity: Decimal) -> bool:
     """Whether the order is for more units; a volume order's units are told by cross-multiplication, never divided."""
+    order, listed, price = attempt.order, attempt.listed, attempt.price
     if order.quantity is not None:
         return order.quantity > max_quantity
     assert order.volume is not None
-    if not order.price:
-        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol} without a price")
+    if not price:
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol}, and no price is known")
     if listed.kind is Kind.INVERSE:
-        return order.volume * abs(order.price) > max_quantity * listed.multiplier
-    return order.volume > listed.notional(order.price, max_quantity)
+        return order.volume * abs(price) > max_quantity * listed.multiplier
+    return order.volume > listed.notional(price, max_quantity)
 
 
 def _quantity(order: Order) -> str:

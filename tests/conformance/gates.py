@@ -28,6 +28,9 @@ roles = ["trade", "report", "operate"]
 [clients.clerk]
 roles = ["report"]
 
+[clients.quoter]
+roles = ["quote"]
+
 [clients.fix]
 roles = ["gateway", "report"]
 
@@ -82,8 +85,10 @@ class Gate:
         self._engines: list[pit.Engine] = []
 
     def connect(self, name: str = "mm1") -> pit.Engine:
-        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, others trade and report."""
-        engine = self._connect(name if name in ("ops", "clerk", "fix") else self.name(name))
+        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, `quoter` quotes, others trade
+        and report.
+        """
+        engine = self._connect(name if name in ("ops", "clerk", "fix", "quoter") else self.name(name))
         self._engines.append(engine)
         return engine
 

@@ -93,3 +93,17 @@ def test_the_daemon_tells_its_version(engine: pit.Engine) -> None:
 def test_a_report_of_an_order_nobody_knows_says_what_is_missing(engine: pit.Engine, gate: Gate) -> None:
     with pytest.raises(pit.InvalidInput, match=r"give report\.instrument"):
         engine.apply_execution_report(report_on(gate.order(), "fill", quantity=1, price=100))
+
+
+def test_a_quote_values_market_orders_and_needs_its_role(engine: pit.Engine, gate: Gate) -> None:
+    quoted = pit.Instrument(gate.name("QUOTED"), "USD")
+    market = {"instrument": quoted, "price": None, "quantity": "1"}
+    no = engine.execute_pre_trade(gate.order(**market))
+    assert not no and no.code is pit.RejectCode.MARK_PRICE_UNAVAILABLE
+    quoter = gate.connect("quoter")
+    assert quoter.push_quote(quoted, mark="1.5", age_s=0.001)
+    assert not quoter.push_quote(quoted, mark="2", age_s=60)
+    assert engine.execute_pre_trade(gate.order(**market))
+    if gate.checks_roles:
+        with pytest.raises(pit.NotAuthorized, match="quote"):
+            engine.push_quote(quoted, mark=2)

@@ -349,6 +349,8 @@ QUERIES: list[wire.Body] = [
     wire.ListRestrictions(),
     wire.AskEvents(4711, 2, 500_000_000, 50),
     wire.AskEvents(),
+    wire.PushQuote(Instrument("AAPL", "USD"), Decimal("185.00"), Decimal("184.99"), Decimal("185.01"), 1_000_000),
+    wire.PushQuote("ESZ6", mark=Decimal("4797.5")),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),

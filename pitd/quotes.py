@@ -1,0 +1,46 @@
+"""The newest quote of every instrument, beside the clock: the entry that uses one carries it into the core."""
+
+from __future__ import annotations
+
+from pit import wire
+
+from .core.engine import Engine
+from .core.numbers import text
+from .core.prices import Quote
+
+MOST = 20_000
+"""So many instruments are quoted at the most."""
+
+
+class Quotes:
+    """Kept in memory alone: after a start there is none until one is pushed, and a price is never guessed."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Quote] = {}
+
+    def newest(self, symbol: str) -> Quote | None:
+        return self._newest.get(symbol)
+
+    def push(self, engine: Engine, pushed: wire.PushQuote, now_ns: int) -> wire.Reply:
+        """Takes a quote up, unless a newer one is there (Done 0)."""
+        listed = engine.instruments.find(pushed.instrument)
+        if listed is None:
+            why = f"quote: {pushed.instrument} is not declared; declare [instruments.{pushed.instrument}]"
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, why)
+        given = [price for price in (pushed.mark, pushed.bid, pushed.ask) if price is not None]
+        if not given:
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, "quote: give mark, bid or ask")
+        if not listed.signed_price and min(given) <= 0:
+            why = f"quote of {listed.symbol}: a price above zero is wanted, not {text(min(given))}"
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, why)
+        if pushed.bid is not None and pushed.ask is not None and pushed.bid > pushed.ask:
+            why = f"quote of {listed.symbol}: bid {text(pushed.bid)} is above ask {text(pushed.ask)}"
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, why)
+        before = self._newest.get(listed.symbol)
+        at_ns = now_ns - pushed.age_ns
+        if before is not None and before.at_ns > at_ns:
+            return wire.Done(0)
+        if before is None and len(self._newest) >= MOST:
+            return wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, f"{MOST} instruments are quoted already")
+        self._newest[listed.symbol] = Quote(listed.symbol, pushed.mark, pushed.bid, pushed.ask, at_ns)
+        return wire.Done(1)
