@@ -85,8 +85,8 @@ class Gate:
         self._engines: list[pit.Engine] = []
 
     def connect(self, name: str = "mm1") -> pit.Engine:
-        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, `quoter` quotes, others trade
-        and report.
+        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, `quoter` quotes, others
+        trade and report.
         """
         engine = self._connect(name if name in ("ops", "clerk", "fix", "quoter") else self.name(name))
         self._engines.append(engine)
