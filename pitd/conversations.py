@@ -132,7 +132,9 @@ class Conversations:
 
     def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
         self.house.metrics.malformed += 1
-        self.tally(identity).malformed += 1
+        tally = self.tally(identity)
+        tally.malformed += 1
+        tally.refused += 1
         self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", mark)
 
     def found(self) -> None:

@@ -102,10 +102,6 @@ def status_of(status: wire.StatusIs) -> RenderableType:
     return table
 
 
-_FLOODING = 100
-"""Who has had more to say than its share so often is shown in red."""
-
-
 def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
     table = table_of(
         "client",
@@ -132,7 +128,6 @@ def sessions_of(lines: Sequence[wire.SessionSeen]) -> RenderableType:
             each.refused,
             each.over_share,
             each.noticed_by,
-            style="red" if each.over_share > _FLOODING else "",
         )
     return table
 

@@ -45,6 +45,11 @@ _AWAKE_S = 100e-6
 _READ_BY_S = 0.2
 """Who asked for the end gets so long to read the answer: a client's socket loses with its connection what is unread."""
 
+_SHARE_S = 1e-3
+"""So much of a batch's time goes to one connection: then the batch ends, and what it has answered leaves. ZeroMQ takes
+turns between connections, so whoever else has spoken is in it, or comes next.
+"""
+
 _ROUNDS = 16
 """So many batches at the most before the other descriptors are looked at."""
 
@@ -80,6 +85,9 @@ class Server:
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
+        self._used_s: dict[bytes, float] = {}
+        """How much of the batch in hand each connection has used."""
+        self._now_s = 0.0
         self._is_stopping = False
         self._is_to_reload = False
         self._has_key = bool(config.daemon.key_file) and config.daemon.endpoint.startswith("tcp://")
@@ -216,15 +224,17 @@ class Server:
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
         left = self._config.daemon.batch
-        began = time.perf_counter()
+        self._now_s = began = time.perf_counter()
         try:
             while left and self._socket.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-                self._read_one()
                 left -= 1
+                if self._is_over_its_share(self._read_one()):
+                    break
             if self._living.has_dying:
                 self._living.end_dead(has_more=not left)
             self._sequencer.end_due()
         finally:
+            self._used_s.clear()
             self._sequencer.release()
         answered = self._send_out()
         if self._conversations.is_shut_down:
@@ -233,32 +243,44 @@ class Server:
             self._sequencer.metrics.command_s.observe(time.perf_counter() - began, answered)
         self._sequencer.publish()
         self._conversations.tell_watchers()
+        self._conversations.pace()
         self._send_out()
         if self._journal is not None:
             self._journal.maintain(self._sequencer.engine, is_quiet=left == self._config.daemon.batch)
         return left < self._config.daemon.batch
 
-    def _read_one(self) -> None:
+    def _is_over_its_share(self, identity: bytes) -> bool:
+        """Whether the one who has just been read has had its share of this batch."""
+        began, self._now_s = self._now_s, time.perf_counter()
+        used = self._used_s[identity] = self._used_s.get(identity, 0.0) + self._now_s - began
+        if used < _SHARE_S:
+            return False
+        self._conversations.tally(identity).over_share += 1
+        return True
+
+    def _read_one(self) -> bytes:
+        """Takes one message in. Who sent it."""
         sock = self._socket
         identity = sock.recv()
         header = sock.recv(copy=False)
         if not header.more:
             self._conversations.refuse_malformed(identity, "a message is a header and a body")
-            return
+            return identity
         body = sock.recv(copy=False)
         if body.more:
             while sock.recv(copy=False).more:
                 pass
             self._conversations.refuse_malformed(identity, "a message is two frames, no more")
-            return
+            return identity
         if header.bytes[:1] == _HELLO:
             self._conversations.take(identity, header.bytes, body.bytes, self._proof(header))
             self._watch(identity, header)
-            return
+            return identity
         session = self._conversations.session_of(identity)
         if session is not None and not self._living.is_from(session, int(header.get(zmq.SRCFD))):
             self._conversations.lost(identity)  # a connection may choose its identity, also one that was another's
         self._conversations.take(identity, header.bytes, body.bytes)
+        return identity
 
     def _proof(self, frame: zmq.Frame) -> Proof:
         """What nobody can forge of who speaks: the kernel's word, or the key that we have checked ourselves."""

@@ -25,6 +25,7 @@ SLOW = (
     "tests/process/test_clients.py",
     "tests/process/test_demo.py",
     "tests/process/test_events.py",
+    "tests/process/test_flooding.py",
     "tests/process/test_kills.py",
     "tests/process/test_reload.py",
     "tests/process/test_restart.py",

@@ -19,6 +19,7 @@ from pit import wire
 from pitd.events import KEPT_ROWS
 
 LIMITS = """
+[clients."*"]
 [clients.watch]
 roles = ["operate"]
 [limits]
