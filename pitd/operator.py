@@ -284,6 +284,12 @@ def _monitor(options: argparse.Namespace) -> int:
     return run(lambda: _connected(options), options.since, wanted, as_json=options.json, most=options.most)
 
 
+def _exporter(options: argparse.Namespace) -> int:
+    from .exporter import serve
+
+    return serve(lambda: _connected(options), *options.listen)
+
+
 # ---------------------------------------------------------------------------------------------- one order
 
 
@@ -714,6 +720,14 @@ def _parser() -> argparse.ArgumentParser:
         "--since", type=_whole, metavar="ROW", help="begin after this row of the journal (0: all that is kept)"
     )
     one.add_argument("--most", type=_whole, metavar="N", help="leave after so many")
+    one = add("exporter", _exporter, "serve metrics to Prometheus until SIGTERM: a process of its own, that only asks")
+    one.add_argument(
+        "--listen",
+        type=_host_and_port,
+        default=("127.0.0.1", 9464),
+        metavar="HOST:PORT",
+        help="where (default: 127.0.0.1:9464)",
+    )
     add("blocks", _blocks, "show every scope that is blocked or halted, by whom, and why")
 
     for name, run, told in (
@@ -805,6 +819,13 @@ def _span(text: str) -> int:
     if found is None:
         raise argparse.ArgumentTypeError(f"an age with its unit is wanted, such as 90s, 10m or 2h, not {text!r}")
     return int(found[1]) * {"s": 1, "m": 60, "h": 3_600, "d": 86_400}[found[2]] * 1_000_000_000
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65_535:
+        raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, as in 127.0.0.1:9464, not {text!r}")
+    return host.strip("[]"), int(port)
 
 
 def _whole(text: str) -> int:
