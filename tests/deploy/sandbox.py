@@ -1,4 +1,4 @@
-"""Runs a command as closed in as pitd.service says, as far as that can be done without systemd:
+"""Runs a command as closed in as a unit says, as far as that can be done without systemd:
 
     python sandbox.py UNIT COMMAND...
 
@@ -21,8 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_NOT_EQUAL = 1
+_EQUAL, _FROM = 4, 5
 _SET_NO_NEW_PRIVS, _SET_MDWE = 38, 65
+_FAMILIES = 46
+"""How many address families Linux has."""
 NOBODY = 65534
 CANNOT = 77
 
@@ -121,9 +123,9 @@ def close_in(unit: Path, command: Sequence[str]) -> None:
         if done := seccomp.seccomp_load(context):
             raise OSError(-done, "seccomp_load")
 
-    assert len(families) == 1, "more families need more rules"
-    other_family = _Argument(0, _NOT_EQUAL, families[0], 0)
-    load(_ALLOW, [(_ERRNO | errno.EAFNOSUPPORT, "socket", [other_family])])
+    others = [_Argument(0, _EQUAL, family, 0) for family in range(_FAMILIES) if family not in families]
+    others.append(_Argument(0, _FROM, _FAMILIES, 0))
+    load(_ALLOW, [(_ERRNO | errno.EAFNOSUPPORT, "socket", [other]) for other in others])
     rules = [(_ALLOW, name, []) for name in sorted(calls)] + [(_ERRNO, name, []) for name in pretended_calls(unit)]
     load(_ERRNO | refusal, rules)
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from process.conftest import LIMITS
 import pit
 from deploy import sandbox
 from pit.places import default_endpoint
-from pitd import cli, config, errors
+from pitd import cli, config, errors, operator
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEPLOY = ROOT / "deploy"
 SERVICE, SOCKET = DEPLOY / "pitd.service", DEPLOY / "pitd.socket"
+EXPORTER = DEPLOY / "pitd-exporter.service"
 SANDBOX = Path(__file__).with_name("sandbox.py")
 
 needs_analyze = pytest.mark.skipif(
@@ -51,13 +53,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in page_commands():
         if words[:2] == ["sudo", "install"]:
             run_within(root, words[1:])
-    program = root / one(SERVICE, "ExecStart").split()[0].lstrip("/")
-    program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m pitd.cli "$@"\n', encoding="utf-8")
-    program.chmod(0o755)
     kill = root / one(SERVICE, "ExecReload").split()[0].lstrip("/")
     kill.parent.mkdir(parents=True, exist_ok=True)
     kill.symlink_to("/bin/true")
+    for unit, module in ((SERVICE, "pitd.cli"), (EXPORTER, "pitd.operator")):
+        program = root / one(unit, "ExecStart").split()[0].lstrip("/")
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
     return root
 
 
@@ -87,7 +90,7 @@ def test_systemd_takes_the_units_without_a_complaint(installed: Path, with_tcp: 
     for target in targets.glob("*.target"):
         shutil.copy(target, own, follow_symlinks=True)
     done = subprocess.run(
-        ["systemd-analyze", "verify", f"--root={root}", "--man=no", "pitd.service", "pitd.socket"],
+        ["systemd-analyze", "verify", f"--root={root}", "--man=no", "pitd.service", "pitd.socket", EXPORTER.name],
         capture_output=True,
         text=True,
         check=False,
@@ -106,6 +109,19 @@ def test_the_service_is_closed_as_far_as_promised() -> None:
     )
     assert done.returncode == 0, done.stdout
     assert re.search(r"Overall exposure level for pitd\.service: 0\.[0-4] ", done.stdout), done.stdout
+
+
+@needs_analyze
+def test_the_exporters_service_is_closed_as_far_as_promised() -> None:
+    """Exposure 0.9 of 10: it needs a port."""
+    done = subprocess.run(
+        ["systemd-analyze", "--no-pager", "security", "--offline=true", "--threshold=9", str(EXPORTER)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"Overall exposure level for pitd-exporter\.service: 0\.[0-9] ", done.stdout), done.stdout
 
 
 @needs_analyze
@@ -218,6 +234,41 @@ def start_closed_in(daemon: Managed) -> None:
     if daemon.has_ended() and daemon.process is not None and daemon.process.returncode == sandbox.CANNOT:
         pytest.skip(f"the unit's rules can't be had here: {daemon.log()}")
     assert "READY=1" in daemon.told.heard(), daemon.log()
+
+
+@needs_analyze
+def test_the_exporter_serves_under_its_units_rules(home: Path) -> None:
+    limits = '[clients.exporter]\nroles = ["observe"]\n[clients."*"]\nroles = ["trade"]\n'
+    daemon = Managed(home, limits)
+    words = shlex.split(one(EXPORTER, "ExecStart"))[1:]
+    words[words.index("--listen") + 1] = "127.0.0.1:0"
+    command = [sys.executable, str(SANDBOX), str(EXPORTER), sys.executable, "-m", "pitd.operator", *words]
+    said = home / "exporter"
+    with said.open("wb") as out:
+        exporter = subprocess.Popen([*command, "--endpoint", daemon.endpoint], stderr=out)
+    try:
+        until(lambda: "/metrics" in said.read_text() or exporter.poll() is not None, "the exporter to listen")
+        if exporter.poll() == sandbox.CANNOT:
+            pytest.skip(f"the unit's rules can't be had here: {said.read_text()}")
+        found = re.search(r"http://\S+", said.read_text())
+        assert found is not None, said.read_text()
+        assert "pitd_up 0.0" in scraped(found[0])
+        daemon.start()
+        daemon.socket.chmod(0o777)
+        until(lambda: "pitd_up 1.0" in scraped(found[0]), "the daemon to be heard")
+        exporter.terminate()
+        assert exporter.wait(PATIENCE_S) == 0
+    finally:
+        exporter.kill()
+        exporter.wait()
+        daemon.close()
+
+
+def scraped(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        told = answer.read().decode()
+    assert isinstance(told, str)
+    return told
 
 
 def trade(daemon: Managed, name: str) -> None:
@@ -337,6 +388,7 @@ def page_commands() -> list[list[str]]:
 
 PROGRAMS = {
     "apt-get",
+    "curl",
     "install",
     "journalctl",
     "ln",
@@ -356,17 +408,21 @@ PROGRAMS = {
 
 @pytest.mark.parametrize("words", page_commands(), ids=" ".join)
 def test_a_line_of_the_install_page_can_be_meant(words: list[str]) -> None:
-    assert words[0] == "sudo" or words[0] in PROGRAMS | {"pitd"} or "/" in words[0]
+    if "|" in words:
+        words = words[: words.index("|")]
+    assert words[0] == "sudo" or words[0] in PROGRAMS | {"pitd", "pitctl"} or "/" in words[0]
     program, *given = words[1:] if words[0] == "sudo" else words
     for word in given:
         if word.startswith("deploy/"):
             assert (ROOT / word).is_file(), word
-        if re.fullmatch(r"pitd\.(service|socket)", word):
+        if re.fullmatch(r"pitd(-exporter)?\.(service|socket)", word):
             assert (DEPLOY / word).is_file(), word
         if word.endswith(".whl"):
             assert word in wheels(), word
     if program in ("pitd", "/opt/pitd/bin/pitd"):
         parses(given)
+    elif program == "pitctl":
+        assert operator._parser().parse_args(given) is not None
     elif program == "/opt/pitd/bin/python":
         assert given[0] == "-c"
         compile(given[1], "INSTALL.md", "exec")
@@ -394,6 +450,16 @@ def test_the_units_command_is_one_that_pitd_takes() -> None:
     page = (DEPLOY / "INSTALL.md").read_text(encoding="utf-8")
     assert f"python3 -m venv {Path(program).parent.parent}\n" in page
     assert f" {given[-1]}\n" in page
+
+
+def test_the_exporters_command_is_one_that_pitctl_takes_and_may_listen_where_it_says() -> None:
+    program, *given = one(EXPORTER, "ExecStart").split()
+    options = operator._parser().parse_args(given)
+    assert Path(program).name == "pitctl" and options.listen == ("127.0.0.1", 9464)
+    assert one(EXPORTER, "SocketBindAllow") == f"tcp:{options.listen[1]}"
+    sample = (DEPLOY / "INSTALL.md").read_text(encoding="utf-8")
+    assert f'[clients.{options.name}]\nroles = ["observe"]\nuser = "{one(EXPORTER, "User")}"\n' in sample
+    assert one(EXPORTER, "Group") == one(SOCKET, "SocketGroup")
 
 
 def test_everything_that_is_shipped_is_installed() -> None:

@@ -21,7 +21,9 @@ from pitd.events import KEPT_ROWS
 LIMITS = """
 [clients."*"]
 [clients.watch]
-roles = ["operate"]
+roles = ["observe"]
+[clients."*"]
+roles = ["trade"]
 [limits]
 size = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = "500" }
 open_usd = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "50000" }
