@@ -167,7 +167,7 @@ def events_of(row: e.Row, names: Names) -> tuple[ev.AnyEvent, ...]:
             told.append(first)
     elif type(body) is e.Poisoned:
         why = f"{body.what} could not be carried out, {body.scope} is blocked: {body.why}"
-        told.append(ev.Alarmed(**head._asdict(), what="poisoned", message=why))
+        told.append(ev.Alarmed(*head, what="poisoned", message=why))
     for effect in row.effects:
         tell = _TELLERS.get(type(effect))
         if tell is not None:
@@ -231,10 +231,10 @@ def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.A
             return _decided(row, command, names, head, ev.Verdict.REFUSED)
         case e.Failed():
             code, name = str(reply.failure), asked(type(command))
-            return ev.CommandFailed(**head._asdict(), asked=name, code=code, message=reply.message)
+            return ev.CommandFailed(*head, asked=name, code=code, message=reply.message)
         case e.Done() if isinstance(command, e.Rearm):
             limit, scope, room, reason = command.limit, command.scope, command.room, command.reason
-            return ev.LimitRearmed(**head._asdict(), limit=limit, scope=scope, room=room, reason=reason)
+            return ev.LimitRearmed(*head, limit=limit, scope=scope, room=room, reason=reason)
         case _:
             return None
 
@@ -252,15 +252,13 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
         whose = names.order(command.reservation_id)
     else:
         whose = NOBODY
-    opened = next((effect for effect in row.effects if type(effect) is e.OrderOpened), None)
-    if order is None and opened is not None:
-        order = opened.order
-        whose = Whose(order.account, order.id, opened.client)
+    if order is None:
+        for effect in row.effects:
+            if type(effect) is e.OrderOpened:
+                order = effect.order
+                whose = Whose(order.account, order.id, effect.client)
     return ev.Decided(
-        seq=head.seq,
-        place=head.place,
-        wall_ns=head.wall_ns,
-        actor=head.actor,
+        *head,
         verdict=verdict,
         asked=asked(type(command)),
         account=whose.account,
@@ -274,7 +272,8 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
 
 def _moved(effect: e.OrderMoved, row: e.Row, names: Names, head: _Head) -> ev.OrderMoved:
     return ev.OrderMoved(
-        **_of_order(effect.reservation_id, names, head),
+        *head,
+        *_order(effect, names),
         state=effect.state,
         ended_by="" if effect.ended_by is None else str(effect.ended_by),
         reason=effect.reason,
@@ -282,26 +281,29 @@ def _moved(effect: e.OrderMoved, row: e.Row, names: Names, head: _Head) -> ev.Or
 
 
 def _taken(effect: e.OrderTaken, row: e.Row, names: Names, head: _Head) -> ev.OrderTaken:
-    return ev.OrderTaken(**_of_order(effect.reservation_id, names, head))
+    return ev.OrderTaken(*head, *_order(effect, names))
 
 
 def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
     return ev.OrderFilled(
-        **_of_order(effect.reservation_id, names, head), quantity=effect.quantity, open_quantity=effect.open_quantity
+        *head,
+        *_order(effect, names),
+        quantity=effect.quantity,
+        open_quantity=effect.open_quantity,
     )
 
 
 def _named(effect: e.OrderNamed, row: e.Row, names: Names, head: _Head) -> ev.OrderNamed:
-    return ev.OrderNamed(**_of_order(effect.reservation_id, names, head), venue_order_id=effect.venue_order_id)
+    return ev.OrderNamed(*head, *_order(effect, names), venue_order_id=effect.venue_order_id)
 
 
 def _flagged(effect: e.OrderFlagged, row: e.Row, names: Names, head: _Head) -> ev.OrderFlagged:
-    return ev.OrderFlagged(**_of_order(effect.reservation_id, names, head), flag=effect.flag)
+    return ev.OrderFlagged(*head, *_order(effect, names), flag=effect.flag)
 
 
 def _stranger(effect: e.StrangerNoted, row: e.Row, names: Names, head: _Head) -> ev.OrderFlagged:
     return ev.OrderFlagged(
-        **head._asdict(),
+        *head,
         account=effect.account,
         order_id=effect.order_id,
         client="",
@@ -312,15 +314,15 @@ def _stranger(effect: e.StrangerNoted, row: e.Row, names: Names, head: _Head) ->
 
 
 def _renewed(effect: e.LeaseSet, row: e.Row, names: Names, head: _Head) -> ev.LeaseRenewed:
-    return ev.LeaseRenewed(**_of_order(effect.reservation_id, names, head), lease_s=effect.lease_ns / 1e9)
+    return ev.LeaseRenewed(*head, *_order(effect, names), lease_s=effect.lease_ns / 1e9)
 
 
 def _request_ended(effect: e.RequestEnded, row: e.Row, names: Names, head: _Head) -> ev.RequestEnded | None:
     if effect.ended_by is e.EndedBy.EXECUTED:
         return None  # what became of it has been told: as a decision
     return ev.RequestEnded(
-        **head._asdict(),
-        **names.request(effect.request_id)._asdict(),
+        *head,
+        *names.request(effect.request_id),
         request_id=effect.request_id,
         ended_by=str(effect.ended_by),
     )
@@ -328,31 +330,31 @@ def _request_ended(effect: e.RequestEnded, row: e.Row, names: Names, head: _Head
 
 def _restarted(effect: e.LeasesRestarted, row: e.Row, names: Names, head: _Head) -> ev.LeasesRestarted:
     body = row.entry.body
-    return ev.LeasesRestarted(**head._asdict(), away_s=body.away_ns / 1e9 if isinstance(body, e.Resumed) else 0.0)
+    return ev.LeasesRestarted(*head, away_s=body.away_ns / 1e9 if isinstance(body, e.Resumed) else 0.0)
 
 
 def _blocked(effect: e.Blocked, row: e.Row, names: Names, head: _Head) -> ev.ScopeBlocked:
-    return ev.ScopeBlocked(**head._asdict(), block=effect.block)
+    return ev.ScopeBlocked(*head, block=effect.block)
 
 
 def _unblocked(effect: e.Unblocked, row: e.Row, names: Names, head: _Head) -> ev.ScopeUnblocked:
     command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
     reason = getattr(command, "reason", "")
-    return ev.ScopeUnblocked(**head._asdict(), scope=effect.scope, limit=effect.limit, reason=reason)
+    return ev.ScopeUnblocked(*head, scope=effect.scope, limit=effect.limit, reason=reason)
 
 
 def _trading_state(effect: e.TradingStateSet, row: e.Row, names: Names, head: _Head) -> ev.TradingStateChanged:
-    return ev.TradingStateChanged(**head._asdict(), restriction=effect.restriction)
+    return ev.TradingStateChanged(*head, restriction=effect.restriction)
 
 
 def _session_started(effect: e.SessionStarted, row: e.Row, names: Names, head: _Head) -> ev.SessionStarted:
-    return ev.SessionStarted(**head._asdict(), client=effect.client, session=effect.session)
+    return ev.SessionStarted(*head, client=effect.client, session=effect.session)
 
 
 def _session_ended(effect: e.SessionFinished, row: e.Row, names: Names, head: _Head) -> ev.SessionEnded:
     body = row.entry.body
     return ev.SessionEnded(
-        **head._asdict(),
+        *head,
         client=names.client(effect.session),
         session=effect.session,
         ended_by=str(effect.ended_by),
@@ -365,9 +367,9 @@ def _reconfigured(effect: e.Reconfigured, row: e.Row, names: Names, head: _Head)
     if isinstance(body, e.Commanded) and isinstance(body.command, e.Reload):
         body = body.command.configured
     if not isinstance(body, e.Configured):
-        return ev.LimitsChanged(**head._asdict(), what="configuration", reason="")
+        return ev.LimitsChanged(*head, what="configuration", reason="")
     what = "; ".join(("configuration", *body.changes))[:_WHAT_MOST]
-    return ev.LimitsChanged(**head._asdict(), what=what, reason=body.reason)
+    return ev.LimitsChanged(*head, what=what, reason=body.reason)
 
 
 def _overridden(effect: e.Overridden, row: e.Row, names: Names, head: _Head) -> ev.LimitsChanged:
@@ -375,25 +377,26 @@ def _overridden(effect: e.Overridden, row: e.Row, names: Names, head: _Head) -> 
     reason = getattr(command, "reason", "its time is over")
     what = [f"{each.limit} {each.key} is {each.in_force}" for each in effect.put]
     what += [f"{limit} {key} is as configured" for limit, key in effect.cleared]
-    return ev.LimitsChanged(**head._asdict(), what="; ".join(what)[:_WHAT_MOST], reason=reason)
+    return ev.LimitsChanged(*head, what="; ".join(what)[:_WHAT_MOST], reason=reason)
 
 
 def _epoch(effect: e.EpochBegan, row: e.Row, names: Names, head: _Head) -> ev.DaemonStarted:
-    return ev.DaemonStarted(**head._asdict(), epoch=effect.epoch)
+    return ev.DaemonStarted(*head, epoch=effect.epoch)
 
 
 def _disputed(effect: e.Disputed, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
     why = f"a client has seen row {effect.seen_seq}, which is not here: no new orders until a person accepts that"
-    return ev.Alarmed(**head._asdict(), what="journal_behind", message=why)
+    return ev.Alarmed(*head, what="journal_behind", message=why)
 
 
 def _accepted(effect: e.HistoryAccepted, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
     command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
-    return ev.Alarmed(**head._asdict(), what="history_accepted", message=getattr(command, "reason", ""))
+    return ev.Alarmed(*head, what="history_accepted", message=getattr(command, "reason", ""))
 
 
-def _of_order(reservation_id: int, names: Names, head: _Head) -> dict[str, Any]:
-    return {**head._asdict(), **names.order(reservation_id)._asdict(), "reservation_id": reservation_id}
+def _order(effect: Any, names: Names) -> tuple[str, str, str, int]:
+    id = effect.reservation_id
+    return (*names.order(id), id)
 
 
 _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] = {
