@@ -230,5 +230,6 @@ class _Names:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the daemon's end is this one's
-    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # not everywhere may a process step back
+        os.nice(_NICE)
     serve(Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer)

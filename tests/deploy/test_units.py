@@ -284,7 +284,7 @@ def trade(daemon: Managed, name: str) -> None:
 
 @needs_analyze
 def test_the_daemon_works_under_the_units_rules(home: Path) -> None:
-    """System calls, address families, memory, network: with what it does beside, snapshots and verification."""
+    """System calls, address families, memory, network: with what it does beside it: snapshots, verification, events."""
     limits = f'journal.directory = "{home}/j"\njournal.snapshot_rows = 100\njournal.segment_rows = 100\n{LIMITS}'
     daemon = Managed(home, limits)
     os.chmod(daemon.told.path, 0o777)  # noqa: PTH101
@@ -295,6 +295,8 @@ def test_the_daemon_works_under_the_units_rules(home: Path) -> None:
         assert daemon.stop() == 0
         start_closed_in(daemon)
         until(lambda: "journal.verified" in daemon.log(), "the old rows to be verified")
+        with pit.connect("ops", daemon.endpoint, timeout_s=PATIENCE_S, read_only=True) as engine:
+            assert isinstance(next(pit.subscribe(engine, since=0)), pit.events.DaemonStarted)
         trade(daemon, "mm2")
         assert daemon.stop() == 0
         for word in ("Traceback", "ERROR", "not_verified", "_failed"):
