@@ -402,6 +402,7 @@ class World:
         except JournalDamaged as trouble:
             _must(self.disk.cuts > 0 and not self.weather.power, f"nothing was lost, and it is refused: {trouble}")
             _must(str(self.disk.directory) in str(trouble), f"it is refused, and no place is named: {trouble}")
+            _must("a snapshot knows" not in str(trouble), f"a snapshot was on the disk before its rows: {trouble}")
             self.trace(f"daemon: refuses what the power cut left: {trouble}")
             self.is_refused = True
             return
@@ -492,6 +493,8 @@ class World:
 
     def heard(self, session: Session, header: bytes, body: bytes) -> None:
         """A client has had a message."""
+        is_marked = wire.unpack_header(header).session > 0
+        _must(not (is_marked and session._protocol < 2), f"{session.client} speaks protocol 1 and was sent a mark")
         if self.loss is not None and self._is_about_the_loss(self.loss, session, header, body):
             return
         self._told.update(header + body.replace(bytes(self.disk.home), b"home"))
