@@ -104,7 +104,7 @@ def running(limits: str = "", *, endpoint: str | None = None) -> Iterator[Daemon
 @contextmanager
 def folder() -> Iterator[Path]:
     """A directory whose path is short enough for a socket."""
-    with tempfile.TemporaryDirectory(prefix="pitd-", ignore_cleanup_errors=True) as name:  # a killed one's child reads on
+    with tempfile.TemporaryDirectory(prefix="pitd-", ignore_cleanup_errors=True) as name:  # readers may live on
         yield Path(name)
 
 
