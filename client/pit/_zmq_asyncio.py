@@ -136,6 +136,8 @@ class AsyncZmqTransport:
         self._raise_trouble(call)
         if may_have_happened:
             raise _calls.unknown(command, self._endpoint, timeout_s)
+        if self._is_ended:
+            raise Closed("nothing was sent: this engine has been closed")
         raise Unavailable(f"nothing was sent within {timeout_s:g} s: {await self._why_silent()}")
 
     async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
@@ -219,8 +221,11 @@ class AsyncZmqTransport:
         try:
             if self._session.over is None and (self._session.is_open or self._session.posted):
                 call = self._begin(wire.Goodbye(), SEE_THROUGH_S if self._session.posted else GOODBYE_S)
-                call.ticket = self._session.submit(wire.Goodbye())
-                self._calls[call.ticket] = call
+                if self._session.has_room:
+                    call.ticket = self._session.submit(wire.Goodbye())
+                    self._calls[call.ticket] = call
+                else:
+                    self._room.append(call)
                 self._put(call)
                 await call.woken
         except PitError:
@@ -243,11 +248,13 @@ class AsyncZmqTransport:
         return _Call(asked, self._loop.create_future(), now, now + timeout_s)
 
     def _put(self, call: _Call) -> None:
-        """Sends it at once; what comes in is looked at in the same turn of the loop, once for all that were sent."""
-        send_outbox(self._session, self._socket)
-        if not self._is_look_due:
-            self._is_look_due = True
-            self._loop.call_soon(self._look)
+        """Sends it: at once when it is alone, else with all that is said in this turn of the loop.
+
+        Each send on its own would wake libzmq's thread. In any case what has come in is looked at after it.
+        """
+        if self._session.in_flight <= 1:
+            send_outbox(self._session, self._socket)
+        self._look_soon()
         self._set_timer(min(call.deadline, call.began + AGAIN_S))
 
     def _abandon(self, call: _Call) -> None:
@@ -274,6 +281,11 @@ class AsyncZmqTransport:
 
     # ------------------------------------------------------------------------------------------ moving messages
 
+    def _look_soon(self) -> None:
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._loop.call_soon(self._look)
+
     def _look(self) -> None:
         self._is_look_due = False
         self._move()
@@ -291,12 +303,13 @@ class AsyncZmqTransport:
                 self._take(sock.recv(zmq.NOBLOCK), _rest(sock))
                 if self._room and session.has_room:
                     self._let_in()
-                if session.outbox:
-                    send_outbox(session, sock)
+            if waiting := len(session.outbox):
+                send_outbox(session, sock)
+                if len(session.outbox) < waiting:
+                    self._look_soon()
         except ProtocolError as trouble:
             self._wake_all(trouble)
-            self._is_look_due = True
-            self._loop.call_soon(self._look)
+            self._look_soon()
         if session.over is not None:
             self._wake_all(None)
 
