@@ -18,11 +18,16 @@ from .core.overrides import Numbers
 from .core.policy import Policy
 from .journal import SegmentJournal
 from .limit_terms import LimitTerms, with_numbers
+from .policies.duplicate_order import DuplicateOrder, Duplicates
+from .policies.instrument_rules import InstrumentRules, Rules
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
 from .policies.pnl_kill_switch import PnlBound, PnlKillSwitch
+from .policies.price_collar import Collar, PriceCollar
 from .policies.rate_limit import Rate, RateLimit
+from .policies.repeated_execution import RepeatedExecution, Repeats
+from .policies.self_trade import SelfTrade, SelfTrades
 from .recovery import Progress, recover
 from .sequencer import AWAY_NS, Journal, Sequencer
 
@@ -40,6 +45,11 @@ def build_policies(config: Config) -> list[Policy]:
         RateLimit(rates),
         OrderSizeLimit(sizes, cover=cover),
         OpenOrderNotional(notionals, cover=cover),
+        PriceCollar([limit for limit in config.limits if isinstance(limit, Collar)]),
+        DuplicateOrder([limit for limit in config.limits if isinstance(limit, Duplicates)]),
+        RepeatedExecution([limit for limit in config.limits if isinstance(limit, Repeats)]),
+        InstrumentRules([limit for limit in config.limits if isinstance(limit, Rules)]),
+        SelfTrade([limit for limit in config.limits if isinstance(limit, SelfTrades)]),
     ]
 
 

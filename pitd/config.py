@@ -26,12 +26,17 @@ from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Selection
 from .errors import ConfigError
+from .policies.duplicate_order import Duplicates
+from .policies.instrument_rules import Rules
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
+from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
+from .policies.repeated_execution import Repeats
+from .policies.self_trade import SelfTrades
 
-AnyLimit = PnlBound | Rate | OrderSize | OpenNotional
+AnyLimit = PnlBound | Rate | OrderSize | OpenNotional | Collar | Duplicates | Repeats | SelfTrades | Rules
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe"]
 
@@ -45,7 +50,25 @@ LONGEST_NS = 3_650 * 86_400_000_000_000
 
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-CONTROLS = ("pnl_kill_switch", "rate_limit", "order_size_limit", "open_order_notional")
+CONTROLS = (
+    "pnl_kill_switch",
+    "rate_limit",
+    "order_size_limit",
+    "open_order_notional",
+    "price_collar",
+    "duplicate_order",
+    "repeated_execution",
+    "self_trade",
+    "instrument_rules",
+)
+
+_COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
+    "price_collar": ("instrument",),
+    "instrument_rules": ("instrument",),
+    "duplicate_order": ("account", "client"),
+    "repeated_execution": ("client",),
+}
+"""What a limit counts by where that is left out."""
 
 
 class Daemon(msgspec.Struct, frozen=True, kw_only=True):
@@ -433,6 +456,14 @@ class _Reader:
             "rate_limit": ("max_orders", "window"),
             "order_size_limit": ("max_quantity", "max_notional"),
             "open_order_notional": ("max_notional",),
+            "price_collar": ("max_ticks", "max_percent", "max_absolute", "side", "market"),
+            "duplicate_order": ("max_repeats", "window"),
+            "repeated_execution": ("max_executions", "window"),
+            "self_trade": (),
+            "instrument_rules": (
+                *("allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price"),
+                *("short_sale", "reducing"),
+            ),
         }[control]
         self._only_keys(
             key,
@@ -440,6 +471,8 @@ class _Reader:
             ("control", "each", "over", "accounts", "clients", "groups", "instruments", "settlement", "except", *own),
         )
         each, over = self._each(key, table), self._over(key, table, groups)
+        if not each and over is None:
+            each = _COUNTS_BY.get(control, ())
         if bool(each) == (over is not None):
             self._fail(key, 'say what it counts by: each = "account" for one counter each, or over = "firm" for one')
         excepted = self._table(table, "except", key) if "except" in table else None
@@ -474,6 +507,26 @@ class _Reader:
                     max_quantity=self._amount(key, table, "max_quantity"),
                     max_notional=self._amount(key, table, "max_notional"),
                 )
+            case "price_collar":
+                return self._collar(key, table, common, instruments)
+            case "duplicate_order":
+                return Duplicates(
+                    **common,
+                    max_repeats=self._count(key, table, "max_repeats", None, least=0),
+                    window_ns=self._duration(key, table, "window", None),
+                )
+            case "repeated_execution":
+                if common["each"] not in ((), ("client",), ("account",)):
+                    self._fail(f"{key}.each", 'it blocks what it counts by: "client" or "account", or over = "firm"')
+                return Repeats(
+                    **common,
+                    max_executions=self._count(key, table, "max_executions", None, least=1),
+                    window_ns=self._duration(key, table, "window", None),
+                )
+            case "self_trade":
+                return SelfTrades(**common)
+            case "instrument_rules":
+                return self._rules(key, table, common, instruments)
             case _:
                 self._one_of(key, table, "max_notional")
                 self._one_asset(key, common)
@@ -501,6 +554,61 @@ class _Reader:
             initial_pnl=None if initial is None else self._number(f"{key}.initial_pnl", initial),
         )
 
+    def _collar(
+        self, key: str, table: Mapping[str, Any], common: dict[str, Any], instruments: Mapping[str, Listed]
+    ) -> Collar:
+        self._one_of(key, table, "max_ticks", "max_percent", "max_absolute")
+        max_ticks = None
+        if "max_ticks" in table:
+            max_ticks = self._count(key, table, "max_ticks", None, least=1)
+            for symbol in sorted(common["only"].instruments or ()):
+                if symbol not in instruments or instruments[symbol].tick is None:
+                    self._fail(f"{key}.max_ticks", f'{symbol} declares no tick: [instruments."{symbol}"] tick = …')
+        return Collar(
+            **common,
+            max_ticks=max_ticks,
+            max_percent=self._amount(key, table, "max_percent"),
+            max_absolute=self._amount(key, table, "max_absolute"),
+            side="both" if self._choice(key, table, "side", ("aggressive", "both")) == "both" else "aggressive",
+            market="reject" if self._choice(key, table, "market", ("pass", "reject")) == "reject" else "pass",
+        )
+
+    def _rules(
+        self, key: str, table: Mapping[str, Any], common: dict[str, Any], instruments: Mapping[str, Listed]
+    ) -> Rules:
+        self._one_of(
+            key, table, "allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price", "short_sale"
+        )
+        allow, deny = self._symbols(key, table, "allow", instruments), self._symbols(key, table, "deny", instruments)
+        both = sorted((allow or frozenset()) & (deny or frozenset()))
+        if both:
+            self._fail(f"{key}.deny", f"{both[0]} is allowed and denied; take it out of one of the lists")
+        rules = Rules(
+            **common,
+            allow=allow,
+            deny=deny,
+            min_quantity=self._amount(key, table, "min_quantity"),
+            max_quantity=self._amount(key, table, "max_quantity"),
+            min_price=self._price(key, table, "min_price"),
+            max_price=self._price(key, table, "max_price"),
+            short_sale="reject" if self._choice(key, table, "short_sale", ("allow", "reject")) == "reject" else "allow",
+            reducing="reject" if self._choice(key, table, "reducing", ("pass", "reject")) == "reject" else "pass",
+        )
+        for least, most, what in (
+            (rules.min_quantity, rules.max_quantity, "quantity"),
+            (rules.min_price, rules.max_price, "price"),
+        ):
+            if least is not None and most is not None and least > most:
+                self._fail(f"{key}.min_{what}", f"it is above max_{what}: no order would pass")
+        return rules
+
+    def _choice(self, key: str, table: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
+        """One of these words; the first where it is left out."""
+        word = self._text(key, table, name, known[0])
+        if word not in known:
+            self._fail(f"{key}.{name}", f"{_or(known)} is wanted, not {word!r}{_meant(word, known)}")
+        return word
+
     def _each(self, key: str, table: Mapping[str, Any]) -> tuple[Dimension, ...]:
         if "each" not in table:
             return ()
@@ -526,14 +634,7 @@ class _Reader:
     ) -> Selection:
         chosen = self._names(key, table, "groups")
         self._known_groups(f"{key}.groups", sorted(chosen or ()), groups)
-        symbols = self._names(key, table, "instruments")
-        for symbol in sorted(symbols or ()):
-            underlying, _, asset = symbol.rpartition("/")
-            if symbol not in instruments and not (underlying and asset):
-                self._fail(
-                    f"{key}.instruments",
-                    f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair: "AAPL/USD"',
-                )
+        symbols = self._symbols(key, table, "instruments", instruments)
         clients = self._names(key, table, "clients")
         for client in sorted(clients or ()):
             self._client(f"{key}.clients", client)
@@ -547,6 +648,19 @@ class _Reader:
             instruments=symbols,
             settlement=settlement,
         )
+
+    def _symbols(
+        self, key: str, table: Mapping[str, Any], name: str, instruments: Mapping[str, Listed]
+    ) -> frozenset[str] | None:
+        symbols = self._names(key, table, name)
+        for symbol in sorted(symbols or ()):
+            underlying, _, asset = symbol.rpartition("/")
+            if symbol not in instruments and not (underlying and asset):
+                self._fail(
+                    f"{key}.{name}",
+                    f'{symbol!r} is not declared{_meant(symbol, instruments)}; declare it, or name a pair: "AAPL/USD"',
+                )
+        return symbols
 
     def _known_groups(self, key: str, names: Sequence[str], groups: Mapping[str, str]) -> None:
         known = set(groups.values())
@@ -643,6 +757,10 @@ class _Reader:
             self._fail(f"{key}.{name}", "a number above zero is wanted")
         return number
 
+    def _price(self, key: str, table: Mapping[str, Any], name: str) -> Decimal | None:
+        """A number of either sign, exactly as written."""
+        return self._number(f"{key}.{name}", table[name]) if name in table else None
+
     def _number(self, key: str, value: Any) -> Decimal:
         if isinstance(value, float):
             self._fail(key, f'a float is not exact; write it as text: "{value}"')
@@ -675,12 +793,18 @@ def number_of(key: str, name: str, written: str) -> Decimal | int:
     table: dict[str, str | int] = {name: written}
     if name == "window":
         return reader._duration(key, table, name, None)
-    if name == "max_orders":
+    if name in _LEAST_COUNT:
         table[name] = int(written) if re.fullmatch(r"[0-9]{1,18}", written) else written
-        return reader._count(key, table, name, None, least=0)
-    amount = reader._amount(key, table, name)
+        return reader._count(key, table, name, None, least=_LEAST_COUNT[name])
+    amount = reader._price(key, table, name) if name in _PRICES else reader._amount(key, table, name)
     assert amount is not None
     return amount
+
+
+_LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executions": 1}
+"""The numbers of limits that are whole, and how small each may be."""
+
+_PRICES = ("min_price", "max_price")
 
 
 def bad_client(name: str) -> str:

@@ -14,16 +14,26 @@ from .config import AnyLimit, number_of
 from .core.numbers import canonical, text
 from .core.overrides import Numbers, Override, Unreadable, disagreement, in_force
 from .errors import ConfigError
+from .policies.duplicate_order import Duplicates
+from .policies.instrument_rules import Rules
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
+from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
+from .policies.repeated_execution import Repeats
+from .policies.self_trade import SelfTrades
 
 _KEYS: dict[type, tuple[str, ...]] = {
     PnlBound: ("max_loss", "max_profit"),
     Rate: ("max_orders", "window"),
     OrderSize: ("max_quantity", "max_notional"),
     OpenNotional: ("max_notional",),
+    Collar: ("max_ticks", "max_percent", "max_absolute"),
+    Duplicates: ("max_repeats", "window"),
+    Repeats: ("max_executions", "window"),
+    SelfTrades: (),
+    Rules: ("min_quantity", "max_quantity", "min_price", "max_price"),
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
@@ -54,8 +64,8 @@ class LimitTerms:
             raise Unreadable(str(trouble).removeprefix(f"limits.{limit}: ")) from trouble
 
     def tighter(self, key: str, one: str, other: str) -> str:
-        """Of two windows the longer one: it counts more of what there was."""
-        choose = max if key == "window" else min
+        """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one."""
+        choose = max if key == "window" or key.startswith("min_") else min
         return choose((one, other), key=lambda each: number_of("", key, each))
 
 

@@ -736,10 +736,10 @@ def _parser() -> argparse.ArgumentParser:
     ):
         _add_order(add(name, run, told))
 
-    one = add("block", _block, 'stop "account NAME", "group NAME" or "firm"')
+    one = add("block", _block, 'stop "account NAME", "client NAME", "group NAME" or "firm"')
     _add_scope(one)
     _add_change(one)
-    one = add("unblock", _unblock, "lift an operator's block")
+    one = add("unblock", _unblock, "lift an operator's block, or what a repeated_execution limit has stopped")
     _add_scope(one)
     _add_change(one)
     one = add("halt", _halt, 'stop trading of "account NAME", "group NAME", "instrument NAME" or "firm"')

@@ -10,7 +10,7 @@ from pit import wire
 from pit.types import Block, OpenOrder, OrderState, Outcome
 
 from . import __version__, log, translate
-from .core.accounts import FIRM, account_scope, group_scope
+from .core.accounts import FIRM, account_scope, client_scope, group_scope
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
 from .core.orders import ENDED, LEASED, OrderRecord
@@ -58,7 +58,7 @@ def answer(
         case wire.AskOutcome():
             return _outcome(engine, client, query, sees_all)
         case wire.ListBlocks():
-            return wire.Blocks(_blocks(engine, accounts))
+            return wire.Blocks(_blocks(engine, client, accounts))
         case wire.ListRestrictions():
             found = [each for each in engine.trading.restrictions() if each.scope > query.after]
             page = tuple(found[: _most(query.most)])
@@ -96,11 +96,11 @@ def answer(
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
 
 
-def _blocks(engine: Engine, accounts: frozenset[str] | None) -> tuple[Block, ...]:
-    """Every block, or those that keep one of these accounts from trading."""
+def _blocks(engine: Engine, client: str, accounts: frozenset[str] | None) -> tuple[Block, ...]:
+    """Every block, or those that keep one of these accounts, or the client that asks, from trading."""
     if accounts is None:
         return engine.accounts.blocks()
-    scopes = {FIRM, *map(account_scope, accounts)}
+    scopes = {FIRM, client_scope(client), *map(account_scope, accounts)}
     scopes |= {group_scope(group) for group in map(engine.accounts.group_of, accounts) if group is not None}
     return tuple(block for block in engine.accounts.blocks() if block.scope in scopes)
 
@@ -232,13 +232,13 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
             )
             money.setdefault(each.account, []).append(seen)
     open_orders = house.open_by_account()
-    blocked = (block.scope.removeprefix("account ") for block in engine.accounts.blocks() if " " in block.scope)
+    blocked = (block.scope.partition(" ") for block in engine.accounts.blocks())
     halted = (each.scope.partition(" ") for each in engine.trading.restrictions())
     known = {
         *money,
         *open_orders,
         *engine.accounts.groups(),
-        *(name for name in blocked if "group " not in name),
+        *(name for kind, _, name in blocked if kind == "account"),
         *(name for kind, _, name in halted if kind == "account"),
     }
     names = look.page(known)

@@ -22,6 +22,8 @@ from .errors import JournalFailed
 from .recovery import carry_on, newest_state
 
 _OF_PERSONS = (OPERATOR, POISONED)
+_KEEP_COUNTING = ("rate_limit", "pnl_kill_switch", "duplicate_order", "repeated_execution")
+"""The controls that go on from what a pruned part of the history left them: it does not stand in open orders."""
 _NOT_OF_LIMITS = (RejectCode.DUPLICATE_CLIENT_ORDER_ID, RejectCode.SYSTEM_UNAVAILABLE)
 
 Blank = Callable[[], Engine]
@@ -171,7 +173,7 @@ class _Other:
         snapshot.spell_out(image)  # by the instruments that were in force, before others are put in their place
         bare = [msgspec.structs.replace(record, holds=()) for record in image.open]
         blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
-        policies = {id: state for id, state in image.policies.items() if id in ("rate_limit", "pnl_kill_switch")}
+        policies = {id: state for id, state in image.policies.items() if id in _KEEP_COUNTING}
         own = {
             "settings": self._engine.settings,
             "instruments": self._engine.instruments.declared(),
@@ -195,7 +197,7 @@ class _Other:
     def follow(self, row: e.Row) -> _Judged | None:
         """Carries out what a row did, with what these limits would have held for it. A judgement, if it is an order."""
         engine, body = self._engine, row.entry.body
-        engine.stand_at(row.entry.seq - 1, row.entry.now_ns)
+        engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes)
         judged = None
         effects: list[e.Effect] = []
         holds: tuple[e.Hold, ...] = ()
@@ -216,6 +218,9 @@ class _Other:
             elif isinstance(body.command, e.Rearm) and isinstance(row.reply, e.Done):
                 wanted = engine.rearm_effects(body.command.limit, body.command.scope, body.command.room)
                 effects.extend(() if isinstance(wanted, e.Failed) else wanted)
+            elif isinstance(body.command, e.UnblockScope) and isinstance(row.reply, e.Done):
+                lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
+                effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
         for effect in row.effects:
             translated = self._translated(effect, holds)
             if translated is not None:

@@ -21,6 +21,8 @@ from pit.types import Block
 from pitd.core.engine import exact_context
 from pitd.core.instruments import Listed
 from pitd.core.policy import Attempt, Policy, Reported, Verdict, whole_quantity
+from pitd.core.positions import Position, Positions
+from pitd.core.prices import Quote
 
 
 class Subject(NamedTuple):
@@ -38,6 +40,12 @@ LISTED = {
 }
 
 
+_HELD = Positions()
+"""What the accounts hold meanwhile: alpha is long, beta is short, gamma holds nothing."""
+for _account, _units in (("alpha", 150), ("beta", -80)):
+    _HELD.put(_account, str(AAPL), Position(Decimal(_units), Decimal(100 * _units)))
+
+
 class Act(NamedTuple):
     """One thing that can come to a policy; `pick` chooses the hold that `give_back` and `shrink` are about."""
 
@@ -51,16 +59,28 @@ def act(what: str, account: str = "alpha", *, client: str = "mm1", pick: int = 0
     """An act about an order of that account, or about a report that brings it `pnl`."""
     now_ns = fields.pop("now_ms", 0) * 1_000_000
     pnl = fields.pop("pnl", 0)
+    quote = fields.pop("quote", None)
     order = builders.order(**({"account": account, "id": "o1"} | fields))
     assert isinstance(order.instrument, pit.Instrument)
     listed = LISTED[order.instrument]
     report = builders.report(account=account, report_id="r1", order_id="o1", pnl=pnl)
     group = GROUPS.get(account)
-    return Act(what, Attempt(order, listed, client, group, now_ns), Reported(report, group, listed.settlement, 0), pick)
+    if quote is not None:
+        quote = Quote(listed.symbol, *quote, now_ns)
+    attempt = Attempt(order, listed, client, group, now_ns, _HELD, quote)
+    return Act(what, attempt, Reported(report, group, listed.settlement, 0), pick)
 
 
 def _any_act(
-    what: str, account: str, client: str, pair: pit.Instrument, cents: tuple[int, int, int], form: str, now_ms: int
+    what: str,
+    account: str,
+    client: str,
+    pair: pit.Instrument,
+    cents: tuple[int, int, int],
+    form: str,
+    side: str,
+    quote: tuple[Decimal | None, Decimal | None, Decimal | None] | None,
+    now_ms: int,
 ) -> Act:
     size, price, pnl = (Decimal(each).scaleb(-2) for each in cents)
     return act(
@@ -71,13 +91,18 @@ def _any_act(
         now_ms=now_ms,
         pnl=pnl,
         instrument=pair,
+        side=side,
+        quote=quote,
         quantity=None if form == "volume" else size,
         volume=size if form == "volume" else None,
         price=None if form == "market" else price,
     )
 
 
-_cents = st.integers(-5_000, 50_000)
+_cents = st.integers(-5_000, 50_000) | st.sampled_from((10_000, 10_100, 20_000))
+_quotes = st.sampled_from(
+    (None, (Decimal(100), None, None), (None, Decimal(99), Decimal(102)), (None, None, Decimal(101)))
+)
 acts = st.builds(
     _any_act,
     st.sampled_from(("start", "main", "main", "report", "give_back", "shrink")),
@@ -86,6 +111,8 @@ acts = st.builds(
     st.sampled_from(list(LISTED)),
     st.tuples(_cents, _cents, _cents),
     st.sampled_from(("priced", "priced", "market", "volume")),
+    st.sampled_from(("buy", "sell")),
+    _quotes,
     st.integers(0, 3_000),
 )
 """Orders of any sense or nonsense that the door lets through."""
@@ -106,7 +133,7 @@ class Driven:
     def at(self, attempt: Attempt) -> Attempt:
         """The same attempt, at its step after what was before."""
         moment_ns = self._now_ns + attempt.now_ns
-        return Attempt(attempt.order, attempt.listed, attempt.client, attempt.group, moment_ns)
+        return Attempt(attempt.order, attempt.listed, attempt.client, attempt.group, moment_ns, _HELD, attempt.quote)
 
     def act(self, act: Act) -> Verdict | None:
         match act.what:

@@ -154,11 +154,13 @@ class AsyncEngine(EngineBase):
     # ------------------------------------------------------------------------------------------ for operators
 
     async def block(self, scope: str, reason: str) -> None:
-        """Stops "account NAME", "group NAME" or "firm". Needs the role "operate", as everything below."""
+        """Stops "account NAME", "client NAME", "group NAME" or "firm". Needs the role "operate", as all below."""
         _calls.expect(await self._command(wire.BlockScope(scope, _calls.reason_text(reason))), wire.Done)
 
     async def unblock(self, scope: str, reason: str) -> None:
-        """Lifts an operator's block. A tripped limit is not lifted so: `rearm` it."""
+        """Lifts an operator's block, and what a repeated_execution limit has stopped. A tripped P&L limit is not lifted
+        so: `rearm` it.
+        """
         _calls.expect(await self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
 
     async def halt(self, scope: str, reason: str) -> None:

@@ -149,11 +149,13 @@ class Engine(EngineBase):
     # ------------------------------------------------------------------------------------------ for operators
 
     def block(self, scope: str, reason: str) -> None:
-        """Stops "account NAME", "group NAME" or "firm". Needs the role "operate", as everything below."""
+        """Stops "account NAME", "client NAME", "group NAME" or "firm". Needs the role "operate", as all below."""
         _calls.expect(self._command(wire.BlockScope(scope, _calls.reason_text(reason))), wire.Done)
 
     def unblock(self, scope: str, reason: str) -> None:
-        """Lifts an operator's block. A tripped limit is not lifted so: `rearm` it."""
+        """Lifts an operator's block, and what a repeated_execution limit has stopped. A tripped P&L limit is not lifted
+        so: `rearm` it.
+        """
         _calls.expect(self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
 
     def halt(self, scope: str, reason: str) -> None:

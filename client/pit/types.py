@@ -359,7 +359,9 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
 
 
 class Block(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """A scope that may not trade: "account alpha", "group crypto" or "firm"; since which limit or person, and why."""
+    """A scope that may not trade: "account alpha", "client mm1", "group crypto" or "firm"; since which limit or person,
+    and why.
+    """
 
     scope: str
     code: RejectCode

@@ -17,6 +17,10 @@ def group_scope(group: str) -> str:
     return f"group {group}"
 
 
+def client_scope(client: str) -> str:
+    return f"client {client}"
+
+
 class Accounts:
     """The blocks in force, by scope and by what set them: a limit's name, or "operator"."""
 
@@ -36,12 +40,14 @@ class Accounts:
     def blocks(self) -> tuple[Block, ...]:
         return tuple(block for scope in sorted(self._blocks) for block in self._blocks[scope].values())
 
-    def blocks_on(self, account: str) -> tuple[Block, ...]:
-        """Every block that keeps this account from trading."""
+    def blocks_on(self, account: str, client: str | None = None) -> tuple[Block, ...]:
+        """Every block that keeps this account from trading, and those of the client that asks for the order."""
         if not self._blocks:
             return ()
         group = self._groups.get(account)
-        scopes = (FIRM, account_scope(account)) if group is None else (FIRM, group_scope(group), account_scope(account))
+        scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
+        if client is not None:
+            scopes.append(client_scope(client))
         return tuple(block for scope in scopes for block in self._blocks.get(scope, {}).values())
 
     def block(self, scope: str, limit: str) -> Block | None:

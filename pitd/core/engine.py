@@ -249,9 +249,11 @@ class Engine:
         """The moment of the last entry applied."""
         return self._now_ns
 
-    def stand_at(self, seq: int, now_ns: int) -> None:
-        """Where a state that was loaded from a snapshot goes on from."""
-        self._seq, self._now_ns = seq, now_ns
+    def stand_at(self, seq: int, now_ns: int, quotes: tuple[Quote, ...] = ()) -> None:
+        """Where a state that was loaded from a snapshot goes on from; and what the entry in hand knows of prices, for a
+        judgement.
+        """
+        self._seq, self._now_ns, self._quotes = seq, now_ns, quotes
 
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
@@ -400,7 +402,7 @@ class Engine:
             if self._is_retry(known, order, session):
                 return self._accepted_again(known, command.sent)
             return _refused(order, (self._duplicate(known),))
-        stops = self.stops_on(order, self.instruments.find(order.instrument))
+        stops = self.stops_on(order, self.instruments.find(order.instrument), session.client)
         if stops:
             return _refused(order, stops)
         return self._main_stage(self._attempt(order, session.client), session, command.sent, command.lease_ns)
@@ -472,15 +474,17 @@ class Engine:
             ahead.append(_engine_reject(RejectCode.UNKNOWN_INSTRUMENT, attempt.order, _undeclared(attempt.listed)))
         if known is not None:
             ahead.append(self._duplicate(known))
-        stops = self.stops_on(attempt.order, attempt.listed)
+        stops = self.stops_on(attempt.order, attempt.listed, attempt.client)
         effects, rejects = self.pipeline.start(attempt, is_listed)
         if stops:
             rejects = self.pipeline.in_order([*stops, *rejects])
         return effects, (*ahead, *rejects) if ahead else rejects
 
-    def stops_on(self, order: Order, listed: Listed | None) -> tuple[Reject, ...]:
-        """Every block and every halt that keeps an order from going out: looked at again wherever it may go on."""
-        blocks = self.accounts.blocks_on(order.account)
+    def stops_on(self, order: Order, listed: Listed | None, client: str) -> tuple[Reject, ...]:
+        """Every block and every halt that keeps an order of that client from going out: looked at again wherever it may
+        go on.
+        """
+        blocks = self.accounts.blocks_on(order.account, client)
         if not blocks and not len(self.trading):
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
@@ -489,7 +493,7 @@ class Engine:
 
     def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
         order = attempt.order
-        stops = self.stops_on(order, attempt.listed)
+        stops = self.stops_on(order, attempt.listed, attempt.client)
         if stops:  # the start stage itself may have tripped a switch
             return _refused(order, stops)
         holds, rejects = self.pipeline.main(attempt)
@@ -515,7 +519,7 @@ class Engine:
     def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
             assert known.order is not None
-            stops = self.stops_on(known.order, known.listed)
+            stops = self.stops_on(known.order, known.listed, known.asked_by)
             if stops:
                 return _refused(known.order, stops)
             self._emit(e.OrderMoved(known.reservation_id, SENT))
@@ -566,7 +570,7 @@ class Engine:
             return Failed(does.refuse, _why_not(Event.TAKE, record))
         if is_mine and record.state is SENT:
             return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
-        stops = self.stops_on(record.order, record.listed)
+        stops = self.stops_on(record.order, record.listed, record.asked_by)
         if stops:
             return _refused(record.order, stops)
         lease_ns = self._granted_ns(command.lease_ns)
@@ -620,7 +624,7 @@ class Engine:
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
         if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
-            stops = self.stops_on(record.order, record.listed)
+            stops = self.stops_on(record.order, record.listed, record.asked_by)
             if stops:
                 return _refused(record.order, stops)
         if does.to is not None and does.to is not record.state:
@@ -934,19 +938,27 @@ class Engine:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        set_here = {block.limit: block for block in self.accounts.blocks() if block.scope == command.scope}
-        by_hand = {OPERATOR, POISONED} | {limit for limit in set_here if self.pipeline.owner_of(limit) is None}
-        lifted = [limit for limit in set_here if limit in by_hand]  # also what a limit set that is no more
-        if not lifted:
-            hint = f"; it is held by {', '.join(set_here)}: rearm that limit" if set_here else ""
+        wanted = self.unblock_effects(command.scope)
+        if not wanted:
+            others = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
+            hint = f"; it is held by {', '.join(others)}: rearm that limit" if others else ""
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
-        for limit in lifted:
-            self._emit(e.Unblocked(command.scope, limit))
-            policy = self.policies.get(set_here[limit].author)
+        for effect in wanted:
+            self._emit(effect)
+        return e.Done(sum(type(effect) is e.Unblocked for effect in wanted))
+
+    def unblock_effects(self, scope: str) -> list[e.Effect]:
+        """What a person lifts by unblocking a scope; nothing where nothing is a person's to lift. Changes nothing."""
+        wanted: list[e.Effect] = []
+        for block in self.accounts.blocks():
+            owner = self.pipeline.owner_of(block.limit)  # none for a person's own, and for a limit that is no more
+            if block.scope != scope or not (owner is None or owner.lifts_by_hand):
+                continue
+            wanted.append(e.Unblocked(scope, block.limit))
+            policy = self.policies.get(block.author)
             if policy is not None:  # else its latch would stay behind, and the limit never trip again if it came back
-                for effect in self.pipeline.as_effects(policy, policy.lift(limit, command.scope).effects):
-                    self._emit(effect)
-        return e.Done(len(lifted))
+                wanted += self.pipeline.as_effects(policy, policy.lift(block.limit, scope).effects)
+        return wanted
 
     def _set_trading_state(self, command: e.SetTradingState, session: Session) -> e.Reply:
         scope, is_halt = command.scope, command.state is not TradingState.ACTIVE
@@ -1231,6 +1243,8 @@ class Engine:
         """What a command asks for, over what is configured; or why nothing of it can be."""
         limit = command.limit
         terms = None if self._setup is None else self._setup.terms
+        if terms is not None and limit in terms.names() and not terms.keys(limit):
+            return Failed(Failure.INVALID_INPUT, f"{limit} has no number that could be set")
         if terms is None or not terms.keys(limit):
             known = overrides.expected(terms.names() if terms is not None else ())
             return Failed(Failure.UNKNOWN_ID, f"no limit is named {limit[:80]}; configured: {known}")
@@ -1512,9 +1526,9 @@ def _whose(record: OrderRecord, session: Session) -> str:
 
 def _bad_scope(scope: str) -> str:
     kind, _, name = scope.partition(" ")
-    if scope == FIRM or (kind in ("account", "group") and name.strip() and len(name) <= MAX_ID_LENGTH):
+    if scope == FIRM or (kind in ("account", "group", "client") and name.strip() and len(name) <= MAX_ID_LENGTH):
         return ""
-    return f'a scope is "firm", "group NAME" or "account NAME", not {scope[:80]!r}'
+    return f'a scope is "firm", "group NAME", "account NAME" or "client NAME", not {scope[:80]!r}'
 
 
 def _bad_reason(reason: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Generic, Literal, TypeVar
 
 import msgspec
 
-from pit.types import Order, Reject, RejectCode
+from pit.types import Kind, Order, Reject, RejectCode
 
 from .instruments import Listed
-from .policy import Attempt
+from .policy import Attempt, Unvalued
 
 Dimension = Literal["account", "client", "instrument", "settlement"]
 
@@ -131,6 +132,33 @@ class LimitSet(Generic[L]):
 
     def __iter__(self) -> Iterator[L]:
         return iter(self.limits)
+
+
+def exceeds(attempt: Attempt, quantity: Decimal) -> bool:
+    """Whether the order is for more units than that. Raises Unvalued where a volume order's price is not known."""
+    mine, other = _in_units(attempt, quantity)
+    return mine > other
+
+
+def falls_short(attempt: Attempt, quantity: Decimal) -> bool:
+    """Whether the order is for fewer units than that. Raises Unvalued where a volume order's price is not known."""
+    mine, other = _in_units(attempt, quantity)
+    return mine < other
+
+
+def _in_units(attempt: Attempt, quantity: Decimal) -> tuple[Decimal, Decimal]:
+    """Two numbers that compare as the order's units and that quantity do; a volume order's by multiplying, as dividing
+    would round.
+    """
+    order, listed, price = attempt.order, attempt.listed, attempt.price
+    if order.quantity is not None:
+        return order.quantity, quantity
+    assert order.volume is not None
+    if not price:
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol}, and no price is known")
+    if listed.kind is Kind.INVERSE:
+        return order.volume * abs(price), quantity * listed.multiplier
+    return order.volume, listed.notional(price, quantity)
 
 
 def shown(order: Order, listed: Listed) -> str:

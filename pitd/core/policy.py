@@ -166,6 +166,8 @@ class Policy:
     """What it asks for comes with the order's entry, as `Attempt.quote`; what nobody asks for costs nothing."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
+    lifts_by_hand: ClassVar[bool] = False
+    """True for a control whose blocks a person lifts by `unblock`, as one's own: it has no room to grant."""
     is_idle: bool = False
     """True for a control without limits: it judges no order. Reports still reach it, so that it knows what happened."""
 
@@ -212,7 +214,9 @@ class Policy:
         return PASS
 
     def lift(self, limit: str, scope: str) -> Verdict:
-        """A person lifts a block of a limit that is no longer configured: what is to be forgotten of its latch."""
+        """A person lifts a block of this control, or of a limit that is no longer configured: what is to be forgotten
+        of its latch.
+        """
         return PASS
 
     def apply(self, effect: Any) -> None:

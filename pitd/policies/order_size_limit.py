@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar
 
-from pit.types import Kind, Order, Reject, RejectCode
-from pitd.core.limits import Limit, LimitSet, shown
+from pit.types import Order, Reject, RejectCode
+from pitd.core.limits import Limit, LimitSet, exceeds, shown
 from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Verdict
 
@@ -68,7 +68,7 @@ class OrderSizeLimit(Policy):
     def _judge(self, limit: OrderSize, attempt: Attempt) -> Reject | None:
         order, listed = attempt.order, attempt.listed
         try:
-            over_quantity = limit.max_quantity is not None and _exceeds(attempt, limit.max_quantity)
+            over_quantity = limit.max_quantity is not None and exceeds(attempt, limit.max_quantity)
             notional = attempt.notional() if limit.max_notional is not None else ZERO
         except Unvalued as trouble:
             if attempt.reduces:
@@ -108,19 +108,6 @@ class OrderSizeLimit(Policy):
             bound=None if bound is None else canonical(bound),
             requested=None if requested is None else canonical(requested),
         )
-
-
-def _exceeds(attempt: Attempt, max_quantity: Decimal) -> bool:
-    """Whether the order is for more units; a volume order's units are told by cross-multiplication, never divided."""
-    order, listed, price = attempt.order, attempt.listed, attempt.price
-    if order.quantity is not None:
-        return order.quantity > max_quantity
-    assert order.volume is not None
-    if not price:
-        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"a volume order in {listed.symbol}, and no price is known")
-    if listed.kind is Kind.INVERSE:
-        return order.volume * abs(price) > max_quantity * listed.multiplier
-    return order.volume > listed.notional(price, max_quantity)
 
 
 def _quantity(order: Order) -> str:

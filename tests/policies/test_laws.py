@@ -37,6 +37,15 @@ big = { control = "order_size_limit", each = "account", settlement = "USD", max_
 coin = { control = "order_size_limit", each = "account", settlement = "USDT", max_notional = "50000" }
 mine = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "100000" }
 both = { control = "open_order_notional", each = "settlement", max_notional = "150000" }
+near = { control = "price_collar", max_percent = "50", max_absolute = "90", side = "both" }
+fair = { control = "price_collar", max_percent = "20", market = "reject", clients = ["mm2"] }
+again = { control = "duplicate_order", max_repeats = 1, window = "3s" }
+desk = { control = "duplicate_order", over = "firm", max_repeats = 0, window = "1s" }
+loop = { control = "repeated_execution", max_executions = 2, window = "5s" }
+flood = { control = "repeated_execution", over = { group = "eq" }, max_executions = 4, window = "9s" }
+house = { control = "self_trade", over = "firm" }
+wash = { control = "self_trade", each = "account" }
+rule = { control = "instrument_rules", deny = ["BTC/USDT"], max_quantity = 400, min_price = 1, short_sale = "reject" }
 """
 
 
@@ -364,7 +373,7 @@ def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
             loss = laws.Reported(report("accepted", order_id="x", pnl="-500"), "eq", "USD", 0)
             seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
     types = {each for subject in SUBJECTS for each in subject.make().effect_types}
-    assert {each.__name__ for each in types - seen} <= {"Rearmed", "Lifted", "Begun", "Forgotten"}
+    assert {each.__name__ for each in types - seen} <= {"Rearmed", "Lifted", "Begun", "Forgotten", "Stopped", "LetGo"}
 
 
 def test_a_rearm_and_a_latch_taken_off_survive_encoding():

@@ -1,0 +1,156 @@
+"""instrument_rules: may this be traded at all, in that size, at that price, and sold short?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from pit.types import Reject, RejectCode, Side
+from pitd.core.limits import Limit, LimitSet, exceeds, falls_short
+from pitd.core.numbers import canonical, text
+from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Verdict
+
+
+class Rules(Limit, frozen=True, kw_only=True, tag_field="control", tag="instrument_rules"):
+    """`allow` names the only instruments that may be traded, `deny` those that may not; bounds are for one order."""
+
+    allow: frozenset[str] | None = None
+    deny: frozenset[str] | None = None
+    min_quantity: Decimal | None = None
+    max_quantity: Decimal | None = None
+    min_price: Decimal | None = None
+    max_price: Decimal | None = None
+    short_sale: Literal["allow", "reject"] = "allow"
+    reducing: Literal["pass", "reject"] = "pass"
+
+
+_SIZES = {"min_quantity": "least quantity of one order", "max_quantity": "quantity of one order"}
+_PRICES = {"min_price": "least price", "max_price": "price"}
+
+
+class InstrumentRules(Policy):
+    """What may be traded, and how. Each rule that is given is looked at; exactly at a bound passes.
+
+    - `allow`, `deny`: an instrument that is not among the allowed, or among the denied: InstrumentRestricted.
+    - `max_quantity`: OrderQtyExceedsLimit. `min_quantity`: InvalidFieldValue, as the venue would say. In units; those
+      of a volume order are told by its price, or at market by the quote (else MarkPriceUnavailable).
+    - `min_price`, `max_price`: InvalidFieldValue. An order without a price passes them.
+    - `short_sale = "reject"`: a sell that would make or enlarge a short position, with all open sells filled as well,
+      is refused with ShortSaleRestriction; buys that are open do not count, since they may never fill. It is looked at
+      when the order is taken, in the main stage. A sale of an unknown number of units (by volume at market) is refused.
+
+    An order that reduces a position passes `allow`, `deny` and the quantities: a list that a desk could not get out by
+    would be a trap. `reducing = "reject"` refuses it too, for lists that compliance keeps. Prices hold for every order.
+
+    Example, position 10, short_sale = "reject": sell 6 passes, sell 5 on top is refused (11 of 10); the 6 are
+    cancelled, then sell 10 passes.
+    """
+
+    id: ClassVar[str] = "instrument_rules"
+
+    def __init__(self, limits: Sequence[Rules]) -> None:
+        self._limits = LimitSet(self.id, limits, cover=False)
+        self.limit_names = self._limits.names
+        self.is_idle = not limits
+        if any(limit.min_quantity is not None or limit.max_quantity is not None for limit in limits):
+            self.asks_for_quotes = Asks.WITHOUT_PRICE
+
+    def start(self, attempt: Attempt) -> Verdict:
+        rejects: list[Reject] = []
+        for limit in self._limits.limits:
+            if limit.matches_attempt(attempt):
+                rejects += self._by_name(limit, attempt)
+                rejects += self._by_size(limit, attempt)
+                rejects += self._by_price(limit, attempt)
+        return Verdict(rejects=tuple(rejects)) if rejects else PASS
+
+    def main(self, attempt: Attempt) -> Verdict:
+        order, symbol = attempt.order, attempt.listed.symbol
+        if order.side is Side.BUY or attempt.reduces:  # a sell that does not reduce a position makes a short one
+            return PASS
+        why = f"sell {symbol}: with what account {order.account} has open, it would sell more than it holds"
+        rejects = tuple(
+            self._reject(limit, attempt, RejectCode.SHORT_SALE_RESTRICTION, why)
+            for limit in self._limits.limits
+            if limit.short_sale == "reject" and limit.matches_attempt(attempt)
+        )
+        return Verdict(rejects=rejects) if rejects else PASS
+
+    def bounds(self, limit: str) -> list[Counter]:
+        rule = self._limits.by_name[limit]
+        found = []
+        for key, what in (_SIZES | _PRICES).items():
+            bound = getattr(rule, key)
+            if bound is not None:
+                found.append(Counter(scope=rule.subject, what=what, bound=canonical(bound)))
+        for what, symbols in (("instruments allowed", rule.allow), ("instruments denied", rule.deny)):
+            if symbols is not None:
+                found.append(Counter(scope=rule.subject, what=what, bound=Decimal(len(symbols))))
+        if rule.short_sale == "reject":
+            found.append(Counter(scope=rule.subject, what="units short", bound=Decimal(0)))
+        return found
+
+    def _by_name(self, limit: Rules, attempt: Attempt) -> list[Reject]:
+        symbol = attempt.listed.symbol
+        is_denied = limit.deny is not None and symbol in limit.deny
+        if not is_denied and (limit.allow is None or symbol in limit.allow):
+            return []
+        if limit.reducing == "pass" and attempt.reduces:
+            return []
+        why = f"{symbol} is {'denied by' if is_denied else 'not among the instruments allowed by'} {limit.name}"
+        return [self._reject(limit, attempt, RejectCode.INSTRUMENT_RESTRICTED, why)]
+
+    def _by_size(self, limit: Rules, attempt: Attempt) -> list[Reject]:
+        if limit.min_quantity is None and limit.max_quantity is None:
+            return []
+        order = attempt.order
+        wanted = f"quantity {order.quantity}" if order.quantity is not None else f"volume {order.volume}"
+        try:
+            if limit.max_quantity is not None and exceeds(attempt, limit.max_quantity):
+                code, bound, word = RejectCode.ORDER_QTY_EXCEEDS_LIMIT, limit.max_quantity, "most"
+            elif limit.min_quantity is not None and falls_short(attempt, limit.min_quantity):
+                code, bound, word = RejectCode.INVALID_FIELD_VALUE, limit.min_quantity, "least"
+            else:
+                return []
+        except Unvalued as trouble:
+            code, bound, word = trouble.code, None, ""
+        if limit.reducing == "pass" and attempt.reduces:
+            return []
+        if bound is None:
+            why = f"{wanted} of {attempt.listed.symbol}: no price is known, so {limit.name} cannot be checked"
+        else:
+            why = f"{wanted} of {attempt.listed.symbol}, {text(bound)} at {word}"
+        return [self._reject(limit, attempt, code, why, bound, order.quantity)]
+
+    def _by_price(self, limit: Rules, attempt: Attempt) -> list[Reject]:
+        price = attempt.order.price
+        if price is None:
+            return []
+        if limit.max_price is not None and price > limit.max_price:
+            bound, word = limit.max_price, "most"
+        elif limit.min_price is not None and price < limit.min_price:
+            bound, word = limit.min_price, "least"
+        else:
+            return []
+        why = f"{attempt.listed.symbol} at {text(price)}, {text(bound)} at {word}"
+        return [self._reject(limit, attempt, RejectCode.INVALID_FIELD_VALUE, why, bound, price)]
+
+    def _reject(
+        self,
+        limit: Rules,
+        attempt: Attempt,
+        code: RejectCode,
+        reason: str,
+        bound: Decimal | None = None,
+        requested: Decimal | None = None,
+    ) -> Reject:
+        return Reject(
+            code=code,
+            policy=self.id,
+            limit=limit.name,
+            scope=limit.scope_of(attempt),
+            reason=reason,
+            bound=None if bound is None else canonical(bound),
+            requested=None if requested is None else canonical(requested),
+        )
