@@ -15,9 +15,11 @@ from pit.types import Number
 from pitd import bootstrap, config
 from pitd.clock import ManualClock
 from pitd.core import entry as e
+from pitd.core import snapshot
 from pitd.core.engine import Bounds, Engine, exact_context
 from pitd.core.instruments import Listed
 from pitd.core.policy import Attempt, Policy, Reported
+from pitd.core.prices import Quote
 from pitd.core.sessions import Known, Session
 from pitd.local import LocalEngine
 
@@ -127,6 +129,9 @@ class Core:
         read = config.parse(settings, "test.toml")
         gate = msgspec.structs.replace(read.gate, bounds=msgspec.structs.replace(read.gate.bounds, **bounds))
         self._context = exact_context()
+        self._made_of = (settings, policies, bounds)
+        self.quotes: tuple[Quote, ...] = ()
+        """What every entry from now on knows of prices."""
         self.engine = bootstrap.build_engine(msgspec.structs.replace(read, gate=gate), policies)
         self.now_ns = 1_000_000_000
         self.rows: list[e.Row] = []
@@ -139,11 +144,32 @@ class Core:
         self.now_ns += round(seconds * 1e9)
 
     def enter(self, body: e.Body) -> e.Reply:
-        entry = e.Entry(self.engine.seq + 1, self.now_ns, self.now_ns, body)
+        entry = e.Entry(self.engine.seq + 1, self.now_ns, self.now_ns, body, self.quotes)
         with decimal.localcontext(self._context):
             result = self.engine.apply(entry)
         self.rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
+
+    def quote(
+        self, *, mark: str | None = None, bid: str | None = None, ask: str | None = None, symbol: str = str(AAPL)
+    ) -> None:
+        """Tells every entry from now on what that instrument costs at this moment."""
+        prices = (None if price is None else Decimal(price) for price in (mark, bid, ask))
+        self.quotes = (Quote(symbol, *prices, self.now_ns),)
+
+    def again(self, way: str) -> Core:
+        """Another core that comes to where this one is: by carrying out its "rows", or from its "snapshot"."""
+        settings, policies, bounds = self._made_of
+        other = Core(settings, policies=policies, **bounds)
+        with decimal.localcontext(self._context):
+            if way == "snapshot":
+                snapshot.load(other.engine, snapshot.decode(snapshot.encode(snapshot.take(self.engine))))
+            else:
+                for row in self.rows:
+                    other.engine.carry_out(e.deed_of(row))
+        assert saved(other.engine) == saved(self.engine)
+        other.now_ns, other.quotes, other.rows = self.now_ns, self.quotes, list(self.rows)
+        return other
 
     # ------------------------------------------------------------------------------------------ sessions
 
