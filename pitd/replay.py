@@ -206,9 +206,9 @@ class _Other:
             if order is not None and not _is_again(row.reply):
                 session = engine.sessions.get(body.session)
                 client = session.client if session is not None else ""
-                judgement = engine.judge(order, client)
-                if not isinstance(body.command, e.ExecuteRequest):
-                    effects.extend(judgement.effects)
+                is_started = isinstance(body.command, e.ExecuteRequest)
+                judgement = engine.judge(order, client, is_started=is_started)
+                effects.extend(judgement.effects)
                 was = row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else ()
                 if not any(reject.code in _NOT_OF_LIMITS for reject in was):
                     judged = self._judged(row.entry.seq, order, client, was, judgement.rejects)

@@ -407,10 +407,16 @@ class Engine:
             return _refused(order, stops)
         return self._main_stage(self._attempt(order, session.client), session, command.sent, command.lease_ns)
 
-    def judge(self, order: Order, client: str) -> Judgement:
-        """What both stages would say to an order now, whatever orders of that id there were. Changes nothing."""
+    def judge(self, order: Order, client: str, *, is_started: bool = False) -> Judgement:
+        """What both stages would say to an order now, whatever orders of that id there were; of one that has started,
+        what the main stage would. Changes nothing.
+        """
         attempt = self._attempt(order, client)
-        effects, rejects = self._judge_start(attempt, None)
+        effects: Sequence[e.Effect] = ()
+        if is_started:
+            rejects = self.stops_on(order, attempt.listed, client)
+        else:
+            effects, rejects = self._judge_start(attempt, None)
         if not rejects:
             rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is e.Blocked)
         if rejects:

@@ -24,6 +24,10 @@ SIZE = 'control = "order_size_limit", each = "account"'
 RATE = 'control = "rate_limit", max_orders = 1, window = "1s"'
 PNL = 'control = "pnl_kill_switch", each = "account", settlement = "USD"'
 OPEN = 'control = "open_order_notional", max_notional = "1000"'
+COLLAR = 'control = "price_collar"'
+AGAIN = 'control = "duplicate_order", window = "1s"'
+LOOP = 'control = "repeated_execution", window = "1s"'
+RULES = 'control = "instrument_rules"'
 
 
 def limit(inside: str, before: str = "") -> str:
@@ -142,6 +146,12 @@ def refused(text: str) -> str:
             "add max_notional",
         ),
         (limit(RATE), "limits.x", "say what it counts by"),
+        (limit('control = "self_trade"'), "limits.x", "say what it counts by"),
+        (limit('control = "price_collar"'), "limits.x", "add max_ticks or max_percent or max_absolute"),
+        (limit('control = "instrument_rules"'), "limits.x", "add allow or deny"),
+        (limit('control = "duplicate_order", window = "1s"'), "limits.x.max_repeats", "is missing"),
+        (limit('control = "duplicate_order", max_repeats = 1'), "limits.x.window", "duration"),
+        (limit('control = "repeated_execution", window = "1s"'), "limits.x.max_executions", "is missing"),
         (limit(f"{SIZE}, max_quantity = 5, except = {{ }}"), "limits.x.except", "takes out nothing"),
         (limit(f"{SIZE}, max_quantity = 5, accounts = []"), "limits.x.accounts", "a list of names"),
         ("[clients.'bad name!']\nroles = ['trade']", "clients.bad name!", "begins with a letter or digit"),
@@ -149,6 +159,29 @@ def refused(text: str) -> str:
         ("[daemon]\nendpoint = 'tcp://127.0.0.1:99999'", "daemon.endpoint", "up to 65535"),
         (limit(f'{SIZE}, max_quantity = 5, instruments = ["/"]'), "limits.x.instruments", "AAPL/USD"),
         (limit(f'{SIZE}, max_quantity = 5, instruments = ["AAPL/"]'), "limits.x.instruments", "AAPL/USD"),
+        # what the controls of the start stage ask for
+        (limit(f"{COLLAR}, max_percent = 2.5"), "limits.x.max_percent", 'write it as text: "2.5"'),
+        (limit(f"{COLLAR}, max_percent = 0"), "limits.x.max_percent", "above zero"),
+        (limit(f'{COLLAR}, max_percent = "-5"'), "limits.x.max_percent", 'max_percent = "5"'),
+        (limit(f"{COLLAR}, max_ticks = 0"), "limits.x.max_ticks", "from 1"),
+        (limit(f'{COLLAR}, max_ticks = "4"'), "limits.x.max_ticks", "a whole number"),
+        (limit(f'{COLLAR}, max_ticks = 4, instruments = ["A/USD"]'), "limits.x.max_ticks", "declares no tick"),
+        (limit(f'{COLLAR}, max_percent = 5, side = "agressive"'), "limits.x.side", "did you mean aggressive?"),
+        (limit(f'{COLLAR}, max_percent = 5, market = "rejected"'), "limits.x.market", "did you mean reject?"),
+        (limit(f"{COLLAR}, percent = 5"), "limits.x.percent", "did you mean max_percent?"),
+        (limit(f"{AGAIN}, max_repeats = -1"), "limits.x.max_repeats", "from 0"),
+        (limit(f"{LOOP}, max_executions = 0"), "limits.x.max_executions", "from 1"),
+        (limit(f'{LOOP}, max_executions = 5, each = "instrument"'), "limits.x.each", '"client" or "account"'),
+        (limit(f'{LOOP}, max_executions = 5, each = "account+client"'), "limits.x.each", '"client" or "account"'),
+        (limit('control = "self_trade", over = "firm", max_orders = 1'), "limits.x.max_orders", "no such key"),
+        (limit(f"{RULES}, deny = []"), "limits.x.deny", "a list of names"),
+        (limit(f'{RULES}, allow = ["ES"]'), "limits.x.allow", "is not declared"),
+        (limit(f'{RULES}, allow = ["A/USD"], deny = ["A/USD"]'), "limits.x.deny", "allowed and denied"),
+        (limit(f"{RULES}, min_quantity = 5, max_quantity = 4"), "limits.x.min_quantity", "no order would pass"),
+        (limit(f"{RULES}, min_price = 5, max_price = 4"), "limits.x.min_price", "no order would pass"),
+        (limit(f"{RULES}, max_price = 4.5"), "limits.x.max_price", '"4.5"'),
+        (limit(f'{RULES}, short_sale = "deny"'), "limits.x.short_sale", '"allow" or "reject"'),
+        (limit(f'{RULES}, deny = ["A/USD"], reducing = "allow"'), "limits.x.reducing", '"pass" or "reject"'),
         # contradictions
         (
             limit(f'{SIZE}, max_quantity = 5, accounts = ["a"], except = {{ accounts = ["a", "b"] }}'),

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import fill, order, report
+from builders import AAPL, fill, order, report
 
 import pit
+from pit import wire
 from pitd import bootstrap, cli, config, recovery, replay
 from pitd.clock import ManualClock
 from pitd.core import entry as e
@@ -228,6 +229,46 @@ def test_both_stages_of_a_two_stage_order_are_judged(tmp_path: Path) -> None:
         made.say(e.ExecuteRequest(request.request_id, False, None))
     found = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "100"'))
     assert found.would_be_refused >= 1 and found.changes[0].limit == "open"
+
+
+def test_a_two_stage_order_is_no_repeat_of_itself(tmp_path: Path) -> None:
+    once = '\nagain = { control = "duplicate_order", max_repeats = 0, window = "9s" }\n'
+    with desk(tmp_path, LIMITS + once) as made:
+        for id in ("first", "again"):
+            request = made.say(e.StartOrder(order(id=id, quantity=9)))
+            if isinstance(request, e.Deferred):
+                made.say(e.ExecuteRequest(request.request_id, False, None))
+    assert judged(tmp_path, LIMITS + once).changes == []
+    found = judged(tmp_path, LIMITS)
+    assert [(each.would_be, each.limit, each.order_ids) for each in found.changes] == [
+        ("let through", "again", ["again"])
+    ]
+
+
+def test_another_collar_is_judged_by_the_prices_that_were_known(tmp_path: Path) -> None:
+    near = '\nnear = { control = "price_collar", max_percent = 5 }\n'
+    with desk(tmp_path, LIMITS + near) as made:
+        engine = made.sequencer.engine
+        quote = wire.PushQuote(AAPL, mark=decimal.Decimal(100))
+        assert made.sequencer.quotes.push(engine, quote, 0) == wire.Done(1)
+        for price in (102, 104, 106):
+            made.check(order(id=f"o{price}", price=price, quantity=1))
+    assert judged(tmp_path, LIMITS + near).changes == []
+    found = judged(tmp_path, LIMITS + near.replace("5", "3"))
+    assert [(each.would_be, each.limit, each.order_ids) for each in found.changes] == [("refused", "near", ["o104"])]
+
+
+def test_a_strategy_that_was_let_go_is_judged_as_let_go(tmp_path: Path) -> None:
+    loop = '\nloop = { control = "repeated_execution", max_executions = 2, window = "60s" }\n'
+    with desk(tmp_path, LIMITS + loop) as made:
+        for n in range(4):
+            made.check(order(id=f"o{n}", quantity=1))
+        made.say(e.UnblockScope("client mm1", "a test"))
+        made.check(order(id="after", quantity=1))
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
+    assert judged(tmp_path, LIMITS + loop).changes == []
+    found = judged(tmp_path, LIMITS + loop.replace("= 2", "= 3"))
+    assert [(each.would_be, each.order_ids) for each in found.changes] == [("let through", ["o2"])]
 
 
 def test_a_pruned_journal_is_judged_from_its_first_snapshot(tmp_path: Path) -> None:

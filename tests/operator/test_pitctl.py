@@ -162,6 +162,7 @@ def test_accounts_stand_between_the_bounds_of_their_limits(desk: Desk) -> None:
 def test_accounts_name_what_blocks_them(desk: Desk) -> None:
     assert desk.run("block", "group", "us", "--reason", "a test") == 0
     assert desk.run("block", "account", "new", "--reason", "a test") == 0
+    assert desk.run("block", "client", "mm9", "--reason", "a test") == 0
     found = {
         each["account"]: [block["scope"] for block in each["blocks"]] for each in desk.read("accounts")["accounts"]
     }
