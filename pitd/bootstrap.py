@@ -20,11 +20,13 @@ from .journal import SegmentJournal
 from .limit_terms import LimitTerms, with_numbers
 from .policies.duplicate_order import DuplicateOrder, Duplicates
 from .policies.instrument_rules import InstrumentRules, Rules
+from .policies.open_order_limit import OpenOrderLimit, OpenOrders
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
 from .policies.pnl_kill_switch import PnlBound, PnlKillSwitch
 from .policies.price_collar import Collar, PriceCollar
+from .policies.position_limit import PositionBound, PositionLimit
 from .policies.rate_limit import Rate, RateLimit
 from .policies.repeated_execution import RepeatedExecution, Repeats
 from .policies.self_trade import SelfTrade, SelfTrades
@@ -39,6 +41,8 @@ def build_policies(config: Config) -> list[Policy]:
     rates = [limit for limit in config.limits if isinstance(limit, Rate)]
     sizes = [limit for limit in config.limits if isinstance(limit, OrderSize)]
     notionals = [limit for limit in config.limits if isinstance(limit, OpenNotional)]
+    held = [limit for limit in config.limits if isinstance(limit, PositionBound)]
+    counts = [limit for limit in config.limits if isinstance(limit, OpenOrders)]
     return [
         OrderValidation(),
         PnlKillSwitch(pnl, cover=cover),
@@ -50,6 +54,8 @@ def build_policies(config: Config) -> list[Policy]:
         RepeatedExecution([limit for limit in config.limits if isinstance(limit, Repeats)]),
         InstrumentRules([limit for limit in config.limits if isinstance(limit, Rules)]),
         SelfTrade([limit for limit in config.limits if isinstance(limit, SelfTrades)]),
+        PositionLimit(held, cover=cover),
+        OpenOrderLimit(counts),
     ]
 
 

@@ -32,11 +32,25 @@ from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
 from .policies.price_collar import Collar
+from .policies.open_order_limit import OpenOrders
+from .policies.position_limit import PositionBound
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
 
-AnyLimit = PnlBound | Rate | OrderSize | OpenNotional | Collar | Duplicates | Repeats | SelfTrades | Rules
+AnyLimit = (
+    PnlBound
+    | Rate
+    | OrderSize
+    | OpenNotional
+    | Collar
+    | Duplicates
+    | Repeats
+    | SelfTrades
+    | Rules
+    | PositionBound
+    | OpenOrders
+)
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe"]
 
@@ -60,6 +74,8 @@ CONTROLS = (
     "repeated_execution",
     "self_trade",
     "instrument_rules",
+    "position_limit",
+    "open_order_limit",
 )
 
 _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
@@ -464,6 +480,8 @@ class _Reader:
                 *("allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price"),
                 *("short_sale", "reducing"),
             ),
+            "position_limit": ("max_quantity", "max_long", "max_short"),
+            "open_order_limit": ("max_orders",),
         }[control]
         self._only_keys(
             key,
@@ -527,6 +545,10 @@ class _Reader:
                 return SelfTrades(**common)
             case "instrument_rules":
                 return self._rules(key, table, common, instruments)
+            case "position_limit":
+                return self._position_bound(key, table, common)
+            case "open_order_limit":
+                return OpenOrders(**common, max_orders=self._count(key, table, "max_orders", None, least=0))
             case _:
                 self._one_of(key, table, "max_notional")
                 self._one_asset(key, common)
@@ -609,6 +631,31 @@ class _Reader:
             self._fail(f"{key}.{name}", f"{_or(known)} is wanted, not {word!r}{_meant(word, known)}")
         return word
 
+    def _position_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PositionBound:
+        self._one_of(key, table, "max_quantity", "max_long", "max_short")
+        self._one_instrument(key, common)
+        if not set(common["each"]) <= {"account", "instrument"}:
+            self._fail(
+                f"{key}.each",
+                'positions are kept by account and instrument: each = "account+instrument", or "instrument" for the '
+                "net of the firm",
+            )
+        for where, selection in ((key, common["only"]), (f"{key}.except", common["without"] or Selection())):
+            if selection.clients is not None:
+                self._fail(where, "positions are kept by account and instrument; clients cannot select them")
+            if "account" not in common["each"] and (selection.accounts is not None or selection.groups is not None):
+                self._fail(
+                    where,
+                    "a net is that of all accounts together; for some of them say over = { group = … }, or each = "
+                    '"account+instrument"',
+                )
+        return PositionBound(
+            **common,
+            max_quantity=self._amount(key, table, "max_quantity"),
+            max_long=self._amount(key, table, "max_long"),
+            max_short=self._amount(key, table, "max_short"),
+        )
+
     def _each(self, key: str, table: Mapping[str, Any]) -> tuple[Dimension, ...]:
         if "each" not in table:
             return ()
@@ -674,6 +721,15 @@ class _Reader:
         """Money of different assets cannot be added up."""
         if common["only"].settlement is None and "settlement" not in common["each"]:
             self._fail(key, 'amounts of different assets cannot be added up; add settlement = "USD" (or another asset)')
+
+    def _one_instrument(self, key: str, common: Mapping[str, Any]) -> None:
+        """Units of different instruments cannot be added up."""
+        if "instrument" not in common["each"] and len(common["only"].instruments or ()) != 1:
+            self._fail(
+                key,
+                'units of different instruments cannot be added up; count by each = "account+instrument" (or another '
+                'pair with instrument), or name one: instruments = ["ESZ6"]',
+            )
 
     # ------------------------------------------------------------------------------------------ the values
 
@@ -753,7 +809,7 @@ class _Reader:
         number = self._number(f"{key}.{name}", table[name])
         if number < 0:
             self._fail(f"{key}.{name}", f'write it as a positive number: {name} = "{-number}"')
-        if number == 0 and name != "max_notional" and name != "max_quantity":
+        if number == 0 and name not in ("max_notional", "max_quantity", "max_long", "max_short"):
             self._fail(f"{key}.{name}", "a number above zero is wanted")
         return number
 

@@ -20,6 +20,8 @@ from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
 from .policies.price_collar import Collar
+from .policies.open_order_limit import OpenOrders
+from .policies.position_limit import PositionBound
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
@@ -34,6 +36,8 @@ _KEYS: dict[type, tuple[str, ...]] = {
     Repeats: ("max_executions", "window"),
     SelfTrades: (),
     Rules: ("min_quantity", "max_quantity", "min_price", "max_price"),
+    PositionBound: ("max_quantity", "max_long", "max_short"),
+    OpenOrders: ("max_orders",),
 }
 """Never whom a limit is for: that is the configuration's to say."""
 

@@ -219,7 +219,7 @@ def _sessions(engine: Engine, query: wire.ListSessions, house: House) -> wire.Re
 
 def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: House) -> wire.Reply:
     most = _most(query.most)
-    look = Look(now_ns, query.after, most + 1, engine.accounts.group_of)
+    look = _look(engine, query.after, most + 1, now_ns)
     money: dict[str, list[wire.MoneySeen]] = {}
     for policy in engine.policies.values():
         for each in _told(policy.money, look):
@@ -323,7 +323,7 @@ def _limits(engine: Engine, query: wire.ListLimits, now_ns: int, house: House) -
     left = _most(query.most)
     for at, name in enumerate(ordered[position:], position):
         policy = owner[name]
-        look = Look(now_ns, after, left, engine.accounts.group_of)
+        look = _look(engine, after, left, now_ns)
         counters = _told(policy.counters, name, look)
         if not counters and not after:
             counters = _told(policy.bounds, name)
@@ -347,6 +347,14 @@ def _settings(engine: Engine, query: wire.AskSettings) -> wire.Reply:
     text, begin = engine.settings, max(0, query.begin)
     piece = text[begin : begin + _PIECE]
     return wire.SettingsAre(engine.seq, wire.digest_of(text.encode()), piece, more=begin + _PIECE < len(text))
+
+
+def _look(engine: Engine, after: str, most: int, now_ns: int) -> Look:
+    def settlement_of(symbol: str) -> str:
+        listed = engine.instruments.find(symbol)
+        return symbol.rpartition("/")[2] if listed is None else listed.settlement
+
+    return Look(now_ns, after, most, engine.accounts.group_of, engine.positions, settlement_of)
 
 
 def _told(ask: Callable[..., Sequence[T]], *about: object) -> Sequence[T]:

@@ -164,6 +164,7 @@ class Engine:
         self._setup_of = setup_of
         self._setup: Setup | None = None
         self.positions = Positions()
+        self.positions.regroup(groups or {})
         self.orders = Orders(
             self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
         )
@@ -1371,6 +1372,7 @@ class Engine:
         """
         self.instruments = Instruments({listed.symbol: listed for listed in instruments})
         self.accounts.regroup(groups)
+        self.positions.regroup(groups)
         self.settings = settings
         self.overrides.replace(put)
         if self._setup_of is None or not settings:

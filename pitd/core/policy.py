@@ -14,7 +14,7 @@ from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
-from .positions import Positions
+from .positions import Pool, Positions, Whose, units_of
 from .prices import Quote
 
 
@@ -67,6 +67,27 @@ class Attempt:
             self._reduces = self._positions is not None and self._positions.reduces(self.order, self.listed)
         return self._reduces
 
+    def units(self) -> Decimal:
+        """How many units may trade. Raises Unvalued for a volume order where that can't be told."""
+        units = units_of(self.order, self.listed, whole_quantity(self.order))
+        if units is not None:
+            return units
+        if not self.order.price:
+            why = f"a volume order in {self.listed.symbol} without a price may trade any number of units"
+            raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, why)
+        why = f"{self.order.volume} {self.listed.settlement} at {self.order.price} is more units than can be counted"
+        raise Unvalued(RejectCode.ORDER_VALUE_CALCULATION_FAILED, why)
+
+    def held(self, whose: Whose) -> Decimal:
+        """What that account, group or firm holds of the order's instrument, in units; below zero when short."""
+        return ZERO if self._positions is None else self._positions.quantity(whose, self.listed.symbol)
+
+    def waiting(self, whose: Whose) -> Decimal | None:
+        """The units that their open orders of this order's side may still trade; None where nobody knows."""
+        if self._positions is None:
+            return ZERO
+        return self._positions.on_the_way(whose, self.listed.symbol, self.order.side)
+
     def notional(self) -> Decimal:
         """The order's worth at `price`, in the settlement asset. Raises Unvalued where that can't be told."""
         if self._notional is None:
@@ -107,6 +128,9 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     after: str
     most: int
     group_of: Callable[[str], str | None]
+    positions: Positions | None = None
+    settlement_of: Callable[[str], str] = lambda symbol: symbol.rpartition("/")[2]
+    """What an instrument is settled in, by its symbol."""
 
     def page(self, names: Iterable[str]) -> list[str]:
         """The names that are meant, in order."""
@@ -282,9 +306,11 @@ __all__ = [
     "Look",
     "Money",
     "Policy",
+    "Pool",
     "Reported",
     "Unvalued",
     "Verdict",
+    "Whose",
     "order_notional",
     "whole_quantity",
 ]

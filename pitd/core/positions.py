@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -89,15 +89,33 @@ def units_of(order: Order, listed: Listed, open_quantity: Decimal) -> Decimal | 
     return units if units < _MOST_UNITS else None
 
 
+class Pool(NamedTuple):
+    """All accounts of a group, or of the firm: what they hold together."""
+
+    group: str | None = None
+
+
+FIRM = Pool()
+
+Whose = str | Pool
+"""An account, or several together."""
+
+
 class Positions:
-    """Every position, and the units that open orders of each side may still trade."""
+    """Every position, and the units that open orders of each side may still trade: by account, and of all together.
+
+    The sums over groups and the firm are kept, so that looking at one costs the same however many accounts there are.
+    """
 
     def __init__(self) -> None:
         self._held: dict[str, dict[str, Position]] = {}
-        self._on_the_way: dict[tuple[str, str, bool], Decimal] = {}
-        """By account, symbol, and whether it buys."""
-        self._unknown: dict[tuple[str, str, bool], int] = {}
+        self._net: dict[tuple[Pool, str], Decimal] = {}
+        self._on_the_way: dict[tuple[Whose, str, bool], Decimal] = {}
+        """By whose they are, symbol, and whether they buy."""
+        self._unknown: dict[tuple[Whose, str, bool], int] = {}
         """How many open orders there may trade nobody knows how much."""
+        self._pools: dict[str, tuple[Pool, ...]] = {}
+        """Of accounts in a group; every other one is of the firm alone."""
 
     def of(self, account: str, symbol: str) -> Position:
         held = self._held.get(account)
@@ -110,9 +128,20 @@ class Positions:
     def accounts(self) -> list[str]:
         return sorted(self._held)
 
-    def on_the_way(self, account: str, symbol: str, side: Side) -> Decimal | None:
+    def quantity(self, whose: Whose, symbol: str) -> Decimal:
+        """The units held: long ones less short ones."""
+        return self._net.get((whose, symbol), ZERO) if type(whose) is Pool else self.of(str(whose), symbol).quantity
+
+    def touched(self) -> Iterator[tuple[Whose, str]]:
+        """Where something is held or on the way: account or pool, and symbol; some of them twice."""
+        for account, held in self._held.items():
+            yield from ((account, symbol) for symbol in held)
+        yield from self._net
+        yield from ((whose, symbol) for whose, symbol, _ in (*self._on_the_way, *self._unknown))
+
+    def on_the_way(self, whose: Whose, symbol: str, side: Side) -> Decimal | None:
         """The units that open orders of that side may still trade; None where one of them may trade any number."""
-        key = (account, symbol, side is Side.BUY)
+        key = (whose, symbol, side is Side.BUY)
         return None if key in self._unknown else self._on_the_way.get(key, ZERO)
 
     def reduces(self, order: Order, listed: Listed) -> bool:
@@ -147,6 +176,10 @@ class Positions:
     def put(self, account: str, symbol: str, position: Position) -> None:
         """Holds that from now on; nothing at all where it is flat and never made anything."""
         held = self._held.setdefault(account, {})
+        moved = position.quantity - held.get(symbol, FLAT).quantity
+        if moved:
+            for pool in self._pools_of(account):
+                _add(self._net, (pool, symbol), moved)
         if position != FLAT:
             held[symbol] = position
             return
@@ -156,30 +189,52 @@ class Positions:
 
     def expect(self, order: Order, listed: Listed, open_quantity: Decimal) -> None:
         """Counts what an open order may still trade."""
-        key = (order.account, listed.symbol, order.side is Side.BUY)
         units = units_of(order, listed, open_quantity)
-        if units is None:
-            self._unknown[key] = self._unknown.get(key, 0) + 1
-        elif units:
-            self._on_the_way[key] = self._on_the_way.get(key, ZERO) + units
+        for whose in self._whose(order.account):
+            key = (whose, listed.symbol, order.side is Side.BUY)
+            if units is None:
+                _add(self._unknown, key, 1)
+            elif units:
+                _add(self._on_the_way, key, units)
 
     def expect_no_more(self, order: Order, listed: Listed, open_quantity: Decimal) -> None:
         """Takes back what `expect` has counted for that much of the order."""
-        key = (order.account, listed.symbol, order.side is Side.BUY)
         units = units_of(order, listed, open_quantity)
-        if units is None:
-            self._unknown[key] -= 1
-            if not self._unknown[key]:
-                del self._unknown[key]
+        for whose in self._whose(order.account):
+            key = (whose, listed.symbol, order.side is Side.BUY)
+            if units is None:
+                _add(self._unknown, key, -1)
+            elif units:
+                _add(self._on_the_way, key, -units)
+                assert self._on_the_way.get(key, ZERO) >= 0, key
+
+    def regroup(self, groups: Mapping[str, str]) -> None:
+        """Adds up anew by account to group, where that has changed."""
+        pools: dict[str, tuple[Pool, ...]] = {account: (FIRM, Pool(group)) for account, group in groups.items()}
+        if pools == self._pools:
             return
-        if not units:
-            return
-        left = self._on_the_way[key] - units
-        assert left >= 0, (key, left)
-        if left:
-            self._on_the_way[key] = left
-        else:
-            del self._on_the_way[key]
+        self._pools = pools
+        self._net.clear()
+        for account, held in self._held.items():
+            for symbol, position in held.items():
+                self._pool(self._net, account, (symbol,), position.quantity)
+        each: tuple[dict[Any, Any], ...] = (self._on_the_way, self._unknown)
+        for sums in each:
+            own = {key: many for key, many in sums.items() if type(key[0]) is not Pool}
+            sums.clear()
+            sums.update(own)
+            for (account, *rest), many in own.items():
+                self._pool(sums, account, rest, many)
+
+    def _whose(self, account: str) -> tuple[Whose, ...]:
+        return (account, *self._pools_of(account))
+
+    def _pools_of(self, account: str) -> tuple[Pool, ...]:
+        return self._pools.get(account, _FIRM_ALONE)
+
+    def _pool(self, sums: dict[Any, Any], account: str, rest: Iterable[Any], many: Any) -> None:
+        for pool in self._pools_of(account):
+            _add(sums, (pool, *rest), many)
 
     def save(self) -> list[tuple[str, str, Position]]:
         return [(account, symbol, each) for account in self.accounts() for symbol, each in self.of_account(account)]
@@ -187,3 +242,15 @@ class Positions:
     def load(self, saved: Sequence[tuple[str, str, Position]]) -> None:
         for account, symbol, position in saved:
             self.put(account, symbol, position)
+
+
+_FIRM_ALONE = (FIRM,)
+
+
+def _add(sums: dict[Any, Any], key: Any, more: Any) -> None:
+    """Adds to a sum; one that comes to nothing is not kept."""
+    total = sums.get(key, 0) + more
+    if total:
+        sums[key] = total
+    else:
+        sums.pop(key, None)

@@ -23,6 +23,8 @@ SECOND = 1_000_000_000
 SIZE = 'control = "order_size_limit", each = "account"'
 RATE = 'control = "rate_limit", max_orders = 1, window = "1s"'
 PNL = 'control = "pnl_kill_switch", each = "account", settlement = "USD"'
+POSITION = 'control = "position_limit", each = "account+instrument"'
+NET = 'control = "position_limit", max_quantity = 5'
 OPEN = 'control = "open_order_notional", max_notional = "1000"'
 COLLAR = 'control = "price_collar"'
 AGAIN = 'control = "duplicate_order", window = "1s"'
@@ -137,6 +139,21 @@ def refused(text: str) -> str:
         (limit(f"{PNL}, max_profit = -5"), "limits.x.max_profit", 'max_profit = "5"'),
         (limit(f"{PNL}, max_loss = 0"), "limits.x.max_loss", "above zero"),
         (limit(f'{SIZE}, max_notional = "-1"'), "limits.x.max_notional", 'max_notional = "1"'),
+        # positions and counts
+        (limit(f"{POSITION}"), "limits.x", "add max_quantity or max_long or max_short"),
+        (limit(f'{POSITION}, max_short = "-5"'), "limits.x.max_short", 'max_short = "5"'),
+        (limit(f"{POSITION}, max_longs = 5"), "limits.x.max_longs", "did you mean max_long?"),
+        (limit(f'{POSITION}, max_long = 5, clients = ["a"]'), "limits.x", "clients cannot select them"),
+        (limit(f'{POSITION}, max_long = 5, except = {{ clients = ["a"] }}'), "limits.x.except", "clients cannot"),
+        (limit(f'{NET}, each = "account"'), "limits.x", "units of different instruments cannot be added up"),
+        (limit(f'{NET}, over = "firm"'), "limits.x", 'instruments = ["ESZ6"]'),
+        (limit(f'{NET}, over = "firm", instruments = ["A/USD", "B/USD"]'), "limits.x", "cannot be added up"),
+        (limit(f'{NET}, each = "client+instrument"'), "limits.x.each", '"account+instrument"'),
+        (limit(f'{NET}, each = "instrument", accounts = ["a"]'), "limits.x", "over = { group"),
+        (limit(f'{NET}, each = "instrument", except = {{ accounts = ["a"] }}'), "limits.x.except", "over = { group"),
+        (limit('control = "open_order_limit", each = "account"'), "limits.x.max_orders", "is missing"),
+        (limit('control = "open_order_limit", each = "account", max_orders = -1'), "limits.x.max_orders", "from 0"),
+        (limit('control = "open_order_limit", each = "account", max_orders = "5"'), "limits.x.max_orders", "whole"),
         # a limit that limits nothing, or does not say whom
         (limit(SIZE), "limits.x", "add max_quantity or max_notional"),
         (limit(PNL), "limits.x", "add max_loss or max_profit"),

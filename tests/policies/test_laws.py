@@ -46,6 +46,10 @@ flood = { control = "repeated_execution", over = { group = "eq" }, max_execution
 house = { control = "self_trade", over = "firm" }
 wash = { control = "self_trade", each = "account" }
 rule = { control = "instrument_rules", deny = ["BTC/USDT"], max_quantity = 400, min_price = 1, short_sale = "reject" }
+net = { control = "position_limit", each = "instrument", max_quantity = "300" }
+long = { control = "position_limit", each = "account+instrument", max_long = "200", max_short = 0 }
+few = { control = "open_order_limit", each = "account", max_orders = 3 }
+less = { control = "open_order_limit", over = { group = "eq" }, max_orders = 4 }
 """
 
 
