@@ -25,8 +25,8 @@ from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
 from .policies.order_validation import OrderValidation
 from .policies.pnl_kill_switch import PnlBound, PnlKillSwitch
-from .policies.price_collar import Collar, PriceCollar
 from .policies.position_limit import PositionBound, PositionLimit
+from .policies.price_collar import Collar, PriceCollar
 from .policies.rate_limit import Rate, RateLimit
 from .policies.repeated_execution import RepeatedExecution, Repeats
 from .policies.self_trade import SelfTrade, SelfTrades

@@ -28,12 +28,12 @@ from .core.limits import DIMENSIONS, Dimension, Group, Selection
 from .errors import ConfigError
 from .policies.duplicate_order import Duplicates
 from .policies.instrument_rules import Rules
+from .policies.open_order_limit import OpenOrders
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
 from .policies.pnl_kill_switch import PnlBound
-from .policies.price_collar import Collar
-from .policies.open_order_limit import OpenOrders
 from .policies.position_limit import PositionBound
+from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
