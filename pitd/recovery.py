@@ -25,6 +25,9 @@ Progress = Callable[[int, int], None]
 """Is told how many rows have been carried out, of how many."""
 
 
+_TELL_ROWS = 500
+
+
 class Recovered(NamedTuple):
     """An engine that stands where its journal ends."""
 
@@ -94,7 +97,7 @@ def carry_on(
 ) -> Head:
     """Carries the rows after `head` out. Raises JournalDamaged, naming file and row."""
     read, carry_out = Reader(engine.policies).deed, engine.carry_out
-    began_with, rows = head.seq, 0
+    began_with, rows, tell_at = head.seq, 0, head.seq + _TELL_ROWS
     if progress is not None:
         with contextlib.suppress(JournalDamaged, JournalFailed):  # what is wrong there is said when its turn comes
             last = found[-1].path
@@ -117,7 +120,8 @@ def carry_on(
                         + history.show_more(found[0].path.parent)
                     ) from trouble
                 head = Head(seq, chain)
-            if progress is not None:
+            if progress is not None and head.seq >= tell_at:
+                tell_at += _TELL_ROWS
                 progress(head.seq - began_with, rows)
     return head
 

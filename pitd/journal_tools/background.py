@@ -26,6 +26,10 @@ class Verification:
 
     def __init__(self, directory: Path) -> None:
         command = [sys.executable, "-P", "-m", "pitd.cli", "journal", "verify", str(directory), "--quiet", "--json"]
+        command += [
+            "--beside",
+            str(os.getpid()),
+        ]  # a killed daemon leaves none behind
         same_code = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         self._began = time.monotonic()
         self._is_ending = False

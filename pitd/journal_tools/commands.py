@@ -72,6 +72,8 @@ def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) 
         "--quiet", action="store_true", help="at low priority and without a word when it is good (with --json: as JSON)"
     )
 
+    one.add_argument("--beside", type=int, metavar="PID", help=argparse.SUPPRESS)  # ends with the daemon that began it
+
     one = add("tail", _tail, "show the last rows, one a line")
     one.add_argument("-n", type=int, default=20, metavar="N", dest="count", help="how many rows (default: 20)")
     one.add_argument("-f", "--follow", action="store_true", help="go on with what comes in, until Ctrl-C")
@@ -120,7 +122,8 @@ def _settings(options: argparse.Namespace) -> config.Journal:
 
 def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int:
     with Progress("verify", options, lambda: verify.row_count(directory)) as progress:
-        found = verify.verify(directory, reader, _stepping_back(progress.at) if options.quiet else progress.at)
+        told = _stepping_back(progress.at) if options.quiet else progress.at
+        found = verify.verify(directory, reader, told if options.beside is None else _while_there(options.beside, told))
     if options.json:
         print(msgspec.json.encode(found).decode())
     elif not (options.quiet and found.is_good):
@@ -134,6 +137,17 @@ def _verify(options: argparse.Namespace, directory: Path, reader: Reader) -> int
     if found.damage_count:
         return EXIT_DAMAGED
     return EXIT_IO if found.unreadable else 0
+
+
+def _while_there(parent: int, told: Callable[[int], object]) -> Callable[[int], object]:
+    """Ends where the process that began this one is no more: nobody would read the answer."""
+
+    def told_if_there(rows: int) -> None:
+        if os.getppid() != parent:
+            raise KeyboardInterrupt
+        told(rows)
+
+    return told_if_there
 
 
 def _stepping_back(told: Callable[[int], object]) -> Callable[[int], object]:

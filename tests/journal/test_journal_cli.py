@@ -650,3 +650,9 @@ def test_every_row_of_a_rough_history_has_words_and_a_record(tool: Tool, directo
         assert tool("show", seq, directory).code == 0
     assert len(tool("tail", "-n", 10_000, directory).out.splitlines()) == made.seq
     assert msgspec.json.decode(tool("tail", "-n", 1, directory, "--json").out)["seq"] == made.seq
+
+
+def test_a_look_that_a_daemon_began_ends_with_it(directory: Path) -> None:
+    command = [sys.executable, "-m", "pitd.cli", "journal", "verify", str(directory), "--quiet", "--json", "--beside"]
+    for beside, code in ((os.getpid(), 0), (os.getpid() + 1, 130)):
+        assert subprocess.run([*command, str(beside)], capture_output=True, check=False).returncode == code

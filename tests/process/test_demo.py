@@ -112,7 +112,7 @@ def test_limits_that_cannot_be_meant_start_nothing(tmp_path: Path) -> None:
     limits.write_text('[limits.rate]\ncontrol = "rate_limt"\n')
     ended = pitd_demo("demo", "--config", str(limits))
     assert (ended.returncode, ended.stdout) == (78, "")
-    assert f"{limits}: limits.rate.control" in ended.stderr
+    assert f"{limits}:2: limits.rate.control" in ended.stderr
 
 
 def test_own_limits_are_played_with(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from pit import wire
 from pitd.events import KEPT_ROWS
 
 LIMITS = """
-[clients."*"]
 [clients.watch]
 roles = ["observe"]
 [clients."*"]
