@@ -103,7 +103,7 @@ def carry_on(
             last = found[-1].path
             waiting = history.tail_lines(last.parent, head.seq)
             rows = max(history.last_seq(last), waiting[-1].seq if waiting else 0) - began_with
-    with _uncollected(), checked_before():
+    with _uncollected(), checked_before(), engine.orders.counted_afterwards():
         for some in history.batches(found, head):
             seq = head.seq
             for seq, row, chain in some:
@@ -120,7 +120,7 @@ def carry_on(
                         + history.show_more(found[0].path.parent)
                     ) from trouble
                 head = Head(seq, chain)
-            if progress is not None and head.seq >= tell_at:
+            if progress is not None and (head.seq >= tell_at or head.seq - began_with >= rows):
                 tell_at += _TELL_ROWS
                 progress(head.seq - began_with, rows)
     return head
@@ -135,6 +135,7 @@ def _uncollected() -> Iterator[None]:
         yield
     finally:
         if was_collecting:
+            gc.freeze()  # else the next collection would look through all of it
             gc.enable()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -198,6 +199,7 @@ class Orders:
     def __init__(self, positions: Positions, *, closed_kept: int, closed_kept_ns: int) -> None:
         """`positions` is told what open orders may still trade."""
         self._positions = positions
+        self._is_counting = True
         self.open: dict[int, OrderRecord] = {}
         self.closed: dict[int, OrderRecord] = {}
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
@@ -355,11 +357,27 @@ class Orders:
             if isinstance(alias, _Shared):
                 _place(alias, record)
 
+    @contextlib.contextmanager
+    def counted_afterwards(self) -> Iterator[None]:
+        """While it lasts nobody asks what is on the way: that is counted once, at the end. For who carries much out."""
+        self._is_counting = False
+        try:
+            yield
+        finally:
+            self._is_counting = True
+            self._positions.expect_nothing()
+            for record in self.open.values():
+                self._expect(record)
+
     def _expect(self, record: OrderRecord) -> None:
+        if not self._is_counting:
+            return
         if record.order is not None and record.listed is not None:
             self._positions.expect(record.order, record.listed, record.open_quantity)
 
     def _expect_no_more(self, record: OrderRecord) -> None:
+        if not self._is_counting:
+            return
         if record.order is not None and record.listed is not None:
             self._positions.expect_no_more(record.order, record.listed, record.open_quantity)
 

@@ -236,6 +236,10 @@ class Positions:
         for pool in self._pools_of(account):
             _add(sums, (pool, *rest), many)
 
+    def expect_nothing(self) -> None:
+        self._on_the_way.clear()
+        self._unknown.clear()
+
     def save(self) -> list[tuple[str, str, Position]]:
         return [(account, symbol, each) for account in self.accounts() for symbol, each in self.of_account(account)]
 

@@ -133,10 +133,6 @@ def _opened(here: Any, order: Order | None, holds: tuple[Hold, ...]) -> OrderOpe
     )
 
 
-_NOBODYS = (0, 0, 0, b"")
-"""Where a number stands in a row that answers none."""
-
-
 class Reader:
     """Reads rows and holds that these policies wrote; the mapping may change while it reads.
 
@@ -173,22 +169,20 @@ class Reader:
         if type(body) is _Commanded:
             if effects and type(effects[-1]) is _OpenedHere:
                 order = _decode_check(body.command).order
-            numbered = (body.session, body.number, body.acked, body.digest)
-        elif type(body) is Poisoned:
-            numbered = (body.session, body.number, body.acked, body.digest)
-        else:
-            numbered = _NOBODYS
         if effects:
             effects = self._effects(effects, order)
-        return Deed(entry.seq, entry.now_ns, *numbered, effects, written.reply)
+        seq, now_ns = entry.seq, entry.now_ns
+        if type(body) is _Commanded or type(body) is Poisoned:
+            return Deed(seq, now_ns, body.session, body.number, body.acked, body.digest, effects, written.reply)
+        return Deed(seq, now_ns, 0, 0, 0, b"", effects, written.reply)
 
     def hold(self, plain: Hold) -> Hold:
         """A hold that was read without its policy."""
         return Hold(plain.policy, msgspec.convert(plain.effect, self._types_of(plain.policy)))
 
     def _effects(self, written: tuple[Any, ...], order: Order | None) -> tuple[Effect, ...]:
-        made_of = self._made_of
-        return tuple([made_of[type(raw)](raw, order) if type(raw) in made_of else raw for raw in written])
+        how = self._made_of.get
+        return tuple([raw if (make := how(type(raw))) is None else make(raw, order) for raw in written])
 
     def _holds(self, raw: tuple[Any, ...]) -> tuple[Hold, ...]:
         return tuple([Hold(hold.policy, self._reading(hold.policy)(hold.effect)) for hold in raw])
