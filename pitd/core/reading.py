@@ -166,9 +166,8 @@ class Reader:
         entry, effects = written.entry, written.effects
         body = entry.body
         order = None
-        if type(body) is _Commanded:
-            if effects and type(effects[-1]) is _OpenedHere:
-                order = _decode_check(body.command).order
+        if type(body) is _Commanded and effects and type(effects[-1]) is _OpenedHere:
+            order = _decode_check(body.command).order
         if effects:
             effects = self._effects(effects, order)
         seq, now_ns = entry.seq, entry.now_ns

@@ -108,8 +108,9 @@ def test_recovery_tells_how_many_rows_of_how_many_it_has_carried_out() -> None:
         kept.close()
     (rows,) = {rows for _, rows in told}
     dones = [done for done, _ in told]
-    assert rows > 1_000 and len(dones) == rows // 500
-    assert all(500 * at <= done < 500 * at + 256 for at, done in enumerate(dones, 1))
+    assert rows > 1_000 and len(dones) > 2
+    assert dones[-1] == rows
+    assert all(500 * at <= done < 500 * at + 256 for at, done in enumerate(dones[:-1], 1))
 
 
 @pytest.mark.parametrize("trouble", ["journal", "endpoint"])
