@@ -103,7 +103,7 @@ def carry_on(
             last = found[-1].path
             waiting = history.tail_lines(last.parent, head.seq)
             rows = max(history.last_seq(last), waiting[-1].seq if waiting else 0) - began_with
-    with _uncollected(), checked_before(), engine.orders.counted_afterwards():
+    with _uncollected(), checked_before(), _counted_afterwards(engine):
         for some in history.batches(found, head):
             seq = head.seq
             for seq, row, chain in some:
@@ -124,6 +124,15 @@ def carry_on(
                 tell_at += _TELL_ROWS
                 progress(head.seq - began_with, rows)
     return head
+
+
+@contextlib.contextmanager
+def _counted_afterwards(engine: Engine) -> Iterator[None]:
+    engine.orders.count_later()
+    try:
+        yield
+    finally:
+        engine.orders.count_now()
 
 
 @contextlib.contextmanager

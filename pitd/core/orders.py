@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -357,17 +356,15 @@ class Orders:
             if isinstance(alias, _Shared):
                 _place(alias, record)
 
-    @contextlib.contextmanager
-    def counted_afterwards(self) -> Iterator[None]:
-        """While it lasts nobody asks what is on the way: that is counted once, at the end. For who carries much out."""
+    def count_later(self) -> None:
+        """Until `count_now`, nobody asks what is on the way: who carries much out has it counted once, at the end."""
         self._is_counting = False
-        try:
-            yield
-        finally:
-            self._is_counting = True
-            self._positions.expect_nothing()
-            for record in self.open.values():
-                self._expect(record)
+
+    def count_now(self) -> None:
+        self._is_counting = True
+        self._positions.expect_nothing()
+        for record in self.open.values():
+            self._expect(record)
 
     def _expect(self, record: OrderRecord) -> None:
         if not self._is_counting:
