@@ -119,8 +119,7 @@ class Sequencer:
             self._resume(self.now_ns - was_ns)  # stopped in the middle of a batch
         if self.engine.overrides.first_end_ns is not None:
             self._end_overrides()
-        first_ns = self.engine.first_lease_end_ns()
-        if first_ns is None or first_ns > self.now_ns:
+        if not self.engine.has_due(self.now_ns):
             return False
         self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
         return True

@@ -182,6 +182,10 @@ class Leases:
         """The end and the id of the lease that ends first."""
         return self._heap[0] if self._heap else None
 
+    def skip(self) -> None:
+        """Takes out the one that ends first."""
+        heapq.heappop(self._heap)
+
     def due(self, now_ns: int) -> Iterator[tuple[int, int]]:
         """Takes out what is due, soonest first."""
         while self._heap and self._heap[0][0] <= now_ns:

@@ -411,3 +411,21 @@ def test_leaving_it_unsettled_drops_it():
     with local.engine.execute_pre_trade(order(id="o1")):
         pass
     assert local.engine.outcome("alpha", "o1").ended_by == "dropped"
+
+
+def test_what_was_settled_before_its_lease_ended_leaves_no_entry() -> None:
+    gate = Local()
+    rows: list[e.Row] = []
+    gate.house.sequencer.watchers.append(rows.extend)
+    settled = [gate.engine.execute_pre_trade(order()) for _ in range(5)]
+    for held in settled[:-1]:
+        held.commit()
+    settled[-1].renew(lease_s=20)
+    gate.clock.advance(10)
+    assert gate.engine.execute_pre_trade(order())
+    gate.house.sequencer.publish()
+    assert not [row for row in rows if isinstance(row.entry.body, e.LeasesDue)]
+    gate.clock.advance(30)
+    assert gate.engine.execute_pre_trade(order())
+    gate.house.sequencer.publish()
+    assert len([row for row in rows if isinstance(row.entry.body, e.LeasesDue)]) == 1
