@@ -321,6 +321,7 @@ def test_the_sample_with_every_example_switched_on_is_one_too():
     read = config.parse("\n".join(line for line in lines if not line.startswith('endpoint = "ipc')), "sample.toml")
     assert read.instruments["ESZ6"].multiplier == 50
     assert read.groups == {"alpha": "equities"}
+    assert {limit.__struct_config__.tag for limit in read.limits} == set(config.CONTROLS)
     assert read.roles_of("ops") == {"operate"}
     assert read.daemon.endpoint == "tcp://127.0.0.1:7421"
 
@@ -336,7 +337,7 @@ def test_the_sample_shows_the_defaults_as_they_are():
 
 def _is_example(line: str) -> bool:
     """Whether a comment is a line that could be switched on: a table, or a key and its value."""
-    return re.match(r'# (\[|(?!each)[a-z_]+ = ["\[\dtf])', line) is not None
+    return re.match(r'# (\[|(?!each)[a-z_]+ += ["\[\dtf{])', line) is not None
 
 
 def test_nothing_configured_is_a_configuration_with_its_defaults():
