@@ -780,7 +780,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_scope(parser: argparse.ArgumentParser, help: str = "account NAME, group NAME or firm") -> None:
+def _add_scope(parser: argparse.ArgumentParser, help: str = "account NAME, client NAME, group NAME or firm") -> None:
     parser.add_argument("scope", nargs="+", metavar="SCOPE", help=help)
 
 

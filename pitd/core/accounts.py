@@ -40,14 +40,13 @@ class Accounts:
     def blocks(self) -> tuple[Block, ...]:
         return tuple(block for scope in sorted(self._blocks) for block in self._blocks[scope].values())
 
-    def blocks_on(self, account: str, client: str | None = None) -> tuple[Block, ...]:
-        """Every block that keeps this account from trading, and those of the client that asks for the order."""
+    def blocks_on(self, account: str, *clients: str) -> tuple[Block, ...]:
+        """Every block that keeps this account from trading, or one of these clients."""
         if not self._blocks:
             return ()
         group = self._groups.get(account)
         scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
-        if client is not None:
-            scopes.append(client_scope(client))
+        scopes += dict.fromkeys(map(client_scope, clients))
         return tuple(block for scope in scopes for block in self._blocks.get(scope, {}).values())
 
     def block(self, scope: str, limit: str) -> Block | None:

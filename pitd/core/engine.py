@@ -502,11 +502,11 @@ class Engine:
             rejects = self.pipeline.in_order([*stops, *rejects])
         return effects, (*ahead, *rejects) if ahead else rejects
 
-    def stops_on(self, order: Order, listed: Listed | None, client: str) -> tuple[Reject, ...]:
-        """Every block and every halt that keeps an order of that client from going out: looked at again wherever it may
-        go on.
+    def stops_on(self, order: Order, listed: Listed | None, *clients: str) -> tuple[Reject, ...]:
+        """Every block and every halt that keeps an order of these clients (who asked for it, and who is to send it)
+        from going out: looked at again wherever it may go on.
         """
-        blocks = self.accounts.blocks_on(order.account, client)
+        blocks = self.accounts.blocks_on(order.account, *clients)
         if not blocks and not len(self.trading):
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
@@ -541,7 +541,7 @@ class Engine:
     def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
             assert known.order is not None
-            stops = self.stops_on(known.order, known.listed, known.asked_by)
+            stops = self.stops_on(known.order, known.listed, known.asked_by, known.client)
             if stops:
                 return _refused(known.order, stops)
             self._emit(e.OrderMoved(known.reservation_id, SENT))
@@ -592,7 +592,7 @@ class Engine:
             return Failed(does.refuse, _why_not(Event.TAKE, record))
         if is_mine and record.state is SENT:
             return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
-        stops = self.stops_on(record.order, record.listed, record.asked_by)
+        stops = self.stops_on(record.order, record.listed, record.asked_by, session.client)
         if stops:
             return _refused(record.order, stops)
         lease_ns = self._granted_ns(command.lease_ns)
@@ -646,7 +646,7 @@ class Engine:
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
         if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
-            stops = self.stops_on(record.order, record.listed, record.asked_by)
+            stops = self.stops_on(record.order, record.listed, record.asked_by, record.client)
             if stops:
                 return _refused(record.order, stops)
         if does.to is not None and does.to is not record.state:

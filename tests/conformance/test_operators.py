@@ -81,6 +81,20 @@ def test_a_block_over_the_firm_stops_everybody_until_it_is_lifted(engine: pit.En
     assert engine.execute_pre_trade(gate.order())
 
 
+def test_a_blocked_client_sends_nothing_and_sees_why_until_it_is_unblocked(engine: pit.Engine, gate: Gate) -> None:
+    mine = f"client {engine.name}"
+    ops = gate.connect("ops")
+    ops.block(mine, "it loops")
+    try:
+        no = engine.execute_pre_trade(gate.order())
+        assert isinstance(no, pit.Rejected)
+        assert (no.code, no.scope) == (pit.RejectCode.ACCOUNT_BLOCKED, mine)
+        assert [block.reason for block in blocks_on(engine, mine)] == ["it loops"]
+    finally:
+        ops.unblock(mine, "it is mended")
+    assert engine.execute_pre_trade(gate.order())
+
+
 def test_a_block_is_looked_at_again_before_sending(engine: pit.Engine, gate: Gate) -> None:
     request, held = engine.start_pre_trade(gate.order()), engine.execute_pre_trade(gate.order())
     assert isinstance(request, pit.DeferredRequest) and isinstance(held, pit.Reservation)

@@ -285,6 +285,71 @@ def test_rate_limit_agrees_with_a_list_of_all_attempts(history):
         assert {reject.limit for reject in verdict.rejects} == model.refused_by(account, client, now_ms)
 
 
+class NaiveRepeats:
+    """duplicate_order and repeated_execution as they read: a list of all attempts, looked through each time."""
+
+    def __init__(self) -> None:
+        self._attempts: list[tuple[str, str, str, int]] = []
+        self._stopped: dict[tuple[str, str], int] = {}
+
+    def refused_by(self, account: str, client: str, price: str, now_ms: int) -> set[str]:
+        refused = set()
+        for name, who, most, window_ms in (
+            ("again", f"{account} {client}", 2, 3_000),
+            ("desk", "firm", 1, 1_000),
+            ("loop", client, 2, 5_000),
+            ("flood", "eq" if account in laws.GROUPS else "", 4, 9_000),
+        ):
+            if not who or (name, who) in self._stopped:
+                continue
+            content = (name, who, price)
+            inside = [at for *what, at in self._attempts if tuple(what) == content and now_ms - at < window_ms]
+            self._attempts.append((*content, now_ms))
+            if len(inside) + 1 > most:
+                refused.add(name)
+                if name in ("loop", "flood"):
+                    self._stopped[name, who] = now_ms
+        return refused
+
+    def let_go(self, limit: str, who: str) -> None:
+        if self._stopped.pop((limit, who), None) is not None:
+            self._attempts = [each for each in self._attempts if each[:2] != (limit, who)]
+
+
+@settings(max_examples=80)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((0, 0, 1, 250, 999, 1_000, 1_001, 3_000, 9_000)),
+            st.sampled_from(("alpha", "alpha", *laws.ACCOUNTS)),
+            st.sampled_from(("mm1", "mm1", *laws.CLIENTS)),
+            st.sampled_from(("100", "100", "101")),
+            st.sampled_from(("", "", "", "loop", "flood")),
+        ),
+        min_size=10,
+        max_size=60,
+    )
+)
+def test_repeats_agree_with_a_list_of_all_attempts(history):
+    policies, model, now_ms = [built_in("duplicate_order"), built_in("repeated_execution")], NaiveRepeats(), 0
+    for step_ms, account, client, price, lifted in history:
+        now_ms += step_ms
+        wanted = order(account=account, quantity="1", id="o1", price=price)
+        attempt = Attempt(wanted, laws.LISTED[AAPL], client, laws.GROUPS.get(account), now_ms * 1_000_000)
+        refused = set()
+        for policy in policies:
+            verdict = policy.start(attempt)
+            for effect in laws.own(verdict.effects):
+                policy.apply(effect)
+            refused |= {reject.limit for reject in verdict.rejects}
+        assert refused == model.refused_by(account, client, price, now_ms)
+        if lifted:
+            who = client if lifted == "loop" else "eq"
+            for effect in policies[1].lift(lifted, f"client {who}" if lifted == "loop" else "group eq").effects:
+                policies[1].apply(effect)
+            model.let_go(lifted, who)
+
+
 class NaiveOpen:
     """open_order_notional as it reads: what every order not yet ended is worth, added up each time."""
 

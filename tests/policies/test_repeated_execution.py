@@ -202,6 +202,17 @@ def test_the_strategy_sees_that_it_is_stopped_and_an_operator_lets_it_go_on() ->
     assert gate.engine.execute_pre_trade(order())
 
 
+def test_a_gateway_that_is_blocked_takes_nothing_and_renews_nothing() -> None:
+    core = Core("")
+    core.check(order(id="o1"))
+    taken = core.check(order(id="o2"))
+    core.take("o2")
+    core.block("client fix", "the line is bad")
+    assert core.take("o1").rejected.scope == "client fix"
+    assert core.renew(taken.reservation_id, client="fix").rejected.scope == "client fix"
+    assert isinstance(core.commit(taken.reservation_id, client="fix"), e.Stands)
+
+
 @pytest.mark.parametrize("scope", ["client mm1", "client nobody"])
 def test_an_operator_may_block_a_client_by_hand(scope: str) -> None:
     core = Core("")
