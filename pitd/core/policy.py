@@ -29,7 +29,18 @@ class Unvalued(Exception):
 class Attempt:
     """An order on its way through a stage, with what policies may want to know of it."""
 
-    __slots__ = ("_notional", "_positions", "_reduces", "client", "group", "listed", "now_ns", "order", "quote")
+    __slots__ = (
+        "_content",
+        "_notional",
+        "_positions",
+        "_reduces",
+        "client",
+        "group",
+        "listed",
+        "now_ns",
+        "order",
+        "quote",
+    )
 
     def __init__(
         self,
@@ -49,6 +60,7 @@ class Attempt:
         self.quote = quote
         """The newest quote, where a policy asks for it (`Policy.asks_for_quotes`) and it is fresh enough."""
         self._positions = positions
+        self._content: str | None = None
         self._notional: Decimal | None = None
         self._reduces: bool | None = None
 
@@ -87,6 +99,19 @@ class Attempt:
         if self._positions is None:
             return ZERO
         return self._positions.on_the_way(whose, self.listed.symbol, self.order.side)
+
+    @property
+    def content(self) -> str:
+        """What it asks for, in words: "buy 10 AAPL/USD at 100". The same whatever its id, and however its numbers are
+        written.
+        """
+        if self._content is None:
+            order = self.order
+            price = "market" if order.price is None else _plain(order.price)
+            size = _plain(whole_quantity(order))
+            what = self.listed.symbol if order.volume is None else f"worth of {self.listed.symbol}"
+            self._content = f"{order.side.value} {size} {what} at {price}"
+        return self._content
 
     def notional(self) -> Decimal:
         """The order's worth at `price`, in the settlement asset. Raises Unvalued where that can't be told."""
@@ -277,6 +302,12 @@ def whole_quantity(order: Order) -> Decimal:
     quantity = order.quantity if order.quantity is not None else order.volume
     assert quantity is not None
     return quantity
+
+
+def _plain(number: Decimal) -> str:
+    """As `numbers.text` gives it, for the numbers that an order may have; in half the time."""
+    written = f"{number:f}"
+    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def order_notional(order: Order, listed: Listed, open_quantity: Decimal, price: Decimal | None) -> Decimal:

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-from .numbers import text
-from .policy import Attempt
 
 MOST_KEPT = 10_000
 """So many different orders are remembered for one limit; beyond that the one untouched for longest is forgotten."""
 
 Key = tuple[str, str]
-"""A scope, and what an order in it asks for."""
-
-
-def content_of(attempt: Attempt) -> str:
-    """What an order asks for, in words: "buy 10 AAPL/USD at 100". The same whatever its id, and however its numbers are
-    written.
-    """
-    order = attempt.order
-    price = "market" if order.price is None else text(order.price)
-    if order.volume is not None:
-        return f"{order.side} {text(order.volume)} worth of {attempt.listed.symbol} at {price}"
-    assert order.quantity is not None
-    return f"{order.side} {text(order.quantity)} {attempt.listed.symbol} at {price}"
+"""A scope, and what an order in it asks for (`Attempt.content`)."""
 
 
 class Fired:
-    """The newest moments of each order. What was touched last stands last, so stale ones are found in front."""
+    """The newest moments of each order. What was touched last stands last, so stale ones are found in front, and at
+    once: a plain dict would look through the gaps that those before them left.
+    """
 
     def __init__(self) -> None:
-        self._times: dict[Key, deque[int]] = {}
+        self._times: OrderedDict[Key, deque[int]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"Fired({self._times!r})"
@@ -40,6 +27,11 @@ class Fired:
     def times(self, key: Key) -> Sequence[int]:
         """Its moments, newest last: of those inside the window as many as were to be kept."""
         return self._times.get(key, ())
+
+    def is_full(self, key: Key, now_ns: int, window_ns: int, most: int) -> bool:
+        """Whether one more is too many: the most-th newest is still inside the window."""
+        times = self._times.get(key)
+        return times is not None and len(times) >= most and now_ns - times[-most] < window_ns
 
     def inside(self, key: Key, now_ns: int, window_ns: int) -> int:
         return sum(now_ns - at < window_ns for at in self._times.get(key, ()))
@@ -56,9 +48,11 @@ class Fired:
 
     def add(self, key: Key, at_ns: int, window_ns: int, keep: int) -> None:
         """Notes a moment, and lets go what has left the window: all of it for this order, two orders at most else."""
-        times = self._times.pop(key, None)
+        times = self._times.get(key)
         if times is None:
-            times = deque()
+            times = self._times[key] = deque()
+        else:
+            self._times.move_to_end(key)
         horizon_ns = at_ns - window_ns
         had = len(times)
         while times and times[0] <= horizon_ns:
@@ -66,7 +60,6 @@ class Fired:
         times.append(at_ns)
         if len(times) > max(keep, had):  # a lowered limit forgets nothing: it may be raised again
             times.popleft()
-        self._times[key] = times
         for _ in range(2):
             first = next(iter(self._times))
             if len(self._times) <= MOST_KEPT and self._times[first][-1] > horizon_ns:
@@ -83,4 +76,4 @@ class Fired:
         return [[*key, list(times)] for key, times in self._times.items()]
 
     def load(self, saved: Sequence[Any]) -> None:
-        self._times = {(scope, content): deque(times) for scope, content, times in saved}
+        self._times = OrderedDict(((scope, content), deque(times)) for scope, content, times in saved)

@@ -11,7 +11,7 @@ import msgspec
 from pit.types import Reject, RejectCode
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Verdict
-from pitd.core.windows import Fired, content_of
+from pitd.core.windows import Fired
 
 
 class Duplicates(Limit, frozen=True, kw_only=True, tag_field="control", tag="duplicate_order"):
@@ -57,7 +57,7 @@ class DuplicateOrder(Policy):
         limits = self._limits.matching(attempt)
         if not limits:
             return PASS
-        content = content_of(attempt)
+        content = attempt.content
         counters: list[tuple[str, str]] = []
         rejects: list[Reject] = []
         for limit in limits:
@@ -99,11 +99,11 @@ class DuplicateOrder(Policy):
 
     def _judge(self, limit: Duplicates, scope: str, content: str, now_ns: int) -> Reject | None:
         key = (scope, content)
-        inside = self._seen[limit.name].inside(key, now_ns, limit.window_ns)
-        if inside <= limit.max_repeats:
+        seen = self._seen[limit.name]
+        if not seen.is_full(key, now_ns, limit.window_ns, limit.max_repeats + 1):
             return None
         # the next one passes once, of those that count then, no more than max_repeats are left: this one is among them
-        times = self._seen[limit.name].times(key)
+        times = seen.times(key)
         last_ns = times[-limit.max_repeats] if limit.max_repeats else now_ns
         retry_after_s = (last_ns + limit.window_ns - now_ns) / 1e9
         return Reject(
@@ -114,7 +114,7 @@ class DuplicateOrder(Policy):
             reason=f"{scope}: {content} again, limit {limit.max_repeats} repeats in {limit.window_ns / 1e9:g} s; it "
             f"passes in {retry_after_s:.3f} s if it is not tried before",
             bound=Decimal(limit.max_repeats),
-            used=Decimal(inside - 1),
+            used=Decimal(limit.max_repeats),
             requested=Decimal(1),
             retry_after_s=retry_after_s,
         )

@@ -11,7 +11,7 @@ import msgspec
 from pit.types import Block, Reject, RejectCode
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Verdict
-from pitd.core.windows import Fired, content_of
+from pitd.core.windows import Fired
 
 
 class Repeats(Limit, frozen=True, kw_only=True, tag_field="control", tag="repeated_execution"):
@@ -73,7 +73,7 @@ class RepeatedExecution(Policy):
         limits = self._limits.matching(attempt)
         if not limits:
             return PASS
-        content = content_of(attempt)
+        content = attempt.content
         counters: list[tuple[str, str]] = []
         stops: list[Any] = []
         rejects: list[Reject] = []
@@ -82,11 +82,11 @@ class RepeatedExecution(Policy):
             if (limit.name, scope) in self._stopped:
                 continue  # the block answers
             counters.append((limit.name, scope))
-            before = self._fired[limit.name].inside((scope, content), attempt.now_ns, limit.window_ns)
-            if before < limit.max_executions:
+            key, most = (scope, content), limit.max_executions
+            if not self._fired[limit.name].is_full(key, attempt.now_ns, limit.window_ns, most):
                 continue
             why = (
-                f"{content} was fired {before + 1} times in {limit.window_ns / 1e9:g} s, limit {limit.max_executions}; "
+                f"{content} was fired {most + 1} times in {limit.window_ns / 1e9:g} s, limit {most}; "
                 "a person must look at it and unblock it"
             )
             block = Block(
@@ -100,8 +100,8 @@ class RepeatedExecution(Policy):
                     limit=limit.name,
                     scope=scope,
                     reason=block.reason,
-                    bound=Decimal(limit.max_executions),
-                    used=Decimal(before),
+                    bound=Decimal(most),
+                    used=Decimal(most),
                     requested=Decimal(1),
                 )
             )
