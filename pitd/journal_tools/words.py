@@ -14,6 +14,7 @@ from pit.types import ExecutionReport, Order, Reject, TradingState
 
 from ..core import entry as e
 from ..core.numbers import text
+from ..core.prices import Quote
 
 
 def moment(wall_ns: int) -> str:
@@ -261,6 +262,8 @@ def whole(row: e.Row, client: str | None, chain: bytes) -> Iterator[str]:
     yield ""
     yield f"came in: {printable(came_in(body))}"
     yield from _fields(body.command if isinstance(body, e.Commanded) else body)
+    for quote in entry.quotes:
+        yield f"  quote     {printable(_quote(quote))}, {(entry.now_ns - quote.at_ns) / 1e9:.3f} s old"
     yield ""
     yield "it did:" if row.effects else "it did: nothing"
     for each in row.effects:
@@ -284,6 +287,12 @@ def _reject(reject: Reject) -> Iterator[str]:
         yield f"    {told}"
     if reject.retry_after_s is not None:
         yield f"    trying again can succeed after {reject.retry_after_s:g} s"
+
+
+def _quote(quote: Quote) -> str:
+    """What was known of an instrument's price: "AAPL/USD, mark 100, bid 99.5"."""
+    prices = (("mark", quote.mark), ("bid", quote.bid), ("ask", quote.ask))
+    return ", ".join([quote.symbol, *(f"{name} {text(price)}" for name, price in prices if price is not None)])
 
 
 def _about(effect: e.Effect) -> str:

@@ -29,6 +29,7 @@ from pitd import cli
 from pitd.core import entry as e
 from pitd.core import reading
 from pitd.journal import GENESIS, chained, segment_start, segments, snapshots
+from pitd.journal_tools import words
 from pitd.journal_tools.pages import Pages
 
 ROWS = 320
@@ -656,3 +657,12 @@ def test_a_look_that_a_daemon_began_ends_with_it(directory: Path) -> None:
     command = [sys.executable, "-m", "pitd.cli", "journal", "verify", str(directory), "--quiet", "--json", "--beside"]
     for beside, code in ((os.getpid(), 0), (os.getpid() + 1, 130)):
         assert subprocess.run([*command, str(beside)], capture_output=True, check=False).returncode == code
+
+
+def test_a_row_says_which_quote_it_was_decided_by() -> None:
+    core = builders.Core('[limits]\nnear = { control = "price_collar", max_percent = 5 }')
+    core.quote(mark="100", bid="99.5")
+    core.advance(2)
+    core.check(builders.order(price="106"))
+    told = "\n".join(words.whole(core.rows[-1], "mm1", b""))
+    assert "quote     AAPL/USD, mark 100, bid 99.5, 2.000 s old" in told
