@@ -32,9 +32,9 @@ firm_rate = {{ control = "rate_limit", over = "firm", max_orders = 8, window = "
 fat_finger = {{ control = "order_size_limit", each = "account", settlement = "USD", max_notional = "100000" }}
 open_usd = {{ control = "open_order_notional", each = "account", settlement = "USD", max_notional = "12000" }}
 open_firm = {{ control = "open_order_notional", over = "firm", settlement = "USD", max_notional = "20000" }}
-again = {{ control = "duplicate_order", max_repeats = 1, window = "2s" }}
-loop = {{ control = "repeated_execution", max_executions = 4, window = "9s", except = {{ instruments = ["ESZ6"] }} }}
-own = {{ control = "self_trade", over = "firm", instruments = ["ESZ6"] }}
+again = {{ control = "duplicate_order", over = "firm", max_repeats = 0, window = "20s" }}
+loop = {{ control = "repeated_execution", max_executions = 2, window = "90s" }}
+own = {{ control = "self_trade", over = "firm" }}
 rule = {{ control = "instrument_rules", max_price = 1500, short_sale = "reject", accounts = ["beta"] }}
 near = {{ control = "price_collar", max_percent = 10, instruments = ["SPREAD"] }}
 """
