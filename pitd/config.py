@@ -37,6 +37,7 @@ from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
+from .policies.turnover_limit import Turnover
 
 AnyLimit = (
     PnlBound
@@ -50,6 +51,7 @@ AnyLimit = (
     | Rules
     | PositionBound
     | OpenOrders
+    | Turnover
 )
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe"]
@@ -76,6 +78,7 @@ CONTROLS = (
     "instrument_rules",
     "position_limit",
     "open_order_limit",
+    "turnover_limit",
 )
 
 _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
@@ -482,6 +485,7 @@ class _Reader:
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
+            "turnover_limit": ("max_notional", "max_quantity", "window"),
         }[control]
         self._only_keys(
             key,
@@ -549,6 +553,18 @@ class _Reader:
                 return self._position_bound(key, table, common)
             case "open_order_limit":
                 return OpenOrders(**common, max_orders=self._count(key, table, "max_orders", None, least=0))
+            case "turnover_limit":
+                self._one_of(key, table, "max_notional", "max_quantity")
+                if "max_notional" in table and "instrument" not in common["each"]:
+                    self._one_asset(key, common)
+                if "max_quantity" in table:
+                    self._one_instrument(key, common)
+                return Turnover(
+                    **common,
+                    max_notional=self._amount(key, table, "max_notional"),
+                    max_quantity=self._amount(key, table, "max_quantity"),
+                    window_ns=self._duration(key, table, "window", None),
+                )
             case _:
                 self._one_of(key, table, "max_notional")
                 self._one_asset(key, common)

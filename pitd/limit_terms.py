@@ -25,6 +25,7 @@ from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
+from .policies.turnover_limit import Turnover
 
 _KEYS: dict[type, tuple[str, ...]] = {
     PnlBound: ("max_loss", "max_profit"),
@@ -38,6 +39,7 @@ _KEYS: dict[type, tuple[str, ...]] = {
     Rules: ("min_quantity", "max_quantity", "min_price", "max_price"),
     PositionBound: ("max_quantity", "max_long", "max_short"),
     OpenOrders: ("max_orders",),
+    Turnover: ("max_notional", "max_quantity", "window"),
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
@@ -55,7 +57,10 @@ class LimitTerms:
 
     def keys(self, limit: str) -> Sequence[str]:
         known = self._limits.get(limit)
-        return () if known is None else _KEYS[type(known)]
+        keys = () if known is None else _KEYS[type(known)]
+        if isinstance(known, Turnover):  # what it counts by may fit one of its bounds alone
+            return tuple(key for key in keys if self.base(limit, key) is not None)
+        return keys
 
     def base(self, limit: str, key: str) -> str | None:
         value = getattr(self._limits[limit], _FIELDS.get(key, key))

@@ -256,6 +256,19 @@ def holding_nothing_is_like_never_having_held(subject: Subject, history: list[Ac
         assert driven.policy.save() == subject.make().save()
 
 
+def closing_and_reopening_is_identity(subject: Subject, history: list[Act]) -> None:
+    """An order that was taken for closed and is there all the same holds what it held."""
+    with exactly():
+        driven = drive(history, subject.make())
+        before = driven.policy.save()
+        for _, effects in driven.holds:
+            for effect in reversed(effects):
+                driven.policy.close(effect)
+            for effect in effects:
+                driven.policy.reopen(effect)
+        assert driven.policy.save() == before
+
+
 def effects_survive_encoding(subject: Subject, history: list[Act]) -> None:
     with exactly():
         policy = subject.make()

@@ -1156,12 +1156,14 @@ class Engine:
         record.reason = effect.reason
         if was in ENDED:
             for hold in record.holds:
-                self.policies[hold.policy].apply(hold.effect)
+                policy = self.policies[hold.policy]
+                policy.reopen(hold.effect) if was is CLOSED else policy.apply(hold.effect)
             record.ended_by = None
             self.orders.revive(record)
         elif effect.state in ENDED:
             for hold in reversed(record.holds):
-                self.policies[hold.policy].undo(hold.effect)
+                policy = self.policies[hold.policy]
+                policy.close(hold.effect) if effect.state is CLOSED else policy.undo(hold.effect)
             record.ended_by = effect.ended_by
             if effect.state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
                 record.holds = ()  # what a final report closed never comes back

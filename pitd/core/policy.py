@@ -276,6 +276,16 @@ class Policy:
         """Takes a main-stage effect back."""
         raise NotImplementedError(f"{self.id} holds state and does not say how to give it back")
 
+    def close(self, effect: Any) -> None:
+        """What becomes of a main-stage effect when its order ends after it was in the market: filled, cancelled,
+        rejected by the venue, or closed by a person. `undo`, unless it is to count on.
+        """
+        self.undo(effect)
+
+    def reopen(self, effect: Any) -> None:
+        """What becomes of an effect that was closed, when the order proves to be open all the same."""
+        self.apply(effect)
+
     def counters(self, limit: str, look: Look) -> Sequence[Counter]:
         """What one of its limits has counted, scope by scope: at most `look.most` scopes. For people, and never asked
         while deciding; what a limit is for although nothing has been counted, `bounds` says.

@@ -24,6 +24,7 @@ SIZE = 'control = "order_size_limit", each = "account"'
 RATE = 'control = "rate_limit", max_orders = 1, window = "1s"'
 PNL = 'control = "pnl_kill_switch", each = "account", settlement = "USD"'
 POSITION = 'control = "position_limit", each = "account+instrument"'
+FLOW = 'control = "turnover_limit", window = "1m"'
 NET = 'control = "position_limit", max_quantity = 5'
 OPEN = 'control = "open_order_notional", max_notional = "1000"'
 COLLAR = 'control = "price_collar"'
@@ -154,6 +155,10 @@ def refused(text: str) -> str:
         (limit('control = "open_order_limit", each = "account"'), "limits.x.max_orders", "is missing"),
         (limit('control = "open_order_limit", each = "account", max_orders = -1'), "limits.x.max_orders", "from 0"),
         (limit('control = "open_order_limit", each = "account", max_orders = "5"'), "limits.x.max_orders", "whole"),
+        (limit(f'{FLOW}, each = "account"'), "limits.x", "add max_notional or max_quantity"),
+        (limit(f'{FLOW}, each = "account", max_notional = 5'), "limits.x", 'add settlement = "USD"'),
+        (limit(f'{FLOW}, each = "settlement", max_quantity = 5'), "limits.x", "units of different instruments"),
+        (limit('control = "turnover_limit", each = "instrument", max_quantity = 5'), "limits.x.window", "is wanted"),
         # a limit that limits nothing, or does not say whom
         (limit(SIZE), "limits.x", "add max_quantity or max_notional"),
         (limit(PNL), "limits.x", "add max_loss or max_profit"),

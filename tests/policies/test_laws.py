@@ -50,6 +50,8 @@ net = { control = "position_limit", each = "instrument", max_quantity = "300" }
 long = { control = "position_limit", each = "account+instrument", max_long = "200", max_short = 0 }
 few = { control = "open_order_limit", each = "account", max_orders = 3 }
 less = { control = "open_order_limit", over = { group = "eq" }, max_orders = 4 }
+flow = { control = "turnover_limit", each = "settlement", max_notional = "90000", window = "2s" }
+units = { control = "turnover_limit", each = "account+instrument", max_quantity = "300", window = "1s" }
 """
 
 
@@ -149,6 +151,13 @@ def test_same_inputs_give_the_same_verdict(subject, history, last):
 @given(history=laws.histories, later=laws.histories)
 def test_state_saved_and_loaded_decides_alike(subject, history, later):
     laws.saved_and_loaded_decides_alike(subject, history, later)
+
+
+@every_policy
+@some
+@given(history=laws.histories)
+def test_an_end_that_was_none_changes_nothing(subject, history):
+    laws.closing_and_reopening_is_identity(subject, history)
 
 
 def test_every_built_in_control_is_put_through_the_laws():
@@ -438,7 +447,8 @@ def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
         policy = subject.make()
         with laws.exactly():
             for act in (laws.act("start"), laws.act("main")):
-                seen |= {type(effect) for effect in laws.drive([act], policy).effects}
+                later = laws.act("start", now_ms=60_000)
+                seen |= {type(effect) for effect in laws.drive([act, later], policy).effects}
             loss = laws.Reported(report("accepted", order_id="x", pnl="-500"), "eq", "USD", 0)
             seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
     types = {each for subject in SUBJECTS for each in subject.make().effect_types}

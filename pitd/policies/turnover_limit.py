@@ -1,0 +1,357 @@
+"""turnover_limit: how much may be ordered in a sliding window?"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from pit.types import Reject, RejectCode
+from pitd.core.limits import Limit, LimitSet
+from pitd.core.numbers import ZERO, canonical, text
+from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict
+
+SLICES = 1_000
+"""A window is counted in so many slices: that bounds what is kept of it."""
+
+_SLICES_A_STEP = 2
+"""So many old slices are let go with one order; each order adds at most one."""
+
+
+class Turnover(Limit, frozen=True, kw_only=True, tag_field="control", tag="turnover_limit"):
+    """At most `max_notional` of the settlement asset, and `max_quantity` units, in any window of `window_ns`."""
+
+    max_notional: Decimal | None = None
+    max_quantity: Decimal | None = None
+    window_ns: int
+
+
+class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What one order adds to one counter, in the slice that ends at `end_ns`."""
+
+    limit: str
+    scope: str
+    end_ns: int
+    notional: Decimal
+    quantity: Decimal
+
+
+class TurnedOver(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """What one order adds to all its counters."""
+
+    added: tuple[Ordered, ...]
+
+
+class Slid(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """The slices of a limit that end by then have left its window."""
+
+    limit: str
+    upto_ns: int
+
+
+class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A limit that is no longer configured counts nothing any more."""
+
+    limit: str
+
+
+class TurnoverLimit(Policy):
+    """Adds up the accepted orders of a sliding window, each whole and once, at its own price (a market order at the
+    quote), and refuses with RiskLimitExceeded one that would take the sum above `max_notional` or `max_quantity`.
+    `retry_after_s` is when the order would pass if none does before; where it is too large by itself, it never will.
+
+    What is filled, cancelled, rejected by the venue or closed was in the market and counts on until its window is over.
+    What is rolled back, or held until its lease ends, never was, and is given back. A volume order without a price has
+    no known quantity and is refused by a `max_quantity` (MarkPriceUnavailable).
+
+    An order that reduces a position passes, and is counted as far as its worth is known.
+
+    A window is counted in a thousand slices, so that no more than these are kept of it however many orders there are:
+    an order leaves up to a thousandth of the window late, never early. Restarts forget nothing. A bound or a limit that
+    a new configuration brings begins with nothing; there is no limit for a calendar day, whose end engine time alone
+    doesn't know: take window = "24h".
+
+    Example, max_notional 1000 in 60 s: at 0 s 6 @ 100 passes and is filled; at 30 s 5 @ 100 is refused (1100, retry
+    after 30 s), 4 @ 100 passes (1000); at 60 s the 600 are out, 6 @ 100 passes.
+    """
+
+    id: ClassVar[str] = "turnover_limit"
+    effect_types = (TurnedOver, Slid, Forgotten)
+
+    def __init__(self, limits: Sequence[Turnover], *, cover: bool = True) -> None:
+        self._limits = LimitSet(self.id, limits, cover=cover)
+        self.limit_names = self._limits.names
+        self.is_idle = not limits
+        if any(limit.max_notional is not None for limit in limits):
+            self.asks_for_quotes = Asks.WITHOUT_PRICE
+        self._windows = {limit.name: _Window() for limit in limits}
+
+    def start(self, attempt: Attempt) -> Verdict:
+        effects: list[Slid] | None = None
+        for limit in self._limits.limits:
+            upto_ns = self._windows[limit.name].last_out(attempt.now_ns - limit.window_ns)
+            if upto_ns is not None:
+                effects = effects or []
+                effects.append(Slid(limit.name, upto_ns))
+        return PASS if effects is None else Verdict(tuple(effects))
+
+    def main(self, attempt: Attempt) -> Verdict:
+        limits = self._limits.matching(attempt)
+        if not limits:
+            uncovered = self._limits.uncovered(attempt)
+            return Verdict(rejects=uncovered) if uncovered else PASS
+        added: list[Ordered] = []
+        rejects: list[Reject] = []
+        for limit in limits:
+            scope = limit.scope_of(attempt)
+            try:
+                notional = ZERO if limit.max_notional is None else attempt.notional()
+                quantity = ZERO if limit.max_quantity is None else attempt.units()
+            except Unvalued as trouble:
+                if not attempt.reduces:
+                    why = f"{trouble}, so {limit.name} cannot be checked"
+                    rejects.append(self._reject(limit, scope, trouble.code, why))
+                continue
+            window = self._windows[limit.name]
+            added.append(Ordered(limit.name, scope, window.end_of(attempt.now_ns, limit), notional, quantity))
+            window.check(scope, notional, quantity)
+            if not attempt.reduces:
+                rejects += self._judge(limit, scope, attempt, notional, quantity)
+        effects = (TurnedOver(tuple(added)),) if added else ()
+        return Verdict(effects, tuple(rejects))
+
+    def apply(self, effect: Any) -> None:
+        match effect:
+            case TurnedOver():
+                for each in effect.added:
+                    if each.limit in self._windows:
+                        self._windows[each.limit].add(each, 1)
+            case Slid():
+                self._windows[effect.limit].slide(effect.upto_ns)
+            case Forgotten():
+                self._windows[effect.limit].forget()
+            case _:
+                raise TypeError(f"{self.id} has no effect {effect!r}")
+
+    def undo(self, effect: Any) -> None:
+        for each in effect.added:
+            if each.limit in self._windows:
+                self._windows[each.limit].add(each, -1)
+
+    def close(self, effect: Any) -> None:
+        """It was in the market, and counts on."""
+
+    def reopen(self, effect: Any) -> None:
+        """It has counted all the time."""
+
+    def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
+        gone = [name for name, window in self._windows.items() if name not in self._limits.by_name and window.slices]
+        return Verdict(tuple(Forgotten(name) for name in sorted(gone))) if gone else PASS
+
+    def counters(self, limit: str, look: Look) -> list[Counter]:
+        bound, window = self._limits.by_name[limit], self._windows[limit]
+        shown = []
+        for scope in look.page(window.totals):
+            used = window.used(scope, look.now_ns - bound.window_ns)
+            sums = [each for most, each in zip(_bounds(bound), used, strict=True) if most is not None]
+            shown += [
+                Counter(scope=scope, what=bare.what, bound=bare.bound, used=canonical(each))
+                for bare, each in zip(self.bounds(limit), sums, strict=True)
+            ]
+        return shown
+
+    def bounds(self, limit: str) -> list[Counter]:
+        bound = self._limits.by_name[limit]
+        words = (bound.only.settlement or "notional", "units")
+        return [
+            Counter(scope=bound.subject, what=f"{word} in {_seconds(bound)} s", bound=canonical(most))
+            for word, most in zip(words, _bounds(bound), strict=True)
+            if most is not None
+        ]
+
+    def save(self) -> Any:
+        return {name: self._windows[name].save() for name in sorted(self._windows) if self._windows[name].is_used}
+
+    def load(self, saved: Any) -> None:
+        for name, of in saved.items():
+            self._windows[name] = _Window.of(of)
+
+    def _judge(
+        self, limit: Turnover, scope: str, attempt: Attempt, notional: Decimal, quantity: Decimal
+    ) -> Iterator[Reject]:
+        used = self._windows[limit.name].used(scope, attempt.now_ns - limit.window_ns)
+        for place, (most, more) in enumerate(zip(_bounds(limit), (notional, quantity), strict=True)):
+            if most is None or used[place] + more <= most:
+                continue
+            unit = attempt.listed.settlement if place == 0 else f"units of {attempt.listed.symbol}"
+            free_ns = self._windows[limit.name].free_at(scope, place, used[place] + more - most, limit, attempt.now_ns)
+            retry_after_s = None if free_ns is None else (free_ns - attempt.now_ns) / 1e9
+            later = "it is too much by itself" if retry_after_s is None else f"it passes in {retry_after_s:.3f} s"
+            why = (
+                f"{scope}: {text(more)} {unit} on top of {text(used[place])} ordered in {_seconds(limit)} s, limit "
+                f"{text(most)}; {later}{'' if retry_after_s is None else ' if nothing does before'}"
+            )
+            code = RejectCode.RISK_LIMIT_EXCEEDED
+            yield self._reject(limit, scope, code, why, most, used[place], more, retry_after_s)
+
+    def _reject(
+        self,
+        limit: Turnover,
+        scope: str,
+        code: RejectCode,
+        reason: str,
+        bound: Decimal | None = None,
+        used: Decimal | None = None,
+        requested: Decimal | None = None,
+        retry_after_s: float | None = None,
+    ) -> Reject:
+        return Reject(
+            code=code,
+            policy=self.id,
+            limit=limit.name,
+            scope=scope,
+            reason=reason,
+            bound=None if bound is None else canonical(bound),
+            used=None if used is None else canonical(used),
+            requested=None if requested is None else canonical(requested),
+            retry_after_s=retry_after_s,
+        )
+
+
+def _bounds(limit: Turnover) -> tuple[Decimal | None, Decimal | None]:
+    return limit.max_notional, limit.max_quantity
+
+
+def _seconds(limit: Turnover) -> str:
+    return f"{limit.window_ns / 1e9:g}"
+
+
+class _Sums(NamedTuple):
+    """What so many orders come to."""
+
+    orders: int = 0
+    notional: Decimal = ZERO
+    quantity: Decimal = ZERO
+
+    def plus(self, other: _Sums) -> _Sums:
+        return _Sums(self.orders + other.orders, self.notional + other.notional, self.quantity + other.quantity)
+
+    def less(self, other: _Sums) -> _Sums:
+        return _Sums(self.orders - other.orders, self.notional - other.notional, self.quantity - other.quantity)
+
+
+_NONE = _Sums()
+
+
+class _Window:
+    """What a limit has counted: by slice and scope, and of each scope all together."""
+
+    def __init__(self) -> None:
+        self.slices: dict[int, dict[str, _Sums]] = {}
+        self.totals: dict[str, _Sums] = {}
+        self._ends: list[int] = []
+        """The ends of the slices, in order."""
+        self._gone_ns = 0
+        """What belongs to a slice that ended by then is no longer counted, nor given back."""
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self._gone_ns or self.slices)
+
+    def end_of(self, now_ns: int, limit: Turnover) -> int:
+        """The end of the slice that a moment is in: that of a forgotten one is not used again."""
+        slice_ns = max(1, limit.window_ns // SLICES)
+        return max(-(-now_ns // slice_ns) * slice_ns, self._gone_ns + 1)
+
+    def last_out(self, horizon_ns: int) -> int | None:
+        """The end of the last slice to be let go now, where one has left the window."""
+        if not self._ends or self._ends[0] > horizon_ns:
+            return None
+        return max(end_ns for end_ns in self._ends[:_SLICES_A_STEP] if end_ns <= horizon_ns)
+
+    def used(self, scope: str, horizon_ns: int) -> tuple[Decimal, Decimal]:
+        """Notional and quantity of what is inside the window."""
+        total = self.totals.get(scope, _NONE)
+        for end_ns in self._ends:
+            if end_ns > horizon_ns:
+                break
+            total = total.less(self.slices[end_ns].get(scope, _NONE))
+        return total.notional, total.quantity
+
+    def free_at(self, scope: str, place: int, needed: Decimal, limit: Turnover, now_ns: int) -> int | None:
+        """When that much has left the window; None where there isn't so much."""
+        for end_ns in self._ends[bisect_left(self._ends, now_ns - limit.window_ns + 1) :]:
+            needed -= self.slices[end_ns].get(scope, _NONE)[place + 1]
+            if needed <= 0:
+                return end_ns + limit.window_ns
+        return None
+
+    def check(self, scope: str, notional: Decimal, quantity: Decimal) -> None:
+        """Raises NotRepresentable where that could not be added."""
+        self.totals.get(scope, _NONE).plus(_Sums(1, notional, quantity))
+
+    def add(self, ordered: Ordered, orders: int) -> None:
+        """Counts an order, or, with -1, gives it back."""
+        if ordered.end_ns <= self._gone_ns:
+            return
+        of = self.slices.get(ordered.end_ns)
+        if of is None:
+            assert orders > 0, ordered
+            of = self.slices[ordered.end_ns] = {}
+            insort(self._ends, ordered.end_ns)
+        one = _Sums(1, ordered.notional, ordered.quantity)
+        for sums in (of, self.totals):
+            before = sums.get(ordered.scope, _NONE)
+            after = before.plus(one) if orders > 0 else before.less(one)
+            assert after.orders >= 0, ordered
+            _put(sums, ordered.scope, after)
+        if not of:
+            self._drop(ordered.end_ns)
+
+    def slide(self, upto_ns: int) -> None:
+        while self._ends and self._ends[0] <= upto_ns:
+            for scope, sums in self.slices[self._ends[0]].items():
+                _put(self.totals, scope, self.totals[scope].less(sums))
+            self._drop(self._ends[0])
+        self._gone_ns = max(self._gone_ns, upto_ns)
+
+    def forget(self) -> None:
+        self.slide(self._ends[-1] if self._ends else 0)
+
+    def save(self) -> Any:
+        return [
+            self._gone_ns,
+            [
+                [end_ns, [[scope, *_written(self.slices[end_ns][scope])] for scope in sorted(self.slices[end_ns])]]
+                for end_ns in self._ends
+            ],
+        ]
+
+    @classmethod
+    def of(cls, saved: Any) -> _Window:
+        window = cls()
+        window._gone_ns, slices = saved
+        for end_ns, of in slices:
+            window._ends.append(end_ns)
+            window.slices[end_ns] = {scope: _Sums(n, Decimal(worth), Decimal(units)) for scope, n, worth, units in of}
+            for scope, sums in window.slices[end_ns].items():
+                window.totals[scope] = window.totals.get(scope, _NONE).plus(sums)
+        return window
+
+    def _drop(self, end_ns: int) -> None:
+        del self.slices[end_ns]
+        del self._ends[bisect_left(self._ends, end_ns)]
+
+
+def _put(sums: dict[str, _Sums], scope: str, of: _Sums) -> None:
+    if of.orders:
+        sums[scope] = of
+    else:
+        del sums[scope]
+
+
+def _written(sums: _Sums) -> tuple[int, str, str]:
+    return sums.orders, text(sums.notional), text(sums.quantity)
