@@ -156,6 +156,21 @@ def _accounts(options: argparse.Namespace) -> int:
     return _shown(options, pages, "accounts", lambda screen, lines: screen.accounts(lines))
 
 
+def _positions(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        pages = list(_position_pages(engine, options.account))
+    return _shown(options, pages, "positions", lambda screen, lines: screen.positions(lines))
+
+
+def _position_pages(engine: pit.Engine, account: str | None) -> Iterator[wire.PositionsAre]:
+    page = _expect(engine, wire.ListPositions(account), wire.PositionsAre)
+    yield page
+    while page.more:
+        last = page.positions[-1]
+        page = _expect(engine, wire.ListPositions(account, last.account, last.instrument), wire.PositionsAre)
+        yield page
+
+
 def _orders(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
         which = options.which if options.stale is None else wire.Which.STALE
@@ -668,6 +683,9 @@ def _parser() -> argparse.ArgumentParser:
     add("status", _status, "show how the daemon is: what it does, its journal, orders by state, quarantined ones")
     add("sessions", _sessions, "show every session: in flight, unsettled, and how its client's death would be noticed")
     add("accounts", _accounts, "show every account: realised P&L against its bounds, open orders, blocks")
+
+    one = add("positions", _positions, "show what accounts hold, what it cost and what it made, from reported fills")
+    one.add_argument("--account", metavar="A", help="of this account")
 
     one = add("orders", _orders, "show everybody's orders")
     which = one.add_mutually_exclusive_group()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import Block, LimitOverride, OrderState, Restriction
+from pit.types import AccountPosition, Block, LimitOverride, OrderState, Restriction
 
 from .journal_tools.words import moment, printable
 from .operator_limits import local_moment
@@ -50,6 +50,9 @@ class Screen:
 
     def orders(self, lines: Sequence[wire.OrderSeen]) -> None:
         self.put(orders_of(lines))
+
+    def positions(self, lines: Sequence[AccountPosition]) -> None:
+        self.put(positions_of(lines))
 
     def limits(self, lines: Sequence[wire.LimitSeen]) -> None:
         self.put(limits_of(lines))
@@ -169,6 +172,14 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
             why,
             style=style,
         )
+    return table
+
+
+def positions_of(lines: Sequence[AccountPosition]) -> RenderableType:
+    table = table_of("account", "instrument", ">quantity", ">average price", ">cost", ">realised", ">fees", "in")
+    for each in lines:
+        numbers = (each.quantity, each.average_price, each.cost, each.realised, each.fees)
+        add_row(table, each.account, each.instrument, *numbers, each.settlement)
     return table
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pit import wire
 from pit.types import Block, OpenOrder, OrderState, Outcome
 
-from . import __version__, log, translate
+from . import __version__, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
@@ -63,6 +63,8 @@ def answer(
             found = [each for each in engine.trading.restrictions() if each.scope > query.after]
             page = tuple(found[: _most(query.most)])
             return wire.RestrictionsAre(engine.seq, page, more=len(found) > len(page))
+        case wire.ListPositions():
+            return holdings.page_of(engine, query, accounts=None if sees_all else accounts)
     assert house is not None
     if isinstance(query, wire.AskStatus):
         return _status(engine, house)

@@ -31,6 +31,7 @@ from .errors import (
 from .places import default_endpoint
 from .subscription import AsyncSubscription, Position, Subscription, subscribe
 from .types import (
+    AccountPosition,
     Block,
     ExecutionReport,
     Instrument,
@@ -108,6 +109,7 @@ def connect_async(
 
 
 __all__ = [
+    "AccountPosition",
     "AlreadyFinalized",
     "AnswerGone",
     "AsyncDeferredRequest",

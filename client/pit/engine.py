@@ -11,6 +11,7 @@ from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
 from .errors import OutcomeUnknown, PitError, PostedFailed, Unavailable
 from .transport import Transport
 from .types import (
+    AccountPosition,
     Block,
     ExecutionReport,
     Instrument,
@@ -203,6 +204,21 @@ class Engine(EngineBase):
         """
         command = wire.ClearLimit(limit, key, _calls.reason_text(reason))
         return _calls.expect(self._command(command), wire.Done).count
+
+    def positions(self, account: str | None = None) -> tuple[AccountPosition, ...]:
+        """What the account holds of each instrument; without one, the positions of every account that the client may
+        touch (of all accounts with the role "operate" or "observe"). From reported fills alone.
+
+        Raises NotAuthorized where the account is another's.
+        """
+        found: list[AccountPosition] = []
+        query = wire.ListPositions(account)
+        while True:
+            page = _calls.expect(self._query(query), wire.PositionsAre)
+            found += page.positions
+            if not page.more:
+                return tuple(found)
+            query = wire.ListPositions(account, found[-1].account, found[-1].instrument)
 
     def limit_overrides(self) -> tuple[LimitOverride, ...]:
         """Every number of a limit that a person has set, by whom, why and until when."""

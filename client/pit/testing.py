@@ -236,6 +236,8 @@ class Script:
                 return self._settled_by_hand(said)
             case wire.ListRestrictions():
                 return wire.RestrictionsAre(0, (), more=False)
+            case wire.ListPositions():
+                return wire.PositionsAre(0, (), more=False)
             case _:
                 return wire.Done()
 

@@ -385,6 +385,24 @@ class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc
         return f"{self.scope} is {self.state} by {self.author}: {self.reason}"
 
 
+class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What an account holds of an instrument and what it has made of it, from the fills and fees that were reported.
+
+    `quantity` is in units, below zero when short; `cost` is what it was bought for (below zero: sold for) in
+    `settlement`. `average_price` is for people: their quotient, rounded half-even to nine decimals, and None where
+    nothing is held or nobody told a price. `realised` is the P&L of what was closed, at average cost and before `fees`.
+    """
+
+    account: str
+    instrument: str
+    settlement: str
+    quantity: Decimal
+    cost: Decimal
+    average_price: Decimal | None
+    realised: Decimal
+    fees: Decimal
+
+
 class LimitOverride(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """A number of a limit that a person has set at run time, in the place of the configured one.
 

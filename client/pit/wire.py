@@ -19,6 +19,7 @@ from msgspec.structs import force_setattr
 from .errors import InvalidInput, ProtocolError
 from .events import AnyEvent
 from .types import (
+    AccountPosition,
     Block,
     ExecutionReport,
     Instrument,
@@ -471,6 +472,17 @@ class PushQuote(Body, frozen=True):
             raise InvalidInput(f"quote.age: zero or more is wanted, not {self.age_ns} ns")
 
 
+class ListPositions(Body, frozen=True):
+    """One page of the positions, by account and instrument, after the ones given: of the accounts that the client may
+    touch, or of all for operators and observers.
+    """
+
+    account: str | None = None
+    after_account: str = ""
+    after_instrument: str = ""
+    most: int = 300
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -489,6 +501,7 @@ Query = (
     | ListOverrides
     | AskSettings
     | PushQuote
+    | ListPositions
 )
 
 
@@ -834,6 +847,12 @@ class SettingsAre(Body, frozen=True):
     more: bool
 
 
+class PositionsAre(Body, frozen=True):
+    seq: int
+    positions: tuple[AccountPosition, ...]
+    more: bool
+
+
 Reply = (
     Welcome
     | Deferred
@@ -863,6 +882,7 @@ Reply = (
     | Reloaded
     | SettingsAre
     | Taken
+    | PositionsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -29,7 +29,7 @@ size = { control = "order_size_limit", each = "account", settlement = "USD", max
 open_usd = { control = "open_order_notional", over = "firm", settlement = "USD", max_notional = "50000" }
 """
 
-READING = ["ping", "isready", "status", "sessions", "accounts", "orders", "limits", "blocks"]
+READING = ["ping", "isready", "status", "sessions", "accounts", "positions", "orders", "limits", "blocks"]
 
 
 class Desk:

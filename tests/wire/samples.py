@@ -7,6 +7,7 @@ from decimal import Decimal
 from pit import events as ev
 from pit import wire
 from pit.types import (
+    AccountPosition,
     Block,
     ExecutionReport,
     Instrument,
@@ -185,6 +186,26 @@ LIMIT_SEEN = wire.LimitSeen(
     used=Decimal("60.5"),
     is_tripped=True,
 )
+HELD = AccountPosition(
+    account="alpha",
+    instrument="AAPL/USD",
+    settlement="USD",
+    quantity=Decimal(-5),
+    cost=Decimal("-550.25"),
+    average_price=Decimal("110.05"),
+    realised=Decimal(100),
+    fees=Decimal("0.5"),
+)
+FLAT = AccountPosition(
+    account="alpha",
+    instrument="ESZ6",
+    settlement="USD",
+    quantity=Decimal(0),
+    cost=Decimal(0),
+    average_price=None,
+    realised=Decimal(-100),
+    fees=Decimal(0),
+)
 BARE_LIMIT_SEEN = wire.LimitSeen(
     limit="fat_finger", control="order_size_limit", scope="each account", what="quantity", bound=Decimal(500)
 )
@@ -351,6 +372,8 @@ QUERIES: list[wire.Body] = [
     wire.AskEvents(),
     wire.PushQuote(Instrument("AAPL", "USD"), Decimal("185.00"), Decimal("184.99"), Decimal("185.01"), 1_000_000),
     wire.PushQuote("ESZ6", mark=Decimal("4797.5")),
+    wire.ListPositions("alpha", "alpha", "AAPL/USD", 100),
+    wire.ListPositions(),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -393,6 +416,7 @@ REPLIES: list[wire.Body] = [
     wire.EventsAre(4711, (), 4712),
     wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000, True),
     wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000),
+    wire.PositionsAre(4711, (HELD, FLAT), True),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),

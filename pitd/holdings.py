@@ -1,0 +1,79 @@
+"""Tells what accounts hold, page by page."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
+
+from pit import wire
+from pit.types import AccountPosition, Kind
+
+from .core.engine import Engine
+from .core.instruments import ONE, Listed
+from .core.numbers import DIGITS, NotRepresentable, canonical
+from .core.positions import Position
+
+_NANO = Decimal("1e-9")
+_ROUNDING = Context(prec=2 * DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow, DivisionByZero])
+
+MOST = 300
+"""So many fit into one answer, with the longest names and numbers there can be."""
+
+
+def page_of(engine: Engine, query: wire.ListPositions, *, accounts: frozenset[str] | None) -> wire.Reply:
+    """The positions asked for, of these accounts (None: of all)."""
+    if accounts is not None and query.account is not None and query.account not in accounts:
+        return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, f"account {query.account} is none of this client's")
+    most = max(1, min(query.most, MOST))
+    page: list[AccountPosition] = []
+    for account, symbol, held in _after(engine, query, accounts):
+        if len(page) == most:
+            return wire.PositionsAre(engine.seq, tuple(page), more=True)
+        page.append(position_of(engine, account, symbol, held))
+    return wire.PositionsAre(engine.seq, tuple(page), more=False)
+
+
+def position_of(engine: Engine, account: str, symbol: str, held: Position) -> AccountPosition:
+    """A position as people read it."""
+    listed = engine.instruments.find(symbol)
+    return AccountPosition(
+        account=account,
+        instrument=symbol,
+        settlement=symbol.rpartition("/")[2] if listed is None else listed.settlement,
+        quantity=canonical(held.quantity),
+        cost=canonical(held.cost),
+        average_price=_average(held, listed),
+        realised=canonical(held.realised),
+        fees=canonical(held.fees),
+    )
+
+
+def _average(held: Position, listed: Listed | None) -> Decimal | None:
+    if not held.quantity or not held.cost:
+        return None
+    units = _ROUNDING.multiply(held.quantity, ONE if listed is None else listed.multiplier)
+    try:
+        if listed is not None and listed.kind is Kind.INVERSE:
+            return canonical(_quotient(_ROUNDING.minus(units), held.cost))
+        return canonical(_quotient(held.cost, units))
+    except NotRepresentable:
+        return None
+
+
+def _quotient(dividend: Decimal, divisor: Decimal) -> Decimal:
+    """For people: what is kept are the two numbers."""
+    return _ROUNDING.quantize(_ROUNDING.divide(dividend, divisor), _NANO)
+
+
+def _after(
+    engine: Engine, query: wire.ListPositions, accounts: frozenset[str] | None
+) -> Iterator[tuple[str, str, Position]]:
+    positions = engine.positions
+    names = positions.accounts() if query.account is None else [query.account]
+    for account in names[bisect_left(names, query.after_account) :]:
+        if accounts is not None and account not in accounts:
+            continue
+        for symbol, held in positions.of_account(account):
+            if (account, symbol) > (query.after_account, query.after_instrument):
+                yield account, symbol, held
