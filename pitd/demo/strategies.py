@@ -14,6 +14,8 @@ from .processes import Part
 from .venue_client import NoAnswer, Refused, VenueClient
 
 ACME = pit.Instrument("ACME", "USD")
+NOBODYS = pit.Instrument("NOBODYS", "USD")
+"""Nobody holds any of it: an order in it reduces no position, and so it meets every limit."""
 
 OVER = frozenset({"filled", "cancelled", "rolled back"})
 
@@ -205,7 +207,9 @@ class Steady:
             return None
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
-            probe = pit.Order(account=self.account, instrument=ACME, side=pit.Side.BUY, quantity=100, price=1_000_000)
+            probe = pit.Order(
+                account=self.account, instrument=NOBODYS, side=pit.Side.BUY, quantity=100, price=1_000_000
+            )
             answer = self.engine.execute_pre_trade(probe)
             if answer or answer.code is not pit.RejectCode.RATE_LIMIT_EXCEEDED:
                 return None if answer else answer.used
