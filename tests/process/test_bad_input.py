@@ -351,8 +351,6 @@ def test_a_client_that_would_send_ten_megabytes_is_told_so(witness: Witness) -> 
 
 
 def test_a_venue_id_that_is_too_long_is_refused(witness: Witness, raw: Raw) -> None:
-    with pytest.raises(pit.InvalidInput, match="venue_order_id: 1 to 64 printable characters"):
-        witness.kept[0].commit(venue_order_id="V" * 65)
     reply = raw.command(altered(wire.Commit(witness.kept[0].id), 2, to="V" * 65))
     assert isinstance(reply, wire.Failed) and "venue_order_id: 1 to 64" in reply.message
 

@@ -135,7 +135,7 @@ def test_a_bad_configuration_starts_nothing(home: Path, text: str, says: str) ->
         done = pitd_command(command, "--config", file)
         assert done.returncode == 78
         assert done.stdout == ""
-        assert done.stderr.startswith(f"pitd: {file}: ") and says in done.stderr
+        assert done.stderr.startswith(f"pitd: {file}:") and says in done.stderr
         assert done.stderr.count("\n") == 1, "one line, no traceback"
     assert list(home.iterdir()) == [file]
 

@@ -18,6 +18,7 @@ from pit import OrderState
 SETTINGS = """
 [gate]
 uncovered = "allow"
+[clients."*"]
 [clients.ops]
 roles = ["operate"]
 """
