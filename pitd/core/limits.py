@@ -57,6 +57,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return self.over is not None
 
     @property
+    def is_for_all(self) -> bool:
+        """Whether every order matches it."""
+        return self.only == Selection() and self.without is None and not isinstance(self.over, Group)
+
+    @property
     def breadth(self) -> int:
         """How wide it reaches: a pair of dimensions 0, one dimension 1, a group 2, the firm 3."""
         if self.over == "firm":
@@ -111,8 +116,11 @@ class LimitSet(Generic[L]):
         self.by_name = {limit.name: limit for limit in limits}
         self.names = tuple(self.by_name)
         self._cover = cover and bool(limits)
+        self._are_for_all = all(limit.is_for_all for limit in limits)
 
-    def matching(self, attempt: Attempt) -> list[L]:
+    def matching(self, attempt: Attempt) -> Sequence[L]:
+        if self._are_for_all:
+            return self.limits
         return [limit for limit in self.limits if limit.matches_attempt(attempt)]
 
     def uncovered(self, attempt: Attempt) -> tuple[Reject, ...]:

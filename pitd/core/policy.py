@@ -81,6 +81,8 @@ class Attempt:
 
     def units(self) -> Decimal:
         """How many units may trade. Raises Unvalued for a volume order where that can't be told."""
+        if self.order.quantity is not None:
+            return self.order.quantity
         units = units_of(self.order, self.listed, whole_quantity(self.order))
         if units is not None:
             return units

@@ -203,6 +203,7 @@ class Positions:
         for whose in self._whose(order.account):
             key = (whose, listed.symbol, order.side is Side.BUY)
             if units is None:
+                assert key in self._unknown, key
                 _add(self._unknown, key, -1)
             elif units:
                 _add(self._on_the_way, key, -units)

@@ -51,17 +51,20 @@ class OpenOrderLimit(Policy):
         limits = self._limits.matching(attempt)
         if not limits:
             return PASS
-        held = _held(limits, attempt)
-        rejects = [
-            self._reject(limit, counter[1], used)
-            for limit, counter in zip(limits, held.counters, strict=True)
-            if (used := self._open.get(counter, 0)) >= limit.max_orders
-        ]
-        return Verdict((held,), tuple(rejects))
+        counters: list[tuple[str, str]] = []
+        rejects: list[Reject] = []
+        for limit in limits:
+            counter = (limit.name, limit.scope_of(attempt))
+            counters.append(counter)
+            used = self._open.get(counter, 0)
+            if used >= limit.max_orders:
+                rejects.append(self._reject(limit, counter[1], used))
+        return Verdict((OrderHeld(tuple(counters)),), tuple(rejects))
 
     def rehold(self, held: tuple[Any, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Any, ...]:
         limits = self._limits.matching(attempt)
-        return (_held(limits, attempt),) if limits else ()
+        counters = tuple((limit.name, limit.scope_of(attempt)) for limit in limits)
+        return (OrderHeld(counters),) if limits else ()
 
     def holds_as(self, before: Policy) -> bool:
         return isinstance(before, OpenOrderLimit) and _scopes(self._limits) == _scopes(before._limits)
@@ -107,10 +110,6 @@ class OpenOrderLimit(Policy):
             used=Decimal(used),
             requested=Decimal(1),
         )
-
-
-def _held(limits: Sequence[OpenOrders], attempt: Attempt) -> OrderHeld:
-    return OrderHeld(tuple((limit.name, limit.scope_of(attempt)) for limit in limits))
 
 
 def _scopes(limits: LimitSet[OpenOrders]) -> list[OpenOrders]:

@@ -57,18 +57,20 @@ class PositionLimit(Policy):
         self._limits = LimitSet(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
         self.is_idle = not limits
+        self._most = {(limit.name, side): limit.most(side) for limit in limits for side in Side}
 
     def main(self, attempt: Attempt) -> Verdict:
         limits = self._limits.matching(attempt)
         if not limits:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
-        rejects: list[Reject] = []
+        rejects: list[Reject] | None = None
         for limit in limits:
             reject = self._judge(limit, attempt)
             if reject is not None and not attempt.reduces:
+                rejects = rejects or []
                 rejects.append(reject)
-        return Verdict(rejects=tuple(rejects)) if rejects else PASS
+        return PASS if rejects is None else Verdict(rejects=tuple(rejects))
 
     def counters(self, limit: str, look: Look) -> list[Counter]:
         bound = self._limits.by_name[limit]
@@ -98,7 +100,7 @@ class PositionLimit(Policy):
 
     def _judge(self, limit: PositionBound, attempt: Attempt) -> Reject | None:
         side = attempt.order.side
-        most = limit.most(side)
+        most = self._most[limit.name, side]
         if most is None:
             return None
         whose = limit.whose(attempt.order.account)

@@ -14,6 +14,9 @@ from pitd.core.limits import Limit, LimitSet
 from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict
 
+_Pair = tuple[Decimal, Decimal]
+"""A notional and a quantity."""
+
 SLICES = 1_000
 """A window is counted in so many slices: that bounds what is kept of it."""
 
@@ -117,9 +120,9 @@ class TurnoverLimit(Policy):
                 continue
             window = self._windows[limit.name]
             added.append(Ordered(limit.name, scope, window.end_of(attempt.now_ns, limit), notional, quantity))
-            window.check(scope, notional, quantity)
-            if not attempt.reduces:
-                rejects += self._judge(limit, scope, attempt, notional, quantity)
+            used = window.used(scope, attempt.now_ns - limit.window_ns, notional, quantity)
+            if _is_over(limit, used, notional, quantity) and not attempt.reduces:
+                rejects += self._rejects(limit, scope, attempt, used, (notional, quantity))
         effects = (TurnedOver(tuple(added)),) if added else ()
         return Verdict(effects, tuple(rejects))
 
@@ -179,11 +182,8 @@ class TurnoverLimit(Policy):
         for name, of in saved.items():
             self._windows[name] = _Window.of(of)
 
-    def _judge(
-        self, limit: Turnover, scope: str, attempt: Attempt, notional: Decimal, quantity: Decimal
-    ) -> Iterator[Reject]:
-        used = self._windows[limit.name].used(scope, attempt.now_ns - limit.window_ns)
-        for place, (most, more) in enumerate(zip(_bounds(limit), (notional, quantity), strict=True)):
+    def _rejects(self, limit: Turnover, scope: str, attempt: Attempt, used: _Pair, wanted: _Pair) -> Iterator[Reject]:
+        for place, (most, more) in enumerate(zip(_bounds(limit), wanted, strict=True)):
             if most is None or used[place] + more <= most:
                 continue
             unit = attempt.listed.settlement if place == 0 else f"units of {attempt.listed.symbol}"
@@ -221,6 +221,12 @@ class TurnoverLimit(Policy):
         )
 
 
+def _is_over(limit: Turnover, used: _Pair, notional: Decimal, quantity: Decimal) -> bool:
+    if limit.max_notional is not None and used[0] + notional > limit.max_notional:
+        return True
+    return limit.max_quantity is not None and used[1] + quantity > limit.max_quantity
+
+
 def _bounds(limit: Turnover) -> tuple[Decimal | None, Decimal | None]:
     return limit.max_notional, limit.max_quantity
 
@@ -232,18 +238,12 @@ def _seconds(limit: Turnover) -> str:
 class _Sums(NamedTuple):
     """What so many orders come to."""
 
-    orders: int = 0
-    notional: Decimal = ZERO
-    quantity: Decimal = ZERO
-
-    def plus(self, other: _Sums) -> _Sums:
-        return _Sums(self.orders + other.orders, self.notional + other.notional, self.quantity + other.quantity)
-
-    def less(self, other: _Sums) -> _Sums:
-        return _Sums(self.orders - other.orders, self.notional - other.notional, self.quantity - other.quantity)
+    orders: int
+    notional: Decimal
+    quantity: Decimal
 
 
-_NONE = _Sums()
+_NONE = _Sums(0, ZERO, ZERO)
 
 
 class _Window:
@@ -272,14 +272,19 @@ class _Window:
             return None
         return max(end_ns for end_ns in self._ends[:_SLICES_A_STEP] if end_ns <= horizon_ns)
 
-    def used(self, scope: str, horizon_ns: int) -> tuple[Decimal, Decimal]:
-        """Notional and quantity of what is inside the window."""
-        total = self.totals.get(scope, _NONE)
+    def used(self, scope: str, horizon_ns: int, more_notional: Decimal = ZERO, more_quantity: Decimal = ZERO) -> _Pair:
+        """Notional and quantity of what is inside the window. Raises NotRepresentable where more can't be added."""
+        _, notional, quantity = self.totals.get(scope, _NONE)
+        if not self._ends or self._ends[0] > horizon_ns:
+            return notional, quantity
+        _ = notional + more_notional, quantity + more_quantity  # what has left the window is in the sums still
         for end_ns in self._ends:
             if end_ns > horizon_ns:
                 break
-            total = total.less(self.slices[end_ns].get(scope, _NONE))
-        return total.notional, total.quantity
+            of = self.slices[end_ns].get(scope, _NONE)
+            notional -= of.notional
+            quantity -= of.quantity
+        return notional, quantity
 
     def free_at(self, scope: str, place: int, needed: Decimal, limit: Turnover, now_ns: int) -> int | None:
         """When that much has left the window; None where there isn't so much."""
@@ -288,10 +293,6 @@ class _Window:
             if needed <= 0:
                 return end_ns + limit.window_ns
         return None
-
-    def check(self, scope: str, notional: Decimal, quantity: Decimal) -> None:
-        """Raises NotRepresentable where that could not be added."""
-        self.totals.get(scope, _NONE).plus(_Sums(1, notional, quantity))
 
     def add(self, ordered: Ordered, orders: int) -> None:
         """Counts an order, or, with -1, gives it back."""
@@ -302,19 +303,15 @@ class _Window:
             assert orders > 0, ordered
             of = self.slices[ordered.end_ns] = {}
             insort(self._ends, ordered.end_ns)
-        one = _Sums(1, ordered.notional, ordered.quantity)
-        for sums in (of, self.totals):
-            before = sums.get(ordered.scope, _NONE)
-            after = before.plus(one) if orders > 0 else before.less(one)
-            assert after.orders >= 0, ordered
-            _put(sums, ordered.scope, after)
+        _add(of, ordered.scope, orders, ordered.notional, ordered.quantity)
+        _add(self.totals, ordered.scope, orders, ordered.notional, ordered.quantity)
         if not of:
             self._drop(ordered.end_ns)
 
     def slide(self, upto_ns: int) -> None:
         while self._ends and self._ends[0] <= upto_ns:
             for scope, sums in self.slices[self._ends[0]].items():
-                _put(self.totals, scope, self.totals[scope].less(sums))
+                _add(self.totals, scope, -sums.orders, sums.notional, sums.quantity)
             self._drop(self._ends[0])
         self._gone_ns = max(self._gone_ns, upto_ns)
 
@@ -338,7 +335,7 @@ class _Window:
             window._ends.append(end_ns)
             window.slices[end_ns] = {scope: _Sums(n, Decimal(worth), Decimal(units)) for scope, n, worth, units in of}
             for scope, sums in window.slices[end_ns].items():
-                window.totals[scope] = window.totals.get(scope, _NONE).plus(sums)
+                _add(window.totals, scope, *sums)
         return window
 
     def _drop(self, end_ns: int) -> None:
@@ -346,11 +343,17 @@ class _Window:
         del self._ends[bisect_left(self._ends, end_ns)]
 
 
-def _put(sums: dict[str, _Sums], scope: str, of: _Sums) -> None:
-    if of.orders:
-        sums[scope] = of
-    else:
+def _add(sums: dict[str, _Sums], scope: str, orders: int, notional: Decimal, quantity: Decimal) -> None:
+    """Adds so many orders of that worth altogether; where there are less than none, takes them back."""
+    had = sums.get(scope, _NONE)
+    count = had.orders + orders
+    assert count >= 0, (scope, had)
+    if not count:
         del sums[scope]
+    elif orders > 0:
+        sums[scope] = _Sums(count, had.notional + notional, had.quantity + quantity)
+    else:
+        sums[scope] = _Sums(count, had.notional - notional, had.quantity - quantity)
 
 
 def _written(sums: _Sums) -> tuple[int, str, str]:
