@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -53,7 +54,7 @@ class Recent:
 
     def __init__(self, engine: Engine) -> None:
         self._names = _Names(engine)
-        self._rows: dict[int, e.Row] = {}
+        self._rows: OrderedDict[int, e.Row] = OrderedDict()
         self._told: dict[int, tuple[ev.AnyEvent, ...]] = {}
         self._effects = 0
         self.head = engine.seq
@@ -73,8 +74,8 @@ class Recent:
                 self._names.note(row)
         self.head = rows[-1].entry.seq
         while len(kept) > KEPT_ROWS or self._effects > KEPT_EFFECTS:
-            oldest = next(iter(kept))
-            self._effects -= len(kept.pop(oldest).effects)
+            oldest, row = kept.popitem(last=False)
+            self._effects -= len(row.effects)
             self._told.pop(oldest, None)
 
     def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
@@ -128,7 +129,7 @@ class _Names:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._requests: dict[int, Whose] = {}
+        self._requests: OrderedDict[int, Whose] = OrderedDict()
 
     def order(self, reservation_id: int) -> Whose:
         record = self._engine.orders.find(reservation_id)
@@ -148,7 +149,7 @@ class _Names:
                 order = effect.order
                 self._requests[effect.request_id] = Whose(order.account, order.id, self.client(effect.session))
         if len(self._requests) > _REQUESTS_KEPT:
-            del self._requests[next(iter(self._requests))]
+            self._requests.popitem(last=False)
 
 
 # ---------------------------------------------------------------------------------------------- a row's events

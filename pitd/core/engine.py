@@ -7,6 +7,7 @@ entry did is therefore a list of values, which the journal keeps and recovery ca
 from __future__ import annotations
 
 import decimal
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from hashlib import blake2b
@@ -169,7 +170,7 @@ class Engine:
             self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
         )
         self.requests: dict[int, Request] = {}
-        self.requests_ended: dict[int, EndedBy] = {}
+        self.requests_ended: OrderedDict[int, EndedBy] = OrderedDict()
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
         self.leases = Leases()
         self.disputed_seq = 0
@@ -1123,7 +1124,7 @@ class Engine:
         self.sessions.settled(request.session, effect.request_id)
         self.requests_ended[effect.request_id] = effect.ended_by
         if len(self.requests_ended) > self.bounds.requests_ended_kept:
-            del self.requests_ended[next(iter(self.requests_ended))]
+            self.requests_ended.popitem(last=False)
 
     def _do_order_opened(self, effect: e.OrderOpened) -> None:
         order = effect.order

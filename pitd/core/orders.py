@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -204,7 +205,8 @@ class Orders:
         self._positions = positions
         self._is_counting = True
         self.open: dict[int, OrderRecord] = {}
-        self.closed: dict[int, OrderRecord] = {}
+        self.closed: OrderedDict[int, OrderRecord] = OrderedDict()
+        """By reservation id, oldest end first. A plain dict would look through all that was forgotten at its front."""
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
         self.by_client: dict[str, dict[int, None]] = {}
         self._by_venue_id: dict[tuple[str, str], OrderRecord | _Shared] = {}

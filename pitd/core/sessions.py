@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,7 +39,7 @@ class Sessions:
         self.window = window
         self._by_id: dict[int, Session] = {}
         self._live: dict[str, Session] = {}
-        self._ended: dict[int, Session] = {}
+        self._ended: OrderedDict[int, Session] = OrderedDict()
         self._ended_kept = ended_kept
         self.ending: dict[int, Session] = {}
         """Ended sessions that still have something to give back."""

@@ -68,7 +68,7 @@ def take(engine: Engine) -> Image:
         closed=[_brief(record, engine.instruments) for record in orders.closed.values()],
         venue_ids=orders.venue_ids(),
         requests=list(engine.requests.values()),
-        requests_ended=engine.requests_ended,
+        requests_ended=dict(engine.requests_ended),
         sessions=sessions.going(),
         sessions_ended=sessions.over(),
         blocks=engine.accounts.save(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ class RateLimit(Policy):
         self._narrow_first = sorted(limits, key=lambda limit: limit.breadth)
         self.limit_names = self._limits.names
         self.is_idle = not limits
-        self._counters: dict[str, dict[str, deque[int]]] = {limit.name: {} for limit in limits}
+        self._counters: dict[str, OrderedDict[str, deque[int]]] = {limit.name: OrderedDict() for limit in limits}
         """By limit, then scope: the attempts inside the window, newest last. The scope touched last stands last, so
         stale ones are found in front."""
 
@@ -77,9 +77,11 @@ class RateLimit(Policy):
             if limit is None or not limit.max_orders:
                 continue  # a limit that the configuration no longer has, or one that lets nothing pass: nothing to keep
             counters = self._counters[name]
-            times = counters.pop(scope, None)
+            times = counters.get(scope)
             if times is None:
-                times = deque()
+                times = counters[scope] = deque()
+            else:
+                counters.move_to_end(scope)
             horizon_ns = effect.at_ns - limit.window_ns
             had = len(times)
             while times and times[0] <= horizon_ns:
@@ -87,7 +89,6 @@ class RateLimit(Policy):
             times.append(effect.at_ns)
             if len(times) > max(limit.max_orders, had):  # a lowered limit forgets nothing: it may be raised again
                 times.popleft()
-            counters[scope] = times
             _drop_stale(counters, horizon_ns)
 
     def counters(self, limit: str, look: Look) -> list[Counter]:
@@ -107,7 +108,7 @@ class RateLimit(Policy):
 
     def load(self, saved: Any) -> None:
         for name in self._counters:
-            self._counters[name] = {scope: deque(times) for scope, times in saved.get(name, ())}
+            self._counters[name] = OrderedDict((scope, deque(times)) for scope, times in saved.get(name, ()))
 
     def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
         inside = [at for at in times or () if now_ns - at < limit.window_ns]
@@ -134,7 +135,7 @@ def _unit(limit: Rate) -> str:
     return f"orders in {limit.window_ns / 1e9:g} s"
 
 
-def _drop_stale(counters: dict[str, deque[int]], horizon_ns: int) -> None:
+def _drop_stale(counters: OrderedDict[str, deque[int]], horizon_ns: int) -> None:
     """Looks at the two scopes untouched for longest; each attempt adds at most one."""
     for _ in range(2):
         scope = next(iter(counters))
