@@ -422,9 +422,15 @@ def _block(options: argparse.Namespace) -> int:
 
 def _unblock(options: argparse.Namespace) -> int:
     scope = " ".join(options.scope)
-    return _change(
-        options, f"let {scope} trade again?", lambda engine: engine.unblock(scope, options.reason), f"{scope} may trade"
-    )
+    if not _is_agreed(options, f"let {scope} trade again?"):
+        return _SAID_NO
+    with _acting(options) as engine:
+        engine.unblock(scope, options.reason)
+        still = ", ".join(block.limit for block in engine.blocks() if block.scope == scope)
+        told = (
+            f"{scope} may trade" if not still else f"the operator's block of {scope} is lifted; {still} still stops it"
+        )
+        return _changed(options, engine, told)
 
 
 def _halt(options: argparse.Namespace) -> int:

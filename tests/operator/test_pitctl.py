@@ -409,6 +409,14 @@ def test_a_tripped_limit_is_rearmed_with_new_room(desk: Desk) -> None:
     assert desk.trader.execute_pre_trade(order())
 
 
+def test_lifting_a_block_says_what_still_stops_the_scope(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    desk.trader.apply_execution_report(money("x", pnl="-121"))
+    assert desk.run("block", "account", "alpha", "--reason", "look", "--yes") == 0
+    capsys.readouterr()
+    assert desk.run("unblock", "account", "alpha", "--reason", "looked", "--yes") == 0
+    assert "the operator's block of account alpha is lifted; day_loss still stops it" in capsys.readouterr().out
+
+
 def test_an_id_that_stands_in_two_accounts_needs_its_account_named(desk: Desk) -> None:
     quarantined(desk, id="o1")
     quarantined(desk, id="o1", account="beta")
