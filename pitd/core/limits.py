@@ -11,6 +11,7 @@ import msgspec
 from pit.types import Kind, Order, Reject, RejectCode
 
 from .instruments import Listed
+from .numbers import canonical
 from .policy import Attempt, Unvalued
 
 Dimension = Literal["account", "client", "instrument", "settlement"]
@@ -136,6 +137,29 @@ class LimitSet(Generic[L]):
                 reason=f"no {self.control} limit covers account {attempt.order.account}, {attempt.listed.symbol} in "
                 f'{attempt.listed.settlement}; add one, or open it with [gate] uncovered = "allow"',
             ),
+        )
+
+    def reject(
+        self,
+        limit: L,
+        attempt: Attempt,
+        code: RejectCode,
+        reason: str,
+        bound: Decimal | None = None,
+        requested: Decimal | None = None,
+        *,
+        used: Decimal | None = None,
+    ) -> Reject:
+        """One of these limits' no to an order, with the numbers behind it as they are told."""
+        return Reject(
+            code=code,
+            policy=self.control,
+            limit=limit.name,
+            scope=limit.scope_of(attempt),
+            reason=reason,
+            bound=None if bound is None else canonical(bound),
+            used=None if used is None else canonical(used),
+            requested=None if requested is None else canonical(requested),
         )
 
     def __iter__(self) -> Iterator[L]:

@@ -71,7 +71,7 @@ class InstrumentRules(Policy):
             return PASS
         why = f"sell {symbol}: with what account {order.account} has open, it would sell more than it holds"
         rejects = tuple(
-            self._reject(limit, attempt, RejectCode.SHORT_SALE_RESTRICTION, why)
+            self._limits.reject(limit, attempt, RejectCode.SHORT_SALE_RESTRICTION, why)
             for limit in self._limits.limits
             if limit.short_sale == "reject" and limit.matches_attempt(attempt)
         )
@@ -99,7 +99,7 @@ class InstrumentRules(Policy):
         if limit.reducing == "pass" and attempt.reduces:
             return []
         why = f"{symbol} is {'denied by' if is_denied else 'not among the instruments allowed by'} {limit.name}"
-        return [self._reject(limit, attempt, RejectCode.INSTRUMENT_RESTRICTED, why)]
+        return [self._limits.reject(limit, attempt, RejectCode.INSTRUMENT_RESTRICTED, why)]
 
     def _by_size(self, limit: Rules, attempt: Attempt) -> list[Reject]:
         if limit.min_quantity is None and limit.max_quantity is None:
@@ -121,7 +121,7 @@ class InstrumentRules(Policy):
             why = f"{wanted} of {attempt.listed.symbol}: no price is known, so {limit.name} cannot be checked"
         else:
             why = f"{wanted} of {attempt.listed.symbol}, {text(bound)} at {word}"
-        return [self._reject(limit, attempt, code, why, bound, order.quantity)]
+        return [self._limits.reject(limit, attempt, code, why, bound, order.quantity)]
 
     def _by_price(self, limit: Rules, attempt: Attempt) -> list[Reject]:
         price = attempt.order.price
@@ -134,23 +134,4 @@ class InstrumentRules(Policy):
         else:
             return []
         why = f"{attempt.listed.symbol} at {text(price)}, {text(bound)} at {word}"
-        return [self._reject(limit, attempt, RejectCode.INVALID_FIELD_VALUE, why, bound, price)]
-
-    def _reject(
-        self,
-        limit: Rules,
-        attempt: Attempt,
-        code: RejectCode,
-        reason: str,
-        bound: Decimal | None = None,
-        requested: Decimal | None = None,
-    ) -> Reject:
-        return Reject(
-            code=code,
-            policy=self.id,
-            limit=limit.name,
-            scope=limit.scope_of(attempt),
-            reason=reason,
-            bound=None if bound is None else canonical(bound),
-            requested=None if requested is None else canonical(requested),
-        )
+        return [self._limits.reject(limit, attempt, RejectCode.INVALID_FIELD_VALUE, why, bound, price)]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from pit.types import Order, Reject, RejectCode
+from pit.types import Order, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, shown
 from pitd.core.numbers import ZERO, canonical, text
@@ -62,7 +62,12 @@ class OpenOrderNotional(Policy):
         except Unvalued as trouble:
             if attempt.reduces:
                 return PASS
-            return Verdict(rejects=tuple(self._reject(limit, attempt, trouble.code, str(trouble)) for limit in limits))
+            return Verdict(
+                rejects=tuple(
+                    self._limits.reject(limit, attempt, trouble.code, str(trouble), limit.max_notional)
+                    for limit in limits
+                )
+            )
         counters = []
         rejects = []
         for limit in limits:
@@ -75,7 +80,11 @@ class OpenOrderNotional(Policy):
                     f"{shown(attempt.order, attempt.listed)} = {text(notional)} {asset} on top of {text(used)} open, "
                     f"limit {text(limit.max_notional)}"
                 )
-                rejects.append(self._reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, used, notional))
+                rejects.append(
+                    self._limits.reject(
+                        limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, limit.max_notional, notional, used=used
+                    )
+                )
         taken_at = attempt.price if attempt.order.price is None else None
         return Verdict((NotionalHeld(notional, tuple(counters), taken_at),), tuple(rejects))
 
@@ -130,26 +139,6 @@ class OpenOrderNotional(Policy):
 
     def load(self, saved: Any) -> None:
         self._held = {(limit, scope): Decimal(amount) for limit, scope, amount in saved}
-
-    def _reject(
-        self,
-        limit: OpenNotional,
-        attempt: Attempt,
-        code: RejectCode,
-        reason: str,
-        used: Decimal | None = None,
-        requested: Decimal | None = None,
-    ) -> Reject:
-        return Reject(
-            code=code,
-            policy=self.id,
-            limit=limit.name,
-            scope=limit.scope_of(attempt),
-            reason=reason,
-            bound=canonical(limit.max_notional),
-            used=None if used is None else canonical(used),
-            requested=None if requested is None else canonical(requested),
-        )
 
 
 def _scopes(limits: LimitSet[OpenNotional]) -> list[OpenNotional]:

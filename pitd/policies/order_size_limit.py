@@ -73,7 +73,7 @@ class OrderSizeLimit(Policy):
         except Unvalued as trouble:
             if attempt.reduces:
                 return None
-            return self._reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked")
+            return self._limits.reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked")
         over_notional = limit.max_notional is not None and notional > limit.max_notional
         if (not over_quantity and not over_notional) or attempt.reduces:
             return None
@@ -81,32 +81,13 @@ class OrderSizeLimit(Policy):
         if over_quantity and over_notional:
             why = f"{worth}, and quantity {_quantity(order)}, limit {_bound(limit.max_quantity)}"
             code = RejectCode.ORDER_EXCEEDS_LIMIT
-            return self._reject(limit, attempt, code, why, limit.max_notional, notional)
+            return self._limits.reject(limit, attempt, code, why, limit.max_notional, notional)
         if over_quantity:
             why = f"quantity {_quantity(order)} of {listed.symbol}, limit {_bound(limit.max_quantity)}"
             code = RejectCode.ORDER_QTY_EXCEEDS_LIMIT
-            return self._reject(limit, attempt, code, why, limit.max_quantity, order.quantity)
-        return self._reject(
+            return self._limits.reject(limit, attempt, code, why, limit.max_quantity, order.quantity)
+        return self._limits.reject(
             limit, attempt, RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT, worth, limit.max_notional, notional
-        )
-
-    def _reject(
-        self,
-        limit: OrderSize,
-        attempt: Attempt,
-        code: RejectCode,
-        reason: str,
-        bound: Decimal | None = None,
-        requested: Decimal | None = None,
-    ) -> Reject:
-        return Reject(
-            code=code,
-            policy=self.id,
-            limit=limit.name,
-            scope=limit.scope_of(attempt),
-            reason=reason,
-            bound=None if bound is None else canonical(bound),
-            requested=None if requested is None else canonical(requested),
         )
 
 

@@ -107,12 +107,13 @@ class PositionLimit(Policy):
         try:
             units = attempt.units()
         except Unvalued as trouble:
-            return self._reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked", most)
+            why = f"{trouble}, so {limit.name} cannot be checked"
+            return self._limits.reject(limit, attempt, trouble.code, why, most)
         held, waiting = attempt.held(whose), attempt.waiting(whose)
         symbol = attempt.listed.symbol
         if waiting is None:
             why = f"an open {side} order in {symbol} may trade any number of units; cancel it or wait for its end"
-            return self._reject(limit, attempt, RejectCode.POSITION_LIMIT_EXCEEDED, why, most, None, units)
+            return self._limits.reject(limit, attempt, RejectCode.POSITION_LIMIT_EXCEEDED, why, most, units)
         used = _towards(side, held) + waiting
         if used + units <= most:
             return None
@@ -120,28 +121,7 @@ class PositionLimit(Policy):
             f"{side} {text(units)} {symbol}: {text(held)} held, {text(waiting)} more in open {side} orders, this would "
             f"make up to {text(used + units)} {_word(side)}, limit {text(most)}"
         )
-        return self._reject(limit, attempt, RejectCode.POSITION_LIMIT_EXCEEDED, why, most, used, units)
-
-    def _reject(
-        self,
-        limit: PositionBound,
-        attempt: Attempt,
-        code: RejectCode,
-        reason: str,
-        bound: Decimal,
-        used: Decimal | None = None,
-        requested: Decimal | None = None,
-    ) -> Reject:
-        return Reject(
-            code=code,
-            policy=self.id,
-            limit=limit.name,
-            scope=limit.scope_of(attempt),
-            reason=reason,
-            bound=canonical(bound),
-            used=None if used is None else canonical(used),
-            requested=None if requested is None else canonical(requested),
-        )
+        return self._limits.reject(limit, attempt, RejectCode.POSITION_LIMIT_EXCEEDED, why, most, units, used=used)
 
 
 def _is_meant(limit: PositionBound, whose: Whose, symbol: str, look: Look) -> bool:

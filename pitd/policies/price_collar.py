@@ -75,11 +75,11 @@ class PriceCollar(Policy):
             if limit.market == "pass":
                 return None
             why = f'a market order has no price to compare, and {limit.name} says market = "reject"'
-            return self._reject(limit, attempt, RejectCode.UNSUPPORTED_ORDER_TYPE, why)
+            return self._limits.reject(limit, attempt, RejectCode.UNSUPPORTED_ORDER_TYPE, why)
         reference = _reference(attempt)
         if reference is None:
             why = f"no fresh mark of {listed.symbol} is known, nor a bid and an ask, so {limit.name} cannot be checked"
-            return self._reject(limit, attempt, RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
+            return self._limits.reject(limit, attempt, RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
         distance = price - reference
         if limit.side == "aggressive" and (distance < 0) == (order.side is Side.BUY):
             return None
@@ -88,7 +88,7 @@ class PriceCollar(Policy):
         if limit.max_ticks is not None:
             if listed.tick is None:
                 why = f"{listed.symbol} declares no tick, so max_ticks of {limit.name} cannot be checked"
-                return self._reject(limit, attempt, RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
+                return self._limits.reject(limit, attempt, RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
             if distance > limit.max_ticks * listed.tick:
                 most.append((Decimal(limit.max_ticks), f"{limit.max_ticks} ticks of {text(listed.tick)}"))
         if limit.max_percent is not None and distance * 100 > limit.max_percent * abs(reference):
@@ -101,26 +101,7 @@ class PriceCollar(Policy):
             f"{order.side} {listed.symbol} at {text(price)}: {text(distance)} from the reference {text(reference)}, "
             f"limit {' and '.join(words for _, words in most)}"
         )
-        return self._reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, most[0][0], price)
-
-    def _reject(
-        self,
-        limit: Collar,
-        attempt: Attempt,
-        code: RejectCode,
-        reason: str,
-        bound: Decimal | None = None,
-        requested: Decimal | None = None,
-    ) -> Reject:
-        return Reject(
-            code=code,
-            policy=self.id,
-            limit=limit.name,
-            scope=limit.scope_of(attempt),
-            reason=reason,
-            bound=None if bound is None else canonical(bound),
-            requested=None if requested is None else canonical(requested),
-        )
+        return self._limits.reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, most[0][0], price)
 
 
 def _reference(attempt: Attempt) -> Decimal | None:
