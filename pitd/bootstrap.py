@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from . import config as config_module
+from .calendar import Calendar
 from .clock import Clock, SystemClock
 from .config import CONTROLS, Config
 from .core.engine import Engine, Setup, exact_context
@@ -73,7 +74,8 @@ def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
         limits = with_numbers(config.limits, numbers)
         return [*build_policies(msgspec.structs.replace(config, limits=limits)), *policies]
 
-    return Setup(built, LimitTerms(config.limits), [limit.name for limit in config.limits], config.gate.bounds)
+    names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
+    return Setup(built, LimitTerms(config.limits), names, config.gate.bounds, own_days)
 
 
 def blank_engine(policies: Sequence[Policy] = ()) -> Engine:
@@ -94,6 +96,7 @@ def build_sequencer(
     of an epoch, behind the beginning of that.
     """
     sequencer = Sequencer(build_engine(config, policies), clock, journal, away_ns=away_ns)
+    sequencer.calendar = Calendar(config)
     if epoch:
         sequencer.begin(epoch)
     sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
@@ -122,6 +125,7 @@ def build_daemon(
         )
         clock = clock_from(found.engine.now_ns)
         sequencer = Sequencer(found.engine, clock, journal, away_ns=AWAY_NS)
+        sequencer.calendar = Calendar(config)
         sequencer.begin(os.urandom(8))
         sequencer.configure(configured(config, "pitd", f"start with {config.source}"))
         sequencer.release()

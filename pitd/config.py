@@ -19,7 +19,8 @@ from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
-from . import config_files
+from . import config_files, zones
+from .calendar import DayRule
 from .config_files import Places, Written
 from .core.accounts import FIRM
 from .core.engine import OPERATOR, POISONED, Bounds
@@ -150,6 +151,16 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
 _ANY_CLIENT = Client()
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What is declared of an account."""
+
+    group: str | None = None
+    currency: str | None = None
+    """The asset that it is kept in."""
+    day: DayRule | None = None
+    """When its day begins and ends, where that is not when the firm's does."""
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that would run. `source` is where it was read, for messages."""
 
@@ -162,6 +173,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Account to group."""
     clients: dict[str, Client] = {}
     limits: tuple[AnyLimit, ...] = ()
+    accounts: dict[str, Account] = {}
+    """Those that are declared."""
+    calendar: DayRule | None = None
+    """When the firm's day begins and ends, and that of every account without a rule of its own."""
     reports_from: dict[str, frozenset[str]] = {}
     """Account to the clients whose reports it believes; an account that is missing believes everyone's."""
 
@@ -171,6 +186,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if found is not None:
             return found
         return self.clients.get(ANYONE) if self.clients else _ANY_CLIENT
+
+    def day_rules(self) -> dict[str, DayRule]:
+        """By the accounts whose day is not the firm's."""
+        return {name: each.day for name, each in self.accounts.items() if each.day is not None}
 
     def roles_of(self, client: str) -> frozenset[Role]:
         found = self.client(client)
@@ -223,9 +242,13 @@ class _Reader:
         self._places = places
 
     def config(self, tables: Mapping[str, Any]) -> Config:
-        self._only_keys("", tables, ("daemon", "journal", "gate", "instruments", "accounts", "clients", "limits"))
+        self._only_keys(
+            "", tables, ("daemon", "journal", "gate", "calendar", "instruments", "accounts", "clients", "limits")
+        )
         instruments = self._instruments(self._table(tables, "instruments"))
-        groups = self._accounts(self._table(tables, "accounts"))
+        calendar = self._calendar(self._table(tables, "calendar"))
+        accounts = self._accounts(self._table(tables, "accounts"), calendar)
+        groups = {name: account.group for name, account in accounts.items() if account.group is not None}
         clients = self._clients(self._table(tables, "clients"))
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         return Config(
@@ -235,6 +258,8 @@ class _Reader:
             gate=self._gate(self._table(tables, "gate")),
             instruments=instruments,
             groups=groups,
+            accounts=accounts,
+            calendar=calendar,
             clients=clients,
             limits=limits,
             reports_from=self._reports_from(self._table(tables, "accounts"), clients),
@@ -357,17 +382,47 @@ class _Reader:
             )
         return listed
 
-    def _accounts(self, table: Mapping[str, Any]) -> dict[str, str]:
-        groups = {}
-        for account in table:
-            key = f"accounts.{account}"
-            self._name(key, account)
-            one = self._table(table, account, "accounts")
-            self._only_keys(key, one, ("group", "reports_from"))
-            if "group" in one:
-                groups[account] = self._text(key, one, "group", None)
-                self._name(f"{key}.group", groups[account])
-        return groups
+    def _calendar(self, table: Mapping[str, Any]) -> DayRule | None:
+        self._only_keys("calendar", table, ("zone", "start_of_day", "end_of_day"))
+        return self._day_rule("calendar", table, "UTC") if table else None
+
+    def _accounts(self, table: Mapping[str, Any], calendar: DayRule | None) -> dict[str, Account]:
+        accounts = {}
+        for name in table:
+            key = f"accounts.{name}"
+            self._name(key, name)
+            one = self._table(table, name, "accounts")
+            self._only_keys(key, one, ("group", "currency", "zone", "start_of_day", "end_of_day", "reports_from"))
+            for word in ("group", "currency"):
+                if word in one:
+                    self._name(f"{key}.{word}", self._text(key, one, word, None))
+            has_day = any(word in one for word in ("zone", "start_of_day", "end_of_day"))
+            accounts[name] = Account(
+                group=one.get("group"),
+                currency=one.get("currency"),
+                day=self._day_rule(key, one, "UTC" if calendar is None else calendar.zone) if has_day else None,
+            )
+        return accounts
+
+    def _day_rule(self, key: str, table: Mapping[str, Any], zone: str) -> DayRule:
+        zone = self._text(key, table, "zone", zone)
+        if not zones.is_known(zone):
+            self._fail(
+                f"{key}.zone",
+                f'an IANA zone is wanted, such as "America/New_York", not {zone!r}{_meant(zone, zones.all_names())}',
+            )
+        start = self._time_of_day(key, table, "start_of_day")
+        end = self._time_of_day(key, table, "end_of_day") if "end_of_day" in table else ""
+        if end == start:
+            self._fail(f"{key}.end_of_day", "a day that is to end when the next one begins needs none; leave it out")
+        return DayRule(start_of_day=start, zone=zone, end_of_day=end)
+
+    def _time_of_day(self, key: str, table: Mapping[str, Any], name: str) -> str:
+        written = self._text(key, table, name, None)
+        try:
+            return zones.time_of_day(written).isoformat("seconds" if written.count(":") == 2 else "minutes")
+        except ValueError:
+            return self._fail(f"{key}.{name}", f'a time of day is wanted, such as "17:00", not {written!r}')
 
     def _reports_from(self, table: Mapping[str, Any], clients: Mapping[str, Client]) -> dict[str, frozenset[str]]:
         believed = {}

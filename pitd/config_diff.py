@@ -69,8 +69,10 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
         yield f"gate.{_GATE.get(name, name.removesuffix('_ns'))}", value
     for symbol, listed in config.instruments.items():
         yield from _flat(f"instruments.{symbol}", listed)
-    for account, group in config.groups.items():
-        yield f"accounts.{account}.group", group
+    if config.calendar is not None:
+        yield from _flat("calendar", config.calendar)
+    for name, declared in config.accounts.items():
+        yield from ((key.replace(".day.", "."), value) for key, value in _flat(f"accounts.{name}", declared))
     for account, clients in config.reports_from.items():
         yield f"accounts.{account}.reports_from", ", ".join(sorted(clients))
     for client, told in config.clients.items():
@@ -92,7 +94,7 @@ def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:
         at = f"{key}.{_written(name)}" if key else name
         if isinstance(field, msgspec.Struct):
             yield from _flat(at, field)
-        elif field is not None and field != ():
+        elif field is not None and field not in ((), ""):
             yield at, _shown(name, field)
 
 

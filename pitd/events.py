@@ -348,6 +348,14 @@ def _trading_state(effect: e.TradingStateSet, row: e.Row, names: Names, head: _H
     return ev.TradingStateChanged(*head, restriction=effect.restriction)
 
 
+def _day_began(effect: e.DayBegan, row: e.Row, names: Names, head: _Head) -> ev.DayBegan:
+    return ev.DayBegan(*head, scopes=effect.scopes, day=effect.day, at_wall_ns=effect.at_wall_ns)
+
+
+def _day_ended(effect: e.DayEnded, row: e.Row, names: Names, head: _Head) -> ev.DayEnded:
+    return ev.DayEnded(*head, scopes=effect.scopes, at_wall_ns=effect.at_wall_ns)
+
+
 def _session_started(effect: e.SessionStarted, row: e.Row, names: Names, head: _Head) -> ev.SessionStarted:
     return ev.SessionStarted(*head, client=effect.client, session=effect.session)
 
@@ -420,6 +428,8 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.Disputed: _disputed,
     e.HistoryAccepted: _accepted,
     e.TradingStateSet: _trading_state,
+    e.DayBegan: _day_began,
+    e.DayEnded: _day_ended,
 }
 
 UNTOLD = frozenset(

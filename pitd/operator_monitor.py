@@ -127,6 +127,10 @@ def said(event: ev.AnyEvent) -> str:
         case ev.TradingStateChanged():
             restriction = event.restriction
             return f"{restriction.scope} is {restriction.state.upper()}{_because(restriction.reason)}"
+        case ev.DayBegan():
+            return f"day {event.day} began for {', '.join(event.scopes)}"
+        case ev.DayEnded():
+            return f"the day ended for {', '.join(event.scopes)}"
         case ev.LimitRearmed():
             return f"rearmed {event.limit} of {event.scope} by {text(event.room)}{_because(event.reason)}"
         case ev.LimitsChanged():

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from pit.types import MAX_REASON_LENGTH
 
 from . import log
+from .calendar import Calendar
 from .config import Config
 from .config_diff import differences, runs_on
 from .core import entry as e
@@ -85,6 +86,7 @@ class Reloader:
         with contextlib.suppress(ConfigError):
             fresh = self.read(BY_SIGNAL, "asked by SIGHUP")
             sequencer.configure(fresh.command.configured)
+            sequencer.go_by(Calendar(fresh.config))
             self.adopt(fresh, sequencer.engine.disagreements())
 
     def by_command(
@@ -102,6 +104,7 @@ class Reloader:
                 return Known(e.Failed(e.Failure.INVALID_INPUT, str(trouble)), True)
             known = sequencer.command(session, number, acked, digest, fresh.command)
             if isinstance(known.reply, e.Reloaded):
+                sequencer.go_by(Calendar(fresh.config))
                 self.adopt(fresh, known.reply.disagreements)
             return known
 

@@ -221,6 +221,8 @@ class _Other:
             elif isinstance(body.command, e.UnblockScope) and isinstance(row.reply, e.Done):
                 lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
                 effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
+        elif type(body) is e.DayDue:
+            effects.extend(engine.pipeline.day_began(engine.days.is_new(engine.days.known(body.scopes))))
         for effect in row.effects:
             translated = self._translated(effect, holds)
             if translated is not None:
@@ -255,7 +257,8 @@ class _Other:
         if listed is None:
             return []
         group = self._engine.accounts.group_of(report.account)
-        return list(self._engine.pipeline.report(Reported(report, group, listed.settlement, row.entry.now_ns)) or ())
+        reported = Reported(report, group, listed.settlement, row.entry.now_ns, self._engine.days)
+        return list(self._engine.pipeline.report(reported) or ())
 
     def _translated(self, effect: e.Effect, holds: tuple[e.Hold, ...]) -> e.Effect | None:
         """A recorded effect as it would have been: the same, but for what the limits themselves did."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from pit.types import Block, OrderState, RejectCode
 
 from . import log
+from .calendar import NO_CALENDAR, Calendar
 from .clock import Clock
 from .core import entry as e
 from .core.accounts import FIRM, account_scope
@@ -45,6 +46,8 @@ class Sequencer:
         """`away_ns`: a loop that comes back so much later than it meant to was stopped. None for who has no loop."""
         self.engine = engine
         self.quotes = Quotes()
+        self.calendar = NO_CALENDAR
+        """When days begin and end."""
         self.epoch = b""
         """The name of this process among all that have served; empty where nobody comes back to it."""
         self.metrics = Metrics()
@@ -73,6 +76,7 @@ class Sequencer:
         """Records the effective configuration as an entry of its own."""
         self._end_overrides()
         self._enter(configured)
+        self.turn_days()
 
     def open_session(self, client: str, token: bytes) -> int:
         """A new session's id. An older session of the same client name is fenced."""
@@ -119,10 +123,32 @@ class Sequencer:
             self._resume(self.now_ns - was_ns)  # stopped in the middle of a batch
         if self.engine.overrides.first_end_ns is not None:
             self._end_overrides()
+        if self.calendar.is_used:
+            self.turn_days()
         if not self.engine.has_due(self.now_ns):
             return False
         self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
         return True
+
+    def go_by(self, calendar: Calendar) -> None:
+        """Other rules say from here on when days begin and end."""
+        self.calendar = calendar
+        self.turn_days()
+
+    def turn_days(self) -> None:
+        """Begins and ends the days whose moment has come."""
+        wall_ns, calendar = self._clock.wall_ns(), self.calendar
+        while not calendar.rests(wall_ns):
+            for body in calendar.due(wall_ns, self.engine.days):
+                self._enter(body)
+                if isinstance(body, e.DayDue):
+                    log.info("day.began", day=body.day, scopes=_named(body.scopes))
+                else:
+                    log.info("day.ended", scopes=_named(body.scopes))
+
+    def next_day_ns(self) -> int:
+        """How long it is, at least, until a day begins or ends; far away where nothing of the kind is known."""
+        return self.calendar.next_ns - self._clock.wall_ns()
 
     def _end_overrides(self) -> None:
         """Ends the overrides whose time is over: the engine itself knows no calendar."""
@@ -205,6 +231,10 @@ class Sequencer:
             raise
         self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
+
+
+def _named(scopes: Sequence[str]) -> str:
+    return ", ".join(scopes[:5]) + (f" and {len(scopes) - 5} more" if len(scopes) > 5 else "")
 
 
 def poisoned(entry: e.Entry, trouble: CarryOutFailed) -> e.Row:

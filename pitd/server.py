@@ -194,6 +194,8 @@ class Server:
         if self._journal is not None and self._journal.is_waiting:
             idle_ms = min(idle_ms, _QUIET_MS)
         wait_ms = self._conversations.watchers.wait_ms(self._living.wait_ms(min(idle_ms, _IDLE_MS)))
+        day_ms = self._sequencer.next_day_ns() // 1_000_000 + 1
+        wait_ms = max(0, min(wait_ms, day_ms))
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
             return wait_ms

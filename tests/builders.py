@@ -295,6 +295,13 @@ class Core:
         """Goes on under another configuration, as a daemon that was started again with it."""
         return self.enter(bootstrap.configured(config.parse(settings, "test.toml"), "test", "test"))
 
+    def begin_day(self, day: str, *scopes: str, at_wall_ns: int | None = None) -> e.Reply:
+        """As the calendar has it begun; for the firm, unless said otherwise."""
+        return self.enter(e.DayDue(scopes or ("firm",), day, self.now_ns if at_wall_ns is None else at_wall_ns))
+
+    def end_day(self, *scopes: str) -> e.Reply:
+        return self.enter(e.DayEndDue(scopes or ("firm",), self.now_ns))
+
     def resume(self, away_s: float = 0) -> e.Reply:
         return self.enter(e.Resumed(round(away_s * 1e9)))
 
@@ -327,6 +334,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "seq": engine.seq,
         "policies": {id: policy.save() for id, policy in engine.policies.items()},
         "blocks": msgspec.to_builtins(engine.accounts.save()),
+        "days": msgspec.to_builtins(engine.days.all()),
         "restrictions": msgspec.to_builtins(engine.trading.restrictions()),
         "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
         "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],

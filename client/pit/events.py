@@ -147,6 +147,21 @@ class TradingStateChanged(Event, frozen=True):
     restriction: Restriction
 
 
+class DayBegan(Event, frozen=True):
+    """By the calendar a day has begun for these scopes: "firm", "account alpha". It was to begin at `at_wall_ns`."""
+
+    scopes: tuple[str, ...]
+    day: str
+    at_wall_ns: int
+
+
+class DayEnded(Event, frozen=True):
+    """By the calendar the day of these scopes is over, before the next one begins."""
+
+    scopes: tuple[str, ...]
+    at_wall_ns: int
+
+
 class LimitRearmed(Event, frozen=True):
     """A person has granted a tripped limit new room."""
 
@@ -218,6 +233,8 @@ AnyEvent = (
     | Alarmed
     | TradingStateChanged
     | OrderTaken
+    | DayBegan
+    | DayEnded
 )
 """Every event that a daemon tells."""
 

@@ -32,6 +32,7 @@ from pit.types import (
 from . import entry as e
 from . import overrides, positions, trading
 from .accounts import FIRM, Accounts, reject_of
+from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
 from .numbers import EXACT, ZERO, NotRepresentable, canonical
@@ -109,6 +110,8 @@ class Setup(NamedTuple):
     limit_order: Sequence[str] = ()
     """The limits' names, in the order in which rejects are returned."""
     bounds: Bounds = Bounds()
+    own_days: frozenset[str] = frozenset()
+    """The accounts whose day has a rule of its own."""
 
 
 class Judgement(NamedTuple):
@@ -160,6 +163,7 @@ class Engine:
         self.accounts = Accounts(groups or {})
         self.trading = trading.Trading()
         self.overrides = overrides.Overrides()
+        self.days = Days()
         self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
@@ -225,6 +229,8 @@ class Engine:
             e.LeaseSet: self._do_lease_set,
             e.LeasesRestarted: self._do_leases_restarted,
             e.PositionChanged: self._do_position_changed,
+            e.DayBegan: self._do_day_began,
+            e.DayEnded: self._do_day_ended,
             e.PolicyChanged: self._do_policy_changed,
             e.Blocked: self._do_blocked,
             e.Unblocked: self._do_unblocked,
@@ -367,6 +373,16 @@ class Engine:
                 if over:
                     self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
                 return e.Done(len(over))
+            case e.DayDue():
+                scopes = self.days.known(body.scopes)
+                effects = self.pipeline.day_began(self.days.is_new(scopes))
+                for effect in (e.DayBegan(scopes, body.day, body.at_wall_ns), *effects):
+                    self._emit(effect)
+                return e.Done(len(scopes))
+            case e.DayEndDue():
+                scopes = tuple(scope for scope in body.scopes if self.days.at(scope) is not None)
+                self._emit(e.DayEnded(scopes, body.at_wall_ns))
+                return e.Done(len(scopes))
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
@@ -458,7 +474,8 @@ class Engine:
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
         group = self.accounts.group_of(order.account)
-        return Attempt(order, listed, client, group, self._now_ns, self.positions, self._quote_of(listed.symbol))
+        quote = self._quote_of(listed.symbol)
+        return Attempt(order, listed, client, group, self._now_ns, self.positions, quote, self.days)
 
     def _quote_of(self, symbol: str) -> Quote | None:
         """What the entry in hand knows of an instrument's price, unless that is too old to be used."""
@@ -880,7 +897,7 @@ class Engine:
                 )
             return ()
         group = self.accounts.group_of(report.account)
-        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns))
+        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns, self.days))
         return self._policy_failed(report) if wanted is None else wanted
 
     def _policy_failed(self, report: ExecutionReport) -> Failed:
@@ -1363,6 +1380,12 @@ class Engine:
         )
         return self._hold_anew() if is_other and not holds_the_same else 0
 
+    def _do_day_began(self, effect: e.DayBegan) -> None:
+        self.days.begin(effect.scopes, Day(self._seq, effect.day, effect.at_wall_ns))
+
+    def _do_day_ended(self, effect: e.DayEnded) -> None:
+        self.days.end(effect.scopes)
+
     def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
         self.trading.apply(effect.restriction)
 
@@ -1408,6 +1431,7 @@ class Engine:
         self._take_policies(setup)
         self._setup = setup
         self.bounds = setup.bounds
+        self.days.go_by(setup.own_days)
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 
@@ -1439,7 +1463,9 @@ class Engine:
             if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
                 continue
             group = self.accounts.group_of(record.account)
-            attempt = Attempt(record.order, record.listed, record.asked_by, group, self._now_ns, self.positions)
+            attempt = Attempt(
+                record.order, record.listed, record.asked_by, group, self._now_ns, self.positions, days=self.days
+            )
             holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
             if holds != record.holds:
                 self._emit(e.HoldsReplaced(record.reservation_id, holds))

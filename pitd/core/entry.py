@@ -231,6 +231,21 @@ class OverridesDue(Record, frozen=True):
     wall_ns: int
 
 
+class DayDue(Record, frozen=True):
+    """By the calendar a day begins for these scopes (the firm, accounts), and the one before it ends if it has not."""
+
+    scopes: tuple[str, ...]
+    day: str
+    at_wall_ns: int
+
+
+class DayEndDue(Record, frozen=True):
+    """By the calendar the day of these scopes ends; the next one begins later."""
+
+    scopes: tuple[str, ...]
+    at_wall_ns: int
+
+
 class Resumed(Record, frozen=True):
     """The loop was away: every lease that has not been ended gets one more full length.
 
@@ -287,6 +302,8 @@ Body = (
     | SessionEnded
     | LeasesDue
     | OverridesDue
+    | DayDue
+    | DayEndDue
     | Resumed
     | Commanded
     | NumberVoided
@@ -464,6 +481,17 @@ class TradingStateSet(Record, frozen=True):
     restriction: Restriction
 
 
+class DayBegan(Record, frozen=True):
+    scopes: tuple[str, ...]
+    day: str
+    at_wall_ns: int
+
+
+class DayEnded(Record, frozen=True):
+    scopes: tuple[str, ...]
+    at_wall_ns: int
+
+
 class SessionStarted(Record, frozen=True):
     session: int
     client: str
@@ -532,6 +560,8 @@ Effect = (
     | TradingStateSet
     | OrderTaken
     | PositionChanged
+    | DayBegan
+    | DayEnded
 )
 
 

@@ -100,6 +100,14 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
             return f"{self.each[0]} {names[self.each[0]]}"
         return ", ".join(f"{each} {names[each].replace(',', ',,')}" for each in self.each)  # no two pairs read alike
 
+    def day_of(self, attempt: Attempt) -> int:
+        """The number of the day that its counter for an order is in: the account's where it counts by account, else the
+        firm's. 0 where there is no calendar.
+        """
+        by_account = "account" in self.each
+        day = attempt.days.of(attempt.order.account) if by_account else attempt.days.firm
+        return 0 if day is None else day.number
+
     def scope_of(self, attempt: Attempt) -> str:
         listed = attempt.listed
         return self.scope(attempt.order.account, attempt.client, listed.symbol, listed.settlement)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pit.types import Block, Order, Reject, RejectCode
 
+from .days import IsNew
 from .entry import Blocked, Effect, Hold, PolicyChanged
 from .instruments import Listed
 from .numbers import NotRepresentable
@@ -22,6 +23,7 @@ class Pipeline:
         self._start = [policy for policy in awake if type(policy).start is not Policy.start]
         self._main = [policy for policy in awake if type(policy).main is not Policy.main]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
+        self._day = [policy for policy in policies if type(policy).day_began is not Policy.day_began]
         self.asks_for_quotes = max((policy.asks_for_quotes for policy in awake), default=Asks.NEVER)
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
@@ -109,6 +111,17 @@ class Pipeline:
                 raise
             except Exception:
                 return None
+            wanted.extend(self.as_effects(policy, verdict.effects))
+        return tuple(wanted)
+
+    def day_began(self, is_new: IsNew) -> tuple[Effect, ...]:
+        """What the policies do about a new day. One that can't say goes on with what it has."""
+        wanted: list[Effect] = []
+        for policy in self._day:
+            try:
+                verdict = policy.day_began(is_new)
+            except Exception:
+                continue
             wanted.extend(self.as_effects(policy, verdict.effects))
         return tuple(wanted)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
+from .days import Days, IsNew
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
 from .positions import Pool, Positions, Whose, units_of
@@ -26,6 +27,10 @@ class Unvalued(Exception):
         self.code = code
 
 
+NO_DAYS = Days()
+"""Where no calendar is known."""
+
+
 class Attempt:
     """An order on its way through a stage, with what policies may want to know of it."""
 
@@ -35,6 +40,7 @@ class Attempt:
         "_positions",
         "_reduces",
         "client",
+        "days",
         "group",
         "listed",
         "now_ns",
@@ -51,6 +57,7 @@ class Attempt:
         now_ns: int,
         positions: Positions | None = None,
         quote: Quote | None = None,
+        days: Days | None = None,
     ) -> None:
         self.order = order
         self.listed = listed
@@ -59,6 +66,8 @@ class Attempt:
         self.now_ns = now_ns
         self.quote = quote
         """The newest quote, where a policy asks for it (`Policy.asks_for_quotes`) and it is fresh enough."""
+        self.days = NO_DAYS if days is None else days
+        """Which day it is."""
         self._positions = positions
         self._content: str | None = None
         self._notional: Decimal | None = None
@@ -132,13 +141,16 @@ class Attempt:
 class Reported:
     """A report on its way to the policies, with the account's group and the asset its money is in."""
 
-    __slots__ = ("group", "now_ns", "report", "settlement")
+    __slots__ = ("days", "group", "now_ns", "report", "settlement")
 
-    def __init__(self, report: ExecutionReport, group: str | None, settlement: str, now_ns: int) -> None:
+    def __init__(
+        self, report: ExecutionReport, group: str | None, settlement: str, now_ns: int, days: Days = NO_DAYS
+    ) -> None:
         self.report = report
         self.group = group
         self.settlement = settlement
         self.now_ns = now_ns
+        self.days = days
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -201,9 +213,9 @@ class Asks(IntEnum):
 class Policy:
     """One control. Override what you need; what you leave alone costs nothing.
 
-    Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`, `reconfigured`) reads state and changes nothing.
-    `apply` and `undo` carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the delta
-    that applying used.
+    Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`, `reconfigured`, `day_began`) reads state and changes
+    nothing. `apply` and `undo` carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the
+    delta that applying used.
     """
 
     id: ClassVar[str]
@@ -262,6 +274,13 @@ class Policy:
 
     def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
         """What its limits begin with, or leave behind, when a configuration has brought other ones."""
+        return PASS
+
+    def day_began(self, is_new: IsNew) -> Verdict:
+        """A day has begun for the firm, for accounts, or both. What counts by account goes by the account's day, all
+        else by the firm's. Only for what must happen at that moment: a counter that keeps the number of its day
+        (`Attempt.days`) needs nothing of the kind.
+        """
         return PASS
 
     def lift(self, limit: str, scope: str) -> Verdict:

@@ -9,6 +9,7 @@ import msgspec
 
 from pit.types import Block, Restriction
 
+from .days import Day
 from .engine import Engine
 from .entry import EndedBy
 from .instruments import Instruments, Listed
@@ -47,6 +48,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     restrictions: Sequence[Restriction] = ()
     overrides: Sequence[Override] = ()
     positions: Sequence[tuple[str, str, Position]] = ()
+    days: Sequence[tuple[str, Day]] = ()
 
 
 class Mismatch(Exception):
@@ -76,6 +78,7 @@ def take(engine: Engine) -> Image:
         restrictions=engine.trading.restrictions(),
         overrides=engine.overrides.all(),
         positions=engine.positions.save(),
+        days=engine.days.all(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -118,6 +121,7 @@ def load(engine: Engine, image: Image) -> None:
         policy.load(state.saved)
     reader = Reader(engine.policies)
     engine.positions.load(image.positions)
+    engine.days.load(image.days)
     spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)

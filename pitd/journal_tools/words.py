@@ -46,6 +46,10 @@ def came_in(body: e.Body) -> str:
             return f"session {body.session} ended: {body.reason}"
         case e.LeasesDue():
             return "leases due"
+        case e.DayDue():
+            return f"day {body.day} begins for {_scopes(body.scopes)}"
+        case e.DayEndDue():
+            return f"the day ends for {_scopes(body.scopes)}"
         case e.OverridesDue():
             return f"what was set until {moment(body.wall_ns)} ends"
         case e.Resumed():
@@ -186,6 +190,10 @@ def effect(effect: e.Effect) -> str:
             return "; ".join([*put, *(f"{limit} {key} as configured" for limit, key in effect.cleared)])
         case e.HoldsReplaced():
             return f"{effect.reservation_id} counts by other limits"
+        case e.DayBegan():
+            return f"day {effect.day} began for {_scopes(effect.scopes)}"
+        case e.DayEnded():
+            return f"the day ended for {_scopes(effect.scopes)}"
         case e.EpochBegan():
             return "another process serves"
         case e.PositionChanged():
@@ -350,6 +358,10 @@ def _value(value: object) -> str:
             return printable(", ".join(map(_value, value))) or "-"
         case _:
             return printable(str(value)) or "-"
+
+
+def _scopes(scopes: tuple[str, ...]) -> str:
+    return ", ".join(scopes[:5]) + (f" and {len(scopes) - 5} more" if len(scopes) > 5 else "")
 
 
 def _because(reason: str) -> str:

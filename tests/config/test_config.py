@@ -11,6 +11,7 @@ import pytest
 from builders import Core, order
 
 from pitd import bootstrap, config
+from pitd.calendar import DayRule
 from pitd.core import entry as e
 from pitd.core.limits import Group
 from pitd.errors import EXIT_CONFIG, ConfigError
@@ -61,6 +62,13 @@ def refused(text: str) -> str:
             "did you mean multiplier?",
         ),
         ("[accounts.alpha]\ngrup = 'eq'", "accounts.alpha.grup", "did you mean group?"),
+        ("[calendar]\nzone = 'UTC'", "calendar.start_of_day", "is missing"),
+        ("[calendar]\nstart_of_day = '5pm'", "calendar.start_of_day", 'such as "17:00"'),
+        ("[calendar]\nstart_of_day = '24:00'", "calendar.start_of_day", 'such as "17:00"'),
+        ("[calendar]\nstart_of_day = '17:00'\nend_of_day = '17:00'", "calendar.end_of_day", "leave it out"),
+        ("[calendar]\nzone = 'America/NewYork'\nstart_of_day = '17:00'", "calendar.zone", "America/New_York?"),
+        ("[calendar]\nzone = 'America'\nstart_of_day = '17:00'", "calendar.zone", "an IANA zone is wanted"),
+        ("[accounts.alpha]\nend_of_day = '17:00'", "accounts.alpha.start_of_day", "is missing"),
         ("[clients.mm1]\nrole = ['trade']", "clients.mm1.role", "did you mean roles?"),
         (limit(f'{SIZE}, max_qty = "5"'), "limits.x.max_qty", "did you mean max_quantity?"),
         (limit(f'{RATE}, each = "account", max_notional = "5"'), "limits.x.max_notional", "no such key"),
@@ -351,6 +359,31 @@ def test_nothing_configured_is_a_configuration_with_its_defaults():
     assert read.gate.uncovered == "reject"
     assert (read.gate.bounds.lease_ns, read.gate.bounds.lease_least_ns) == (5 * SECOND, SECOND // 5)
     assert read.roles_of("anyone") == {"trade", "report"}
+
+
+def test_an_account_goes_by_the_calendars_zone_unless_it_says_otherwise():
+    read = config.parse(
+        """
+        [calendar]
+        zone = "America/New_York"
+        start_of_day = "17:00"
+        end_of_day = "16:15:30"
+        [accounts.alpha]
+        group = "eq"
+        currency = "USD"
+        [accounts.beta]
+        start_of_day = "08:00"
+        [accounts.gamma]
+        zone = "Asia/Tokyo"
+        start_of_day = "08:00"
+        """
+    )
+    assert read.calendar == DayRule(start_of_day="17:00", zone="America/New_York", end_of_day="16:15:30")
+    assert read.accounts["alpha"] == config.Account(group="eq", currency="USD") and read.groups == {"alpha": "eq"}
+    assert read.day_rules() == {
+        "beta": DayRule(start_of_day="08:00", zone="America/New_York"),
+        "gamma": DayRule(start_of_day="08:00", zone="Asia/Tokyo"),
+    }
 
 
 def test_a_limit_is_read_into_its_own_kind():

@@ -342,6 +342,8 @@ TELLING = {
     "gate": "gate.max_open = 9",
     "instruments": "instruments.ES.settlement = 'USD'",
     "groups": "accounts.alpha.group = 'eq'",
+    "accounts": "accounts.alpha.start_of_day = '17:00'",
+    "calendar": "calendar.start_of_day = '17:00'",
     "reports_from": "accounts.alpha.reports_from = ['x']\nclients.x.roles = ['report']",
     "clients": "clients.x.roles = ['report']",
     "limits": "limits.x = { control = 'rate_limit', each = 'client', max_orders = 1, window = '1s' }",

@@ -24,6 +24,7 @@ SETTINGS = f"""
 group = "eq"
 [accounts.beta]
 group = "eq"
+start_of_day = "17:00"
 [limits]
 day_loss = {{ control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "500", initial_pnl = "-1" }}
 eq_loss = {{ control = "pnl_kill_switch", over = {{ group = "eq" }}, settlement = "USD", max_loss = "600" }}
@@ -121,6 +122,11 @@ class Trader:
                 return core.clear_limit(draw.choice(("msg_rate", "fat_finger", "open_usd")))
             case "overrides":
                 return core.enter(e.OverridesDue(core.now_ns))
+            case "day":
+                scope = draw.choice(("firm", "account beta", "account alpha"))
+                return core.begin_day(f"2026-11-{draw.randrange(1, 30):02}", scope)
+            case "day_end":
+                return core.end_day(draw.choice(("firm", "account beta")))
             case "reload":
                 settings = SETTINGS.replace("100000", draw.choice(("100000", "90000")))
                 return core.reload(settings.replace("open_firm", draw.choice(("open_firm", "open_all"))))
@@ -185,7 +191,7 @@ _WEIGHTED = (
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
     *("leases", "unblock", "rearm", "let_go") * 6,
     *("resume", "connect", "vanish", "void", "block", "person", "halt"),
-    *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload"),
+    *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload", "day", "day_end"),
 )
 
 
@@ -193,7 +199,7 @@ CAUSED_BY_TRADING = {
     *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
-    *(e.Overridden, e.Reconfigured, e.HoldsReplaced),
+    *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded),
 }
 
 

@@ -276,6 +276,8 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.DaemonStarted(*HEAD, bytes(range(8))),
     ev.CommandFailed(*HEAD, "commit", "LeaseExpired", "too late"),
     ev.TradingStateChanged(*HEAD, HALT),
+    ev.DayBegan(*HEAD, ("firm", "account alpha"), "2026-11-24", 1_795_471_200_000_000_000),
+    ev.DayEnded(*HEAD, ("firm",), 1_795_471_200_000_000_000),
     ev.Alarmed(*HEAD, "poisoned", "CheckOrder could not be carried out"),
 )
 

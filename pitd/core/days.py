@@ -1,0 +1,83 @@
+"""Which trading day it is: the firm's, and that of accounts whose day is another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from .accounts import FIRM, account_scope
+
+IsNew = Callable[[str | None], bool]
+"""Whether a day has just begun for that account; for None: for the firm."""
+
+
+class Day(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One scope's day. `number` is the row that it began with: no two days share one, and a later one is greater."""
+
+    number: int
+    name: str
+    """The date that it goes by: "2026-11-24"."""
+    began_wall_ns: int
+    """When it was to begin, by the calendar."""
+    is_over: bool = False
+    """Whether its end has come, and the next one has not begun."""
+
+
+class Days:
+    """The day of each scope that has one, as entries have brought it: the core itself knows no calendar.
+
+    An account without a rule of its own goes by the firm's day.
+    """
+
+    def __init__(self) -> None:
+        self._by_scope: dict[str, Day] = {}
+        self._own: frozenset[str] = frozenset()
+
+    @property
+    def firm(self) -> Day | None:
+        return self._by_scope.get(FIRM)
+
+    def of(self, account: str) -> Day | None:
+        """The day that an account is in; None where no calendar is configured for it."""
+        return self._by_scope.get(self.scope_of(account))
+
+    def at(self, scope: str) -> Day | None:
+        """The day of the firm, or of an account with a rule of its own."""
+        return self._by_scope.get(scope)
+
+    def scope_of(self, account: str) -> str:
+        """By whose day an account goes."""
+        return account_scope(account) if account in self._own else FIRM
+
+    def all(self) -> list[tuple[str, Day]]:
+        return sorted(self._by_scope.items())
+
+    def known(self, scopes: Iterable[str]) -> tuple[str, ...]:
+        """Those of these scopes that can have a day."""
+        own = {account_scope(account) for account in self._own} if self._own else set()
+        return tuple(scope for scope in scopes if scope == FIRM or scope in own)
+
+    def is_new(self, scopes: Sequence[str]) -> IsNew:
+        """Says whose day begins where these scopes' does."""
+        begun = set(scopes)
+        return lambda account: (FIRM if account is None else self.scope_of(account)) in begun
+
+    # ------------------------------------------------------------------------------------------ carrying out
+
+    def begin(self, scopes: Sequence[str], day: Day) -> None:
+        for scope in scopes:
+            self._by_scope[scope] = day
+
+    def end(self, scopes: Sequence[str]) -> None:
+        for scope in scopes:
+            self._by_scope[scope] = msgspec.structs.replace(self._by_scope[scope], is_over=True)
+
+    def go_by(self, own: frozenset[str]) -> None:
+        """These accounts have rules of their own; what went by one that is no more goes by the firm's day."""
+        for account in self._own - own:
+            self._by_scope.pop(account_scope(account), None)
+        self._own = own
+
+    def load(self, days: Iterable[tuple[str, Day]]) -> None:
+        self._by_scope = dict(days)
