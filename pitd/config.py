@@ -55,9 +55,9 @@ AnyLimit = (
     | Turnover
 )
 
-Role = Literal["trade", "gateway", "report", "quote", "operate", "observe"]
+Role = Literal["trade", "gateway", "report", "quote", "operate", "observe", "adjust"]
 
-ROLES: tuple[Role, ...] = ("trade", "gateway", "report", "quote", "operate", "observe")
+ROLES: tuple[Role, ...] = ("trade", "gateway", "report", "quote", "operate", "observe", "adjust")
 
 ANYONE = "*"
 """Stands in [clients] for every name that is not listed there."""

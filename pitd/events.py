@@ -13,6 +13,7 @@ from pit import wire
 from . import log
 from .core import entry as e
 from .core.engine import Engine
+from .journal_tools.words import adjustment
 
 KEPT_ROWS = 4_096
 KEPT_EFFECTS = 40_000
@@ -403,6 +404,15 @@ def _accepted(effect: e.HistoryAccepted, row: e.Row, names: Names, head: _Head) 
     return ev.Alarmed(*head, what="history_accepted", message=getattr(command, "reason", ""))
 
 
+def _adjusted(effect: e.AdjustmentNoted, row: e.Row, names: Names, head: _Head) -> ev.AccountsAdjusted:
+    command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
+    assert isinstance(command, e.AdjustAccounts)
+    accounts = sorted({each.account for each in command.adjustments} | set(command.imported))
+    what = "; ".join(map(adjustment, command.adjustments[:50]))
+    told, reason = what[:_WHAT_MOST], command.reason
+    return ev.AccountsAdjusted(*head, id=command.id, accounts=tuple(accounts[:50]), what=told, reason=reason)
+
+
 def _order(effect: Any, names: Names) -> tuple[str, str, str, int]:
     id = effect.reservation_id
     return (*names.order(id), id)
@@ -430,6 +440,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.TradingStateSet: _trading_state,
     e.DayBegan: _day_began,
     e.DayEnded: _day_ended,
+    e.AdjustmentNoted: _adjusted,
 }
 
 UNTOLD = frozenset(
@@ -439,6 +450,7 @@ UNTOLD = frozenset(
         e.ReportNoted,
         e.PolicyChanged,
         e.PositionChanged,
+        e.BalancesMoved,
         e.VoidedUpTo,
         e.HoldsReplaced,
     }

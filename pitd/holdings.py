@@ -1,4 +1,4 @@
-"""Tells what accounts hold, page by page."""
+"""Tells what accounts have and hold, page by page."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 
 from pit import wire
-from pit.types import AccountPosition, Kind
+from pit.types import AccountBalance, AccountPosition, Kind
 
 from .core.engine import Engine
 from .core.instruments import ONE, Listed
 from .core.numbers import DIGITS, NotRepresentable, canonical
+from .core.policy import Funds
 from .core.positions import Position
 
 _NANO = Decimal("1e-9")
@@ -32,6 +33,36 @@ def page_of(engine: Engine, query: wire.ListPositions, *, accounts: frozenset[st
             return wire.PositionsAre(engine.seq, tuple(page), more=True)
         page.append(position_of(engine, account, symbol, held))
     return wire.PositionsAre(engine.seq, tuple(page), more=False)
+
+
+def balances_of(engine: Engine, query: wire.ListBalances, *, accounts: frozenset[str] | None) -> wire.Reply:
+    """The balances asked for, of these accounts (None: of all), with what open orders hold and may bring."""
+    if accounts is not None and query.account is not None and query.account not in accounts:
+        return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, f"account {query.account} is none of this client's")
+    after = (query.after_account, query.after_asset)
+    funds: dict[tuple[str, str], Funds] = {}
+    for policy in engine.policies.values():
+        funds.update(policy.funds())
+    kept = engine.balances
+    names = set(kept.accounts()) if query.account is None else {query.account}
+    known = {(account, asset) for account in names for asset, _ in kept.of_account(account)}
+    known |= {key for key in funds if query.account in (None, key[0])}
+    meant = sorted(key for key in known if key > after and (accounts is None or key[0] in accounts))
+    most = max(1, min(query.most, MOST))
+    page = [
+        AccountBalance(
+            account=account,
+            asset=asset,
+            total=kept.of(account, asset),
+            held=funds.get((account, asset), _NOTHING).held,
+            incoming=funds.get((account, asset), _NOTHING).incoming,
+        )
+        for account, asset in meant[:most]
+    ]
+    return wire.BalancesAre(engine.seq, tuple(page), more=len(meant) > most)
+
+
+_NOTHING = Funds()
 
 
 def position_of(engine: Engine, account: str, symbol: str, held: Position) -> AccountPosition:

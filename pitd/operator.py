@@ -18,7 +18,7 @@ import msgspec
 import pit
 from pit import wire
 from pit.places import default_endpoint
-from pit.types import Outcome
+from pit.types import AccountBalance, Outcome
 
 from . import __version__, completion, operator_limits, operator_report
 from .core.orders import ENDED
@@ -171,6 +171,21 @@ def _position_pages(engine: pit.Engine, account: str | None) -> Iterator[wire.Po
         yield page
 
 
+def _balances(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        pages = list(_balance_pages(engine, options.account))
+    return _shown(options, pages, "balances", lambda screen, lines: screen.balances(lines))
+
+
+def _balance_pages(engine: pit.Engine, account: str | None) -> Iterator[wire.BalancesAre]:
+    page = _expect(engine, wire.ListBalances(account), wire.BalancesAre)
+    yield page
+    while page.more:
+        last = page.balances[-1]
+        page = _expect(engine, wire.ListBalances(account, last.account, last.asset), wire.BalancesAre)
+        yield page
+
+
 def _orders(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
         which = options.which if options.stale is None else wire.Which.STALE
@@ -257,6 +272,8 @@ def _shown(
 
 def _line_object(line: Any) -> dict[str, Any]:
     told = _plain(line)
+    if isinstance(line, AccountBalance):
+        told["available"] = objects.plain(line.available)
     if isinstance(line, wire.LimitSeen):
         told["distance"] = None if line.used is None else objects.plain(line.bound - line.used)
     return told
@@ -691,6 +708,9 @@ def _parser() -> argparse.ArgumentParser:
     add("accounts", _accounts, "show every account: realised P&L against its bounds, open orders, blocks")
 
     one = add("positions", _positions, "show what accounts hold, what it cost and what it made, from reported fills")
+    one.add_argument("--account", metavar="A", help="of this account")
+
+    one = add("balances", _balances, "show what accounts have of each asset, and what open orders hold of it")
     one.add_argument("--account", metavar="A", help="of this account")
 
     one = add("orders", _orders, "show everybody's orders")

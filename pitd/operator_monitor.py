@@ -34,7 +34,8 @@ class Filter(NamedTuple):
             return False
         if self.code is not None and self.code not in _codes(event):
             return False
-        if self.account is not None and self.account != _account(event):
+        accounts = event.accounts if isinstance(event, ev.AccountsAdjusted) else (_account(event),)
+        if self.account is not None and self.account not in accounts:
             return False
         return self.client is None or self.client in (event.actor, getattr(event, "client", None))
 
@@ -133,6 +134,8 @@ def said(event: ev.AnyEvent) -> str:
             return f"the day ended for {', '.join(event.scopes)}"
         case ev.LimitRearmed():
             return f"rearmed {event.limit} of {event.scope} by {text(event.room)}{_because(event.reason)}"
+        case ev.AccountsAdjusted():
+            return f"adjusted {event.id}: {event.what or ', '.join(event.accounts)}{_because(event.reason)}"
         case ev.LimitsChanged():
             return f"{event.what} in force{_because(event.reason)}"
         case ev.SessionStarted():

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import AccountPosition, Block, LimitOverride, OrderState, Restriction
+from pit.types import AccountBalance, AccountPosition, Block, LimitOverride, OrderState, Restriction
 
 from .journal_tools.words import moment, printable
 from .operator_limits import local_moment
@@ -53,6 +53,9 @@ class Screen:
 
     def positions(self, lines: Sequence[AccountPosition]) -> None:
         self.put(positions_of(lines))
+
+    def balances(self, lines: Sequence[AccountBalance]) -> None:
+        self.put(balances_of(lines))
 
     def limits(self, lines: Sequence[wire.LimitSeen]) -> None:
         self.put(limits_of(lines))
@@ -180,6 +183,15 @@ def positions_of(lines: Sequence[AccountPosition]) -> RenderableType:
     for each in lines:
         numbers = (each.quantity, each.average_price, each.cost, each.realised, each.fees)
         add_row(table, each.account, each.instrument, *numbers, each.settlement)
+    return table
+
+
+def balances_of(lines: Sequence[AccountBalance]) -> RenderableType:
+    table = table_of("account", "asset", ">available", ">held", ">total", ">incoming")
+    for each in lines:
+        style = "bold red" if each.available < 0 else ""
+        numbers = (each.available, each.held, each.total, each.incoming)
+        add_row(table, each.account, each.asset, *numbers, style=style)
     return table
 
 

@@ -40,6 +40,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.SetLimit: _OPERATING,
     wire.ClearLimit: _OPERATING,
     wire.Reload: _OPERATING,
+    wire.Adjust: ("adjust", "operate"),
     wire.PushQuote: ("quote",),
 }
 """Of which roles one is needed. Drop and Goodbye, which only give back, need none."""
@@ -98,6 +99,8 @@ def not_allowed(config: Config, name: str, command: wire.Command | wire.PushQuot
         return f'client {name} has the roles {has}; this needs "{needed[0]}": {mend}'
     if client.accounts is not None:
         account = _account_of(command, engine)
+        if type(command) is wire.Adjust:
+            account = next((each for each in _adjusted(command) if each not in client.accounts), None)
         if account is not None and account not in client.accounts:
             return not_its_account(name, account)
     if config.reports_from and type(command) is wire.Report:
@@ -134,8 +137,13 @@ def _account_of(command: wire.Command | wire.PushQuote, engine: Engine) -> str |
             return account if kind == "account" else ""
         case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():
             return ""
-        case wire.Drop() | wire.Goodbye() | wire.PushQuote():
+        case wire.Drop() | wire.Goodbye() | wire.PushQuote() | wire.Adjust():
             return None
+
+
+def _adjusted(command: wire.Adjust) -> tuple[str, ...]:
+    """Every account that an adjustment is about."""
+    return (*(each.account for each in command.adjustments), *command.imported)
 
 
 class Origin(NamedTuple):

@@ -65,6 +65,8 @@ def answer(
             return wire.RestrictionsAre(engine.seq, page, more=len(found) > len(page))
         case wire.ListPositions():
             return holdings.page_of(engine, query, accounts=None if sees_all else accounts)
+        case wire.ListBalances():
+            return holdings.balances_of(engine, query, accounts=None if sees_all else accounts)
     assert house is not None
     if isinstance(query, wire.AskStatus):
         return _status(engine, house)

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from pit.types import Order, Reject, RejectCode
+from pit.types import Order, PnlAdjustment, Reject, RejectCode
 
 from . import history
+from .core import adjustments, reading, snapshot
 from .core import entry as e
-from .core import reading, snapshot
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, exact_context
 from .core.policy import Reported
 from .core.reading import Reader
@@ -218,6 +218,9 @@ class _Other:
             elif isinstance(body.command, e.Rearm) and isinstance(row.reply, e.Done):
                 wanted = engine.rearm_effects(body.command.limit, body.command.scope, body.command.room)
                 effects.extend(() if isinstance(wanted, e.Failed) else wanted)
+            elif isinstance(body.command, e.AdjustAccounts) and isinstance(row.reply, e.Adjusted):
+                if not row.reply.result.already_applied:
+                    effects.extend(self._adjusted(body.command))
             elif isinstance(body.command, e.UnblockScope) and isinstance(row.reply, e.Done):
                 lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
                 effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
@@ -229,6 +232,11 @@ class _Other:
                 effects.append(translated)
         engine.carry_out(e.deed_of(e.Row(row.entry, tuple(effects), row.reply)))
         return judged
+
+    def _adjusted(self, command: e.AdjustAccounts) -> list[e.Effect]:
+        """What these limits make of a word on P&L."""
+        parts = [each for each in command.adjustments if isinstance(each, PnlAdjustment)]
+        return [effect for part in parts for effect in adjustments.pnl_effects(self._engine, part)]
 
     def _order_of(self, command: e.Command) -> Order | None:
         match command:

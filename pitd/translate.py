@@ -33,6 +33,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason)),
     wire.SetLimit: lambda c: e.SetLimit(c.limit, c.values, _cut(c.reason), c.lasts_ns, c.until_wall_ns),
+    wire.Adjust: lambda c: e.AdjustAccounts(c.id, c.adjustments, _cut(c.reason), c.imported),
     wire.ClearLimit: lambda c: e.ClearLimit(c.limit, c.key, _cut(c.reason)),
 }
 
@@ -49,6 +50,7 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Applied: lambda r, now_ns: wire.Applied(r.result),
     e.Done: lambda r, now_ns: wire.Done(r.count),
     e.Failed: lambda r, now_ns: wire.Failed(wire.FailureCode(r.failure.value), r.message, r.number),
+    e.Adjusted: lambda r, now_ns: wire.Adjusted(r.result),
     e.LimitSet: lambda r, now_ns: wire.LimitSet(tuple(override_of(each, each.base) for each in r.overrides)),
     e.Reloaded: lambda r, now_ns: wire.Reloaded(
         ReloadResult(changes=r.changes, waiting=r.waiting, disagreements=r.disagreements)

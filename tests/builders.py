@@ -272,6 +272,22 @@ class Core:
     ) -> Any:
         return self.command(e.SetLimit(limit, tuple(values.items()), reason, _ns(lasts_s), until_wall_ns), "ops")
 
+    def adjust(
+        self,
+        *adjustments: Any,
+        id: str = "",
+        reason: str = "a test",
+        imported: tuple[str, ...] = (),
+        client: str = "ops",
+    ) -> Any:
+        """A person's word on what accounts have, hold and have made; under an id of its own, unless one is given."""
+        return self.command(e.AdjustAccounts(id or f"adj{next(_ids)}", adjustments, reason, imported), client)
+
+    def fund(self, account: str = "alpha", **amounts: str) -> None:
+        """Sets what the account has, by asset."""
+        parts = [pit.BalanceAdjustment(account=account, asset=each, set_to=amount) for each, amount in amounts.items()]
+        assert isinstance(self.adjust(*parts), e.Adjusted)
+
     def clear_limit(self, limit: str, key: str | None = None, *, reason: str = "a test") -> Any:
         return self.command(e.ClearLimit(limit, key, reason), "ops")
 
@@ -338,6 +354,9 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "restrictions": msgspec.to_builtins(engine.trading.restrictions()),
         "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
         "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],
+        "positions": msgspec.to_builtins(engine.positions.save()),
+        "balances": msgspec.to_builtins(engine.balances.save()),
+        "adjustments": msgspec.to_builtins(engine.adjustments.save()),
         "overrides": msgspec.to_builtins(engine.overrides.all()),
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
         "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],

@@ -31,7 +31,10 @@ from .errors import (
 from .places import default_endpoint
 from .subscription import AsyncSubscription, Position, Subscription, subscribe
 from .types import (
+    AccountBalance,
     AccountPosition,
+    AdjustmentResult,
+    BalanceAdjustment,
     Block,
     ExecutionReport,
     Instrument,
@@ -41,6 +44,8 @@ from .types import (
     Order,
     OrderState,
     Outcome,
+    PnlAdjustment,
+    PositionAdjustment,
     Reject,
     RejectCode,
     Rejected,
@@ -109,13 +114,16 @@ def connect_async(
 
 
 __all__ = [
+    "AccountBalance",
     "AccountPosition",
+    "AdjustmentResult",
     "AlreadyFinalized",
     "AnswerGone",
     "AsyncDeferredRequest",
     "AsyncEngine",
     "AsyncReservation",
     "AsyncSubscription",
+    "BalanceAdjustment",
     "Block",
     "CapacityExceeded",
     "Closed",
@@ -137,7 +145,9 @@ __all__ = [
     "Outcome",
     "OutcomeUnknown",
     "PitError",
+    "PnlAdjustment",
     "Position",
+    "PositionAdjustment",
     "PostedFailed",
     "ProtocolError",
     "Reject",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TypeVar
 
 from . import errors, wire
 from .errors import PitError, ProtocolError
-from .types import MAX_REASON_LENGTH, Instrument, Number, Order, Rejected, check_name, exact
+from .types import MAX_REASON_LENGTH, Adjustment, Instrument, Number, Order, Rejected, check_name, exact
 
 T = TypeVar("T")
 
@@ -39,6 +39,13 @@ def quote(
 
 def _price(price: Number | None, name: str) -> Decimal | None:
     return None if price is None else exact(price, f"quote.{name}")
+
+
+def adjustment(adjustments: Sequence[Adjustment], id: str, reason: str, imported: Iterable[str]) -> wire.Adjust:
+    """An adjustment as it goes out. Raises InvalidInput for accounts that are one text."""
+    if isinstance(imported, str):
+        raise errors.InvalidInput(f"imported: names of accounts are wanted, such as [{imported!r}], not {imported!r}")
+    return wire.Adjust(id, tuple(adjustments), reason_text(reason), tuple(imported))
 
 
 def error_of(failed: wire.Failed) -> PitError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from datetime import datetime
 from types import TracebackType
 from typing import Any
@@ -12,7 +12,10 @@ from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
 from .errors import OutcomeUnknown, PitError, PostedFailed, Unavailable
 from .transport import AsyncTransport
 from .types import (
+    AccountBalance,
     AccountPosition,
+    Adjustment,
+    AdjustmentResult,
     Block,
     ExecutionReport,
     Instrument,
@@ -225,6 +228,34 @@ class AsyncEngine(EngineBase):
             if not page.more:
                 return tuple(found)
             query = wire.ListPositions(account, found[-1].account, found[-1].instrument)
+
+    async def balances(self, account: str | None = None) -> tuple[AccountBalance, ...]:
+        """What the account has of each asset, what its open orders hold of it and what they may bring; without one, of
+        every account that the client may touch (of all with the role "operate" or "observe").
+
+        An account has balances from the first that is said of it. Raises NotAuthorized where it is another's.
+        """
+        found: list[AccountBalance] = []
+        query = wire.ListBalances(account)
+        while True:
+            page = _calls.expect(await self._query(query), wire.BalancesAre)
+            found += page.balances
+            if not page.more:
+                return tuple(found)
+            query = wire.ListBalances(account, found[-1].account, found[-1].asset)
+
+    async def apply_account_adjustment(
+        self, *adjustments: Adjustment, id: str, reason: str, imported: Iterable[str] = ()
+    ) -> AdjustmentResult:
+        """Sets or moves what accounts have, hold and have made: all of it, or nothing. What it came to, with the blocks
+        of P&L limits that it has tripped. Needs the role "adjust" or "operate".
+
+        The same `id` again from the same client changes nothing and is answered as already applied; the last 10,000
+        are remembered. `imported` names accounts whose positions are complete with it, for those that must not trade
+        before. Raises InvalidInput for what can't be meant, and for the same id with other content.
+        """
+        command = _calls.adjustment(adjustments, id, reason, imported)
+        return _calls.expect(await self._command(command), wire.Adjusted).result
 
     async def limit_overrides(self) -> tuple[LimitOverride, ...]:
         """Every number of a limit that a person has set, by whom, why and until when."""

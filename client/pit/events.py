@@ -213,6 +213,15 @@ class Alarmed(Event, frozen=True):
     message: str
 
 
+class AccountsAdjusted(Event, frozen=True):
+    """A person, or a clerk's program, has said what accounts have, hold or have made; `what` is that in words."""
+
+    id: str
+    accounts: tuple[str, ...]
+    what: str
+    reason: str
+
+
 AnyEvent = (
     Decided
     | OrderMoved
@@ -235,6 +244,7 @@ AnyEvent = (
     | OrderTaken
     | DayBegan
     | DayEnded
+    | AccountsAdjusted
 )
 """Every event that a daemon tells."""
 

@@ -25,6 +25,7 @@ from .aio import AsyncEngine
 from .engine import Engine
 from .errors import Closed, OutcomeUnknown, PitError
 from .types import (
+    AdjustmentResult,
     Block,
     ExecutionReport,
     Number,
@@ -86,6 +87,7 @@ class Script:
         self._orders: dict[int, _Life] = {}
         self._requests: dict[int, tuple[Order, int, str]] = {}
         """An order, until when it may be executed, and how it is over."""
+        self._adjusted: dict[str, None] = {}
         self._last_id = 0
 
     def engine(self, name: str = "test", *, timeout_s: float = 1.0) -> Engine:
@@ -238,6 +240,13 @@ class Script:
                 return wire.RestrictionsAre(0, (), more=False)
             case wire.ListPositions():
                 return wire.PositionsAre(0, (), more=False)
+            case wire.ListBalances():
+                return wire.BalancesAre(0, (), more=False)
+            case wire.Adjust():
+                is_known = said.id in self._adjusted
+                self._adjusted[said.id] = None
+                changed = len(said.adjustments)
+                return wire.Adjusted(AdjustmentResult(changed=changed, already_applied=is_known))
             case _:
                 return wire.Done()
 

@@ -12,7 +12,7 @@ import itertools
 import os
 from _thread import get_ident
 from collections.abc import Iterator
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -403,6 +403,152 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     fees: Decimal
 
 
+class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What an account has of an asset: `total`, as it was told and as fills and fees have moved it since.
+
+    `held` is what its open orders may need of it, `incoming` what they may bring, both as far as a spot_funds limit
+    counts them. `available` is `total - held`: below zero where fills, fees or a person took more than there was.
+    """
+
+    account: str
+    asset: str
+    total: Decimal
+    held: Decimal = Decimal(0)
+    incoming: Decimal = Decimal(0)
+
+    @property
+    def available(self) -> Decimal:
+        return exactly_less(self.total, self.held)
+
+
+class BalanceAdjustment(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """What an account has of an asset: `set_to` an amount, or `move_by` a difference. Raises InvalidInput.
+
+    `expected` is what it is taken to be now: where it is another, nothing of the whole adjustment is done.
+    """
+
+    account: str
+    asset: str
+    set_to: Decimal | None = None
+    move_by: Decimal | None = None
+    expected: Decimal | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            asset: str,
+            set_to: Number | None = None,
+            move_by: Number | None = None,
+            expected: Number | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if _read_by is not None and _read_by == get_ident():
+            return
+        check_name(self.account, "adjustment.account")
+        check_name(self.asset, "adjustment.asset")
+        _set_or_moved(self, "set_to", "move_by", "expected")
+
+
+class PositionAdjustment(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """What an account holds of an instrument and what that cost: `set_to` so many units, or `move_by` a difference.
+
+    Units below zero are short. `cost` is what they were bought for in the settlement asset (sold for: below zero), or,
+    instead of it, `price` is the average price; of a difference both are of the units moved. Neither is needed for
+    nothing at all. Of an inverse instrument cost is -quantity × multiplier / price. Realised P&L and fees stay.
+    `expected` is how many units are taken to be held now: where it is another number, nothing of the whole adjustment
+    is done. Raises InvalidInput.
+    """
+
+    account: str
+    instrument: Instrument | str
+    set_to: Decimal | None = None
+    move_by: Decimal | None = None
+    cost: Decimal | None = None
+    price: Decimal | None = None
+    expected: Decimal | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            instrument: Instrument | str,
+            set_to: Number | None = None,
+            move_by: Number | None = None,
+            cost: Number | None = None,
+            price: Number | None = None,
+            expected: Number | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if _read_by is not None and _read_by == get_ident():
+            return
+        check_name(self.account, "adjustment.account")
+        if type(self.instrument) is not Instrument:
+            check_name(self.instrument, "adjustment.instrument")
+        _set_or_moved(self, "set_to", "move_by", "cost", "price", "expected")
+        if self.cost is not None and self.price is not None:
+            raise InvalidInput("adjustment: give cost or price, not both")
+        if self.cost is None and self.price is None and (self.set_to or self.move_by):
+            raise InvalidInput("adjustment: say what the units cost: cost, or price for the average price")
+        if self.cost and not (self.set_to if self.set_to is not None else True):
+            raise InvalidInput(f"adjustment.cost: nothing held costs nothing, not {self.cost}")
+
+
+class PnlAdjustment(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=True, gc=False):
+    """An account's realised P&L in a settlement asset, as P&L limits count it: `set_to` an amount, or `move_by` a
+    difference. It may trip them, as a report may. Raises InvalidInput.
+    """
+
+    account: str
+    settlement: str
+    set_to: Decimal | None = None
+    move_by: Decimal | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, *, account: str, settlement: str, set_to: Number | None = None, move_by: Number | None = None
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if _read_by is not None and _read_by == get_ident():
+            return
+        check_name(self.account, "adjustment.account")
+        check_name(self.settlement, "adjustment.settlement")
+        _set_or_moved(self, "set_to", "move_by")
+
+
+Adjustment = BalanceAdjustment | PositionAdjustment | PnlAdjustment
+"""One thing of an account that is set or moved."""
+
+
+def _set_or_moved(adjustment: Adjustment, *names: str) -> None:
+    """Reads an adjustment's numbers; exactly one of the first two is wanted."""
+    for name in names:
+        value = getattr(adjustment, name)
+        if value is not None:
+            force_setattr(adjustment, name, exact(value, f"adjustment.{name}"))
+    if (adjustment.set_to is None) == (adjustment.move_by is None):
+        raise InvalidInput("adjustment: give set_to or move_by, one of them")
+
+
+class AdjustmentResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What an adjustment came to: how many of its parts changed something, and the blocks that it has tripped.
+
+    `already_applied` says that this very adjustment, by its id, was here before, and changed nothing now.
+    """
+
+    changed: int
+    already_applied: bool = False
+    blocks: tuple[Block, ...] = ()
+
+
 class LimitOverride(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """A number of a limit that a person has set at run time, in the place of the configured one.
 
@@ -523,6 +669,14 @@ def _squeezed(value: Decimal, name: str) -> Decimal:
         f"{name}: at most {MAX_DIGITS} digits, {MAX_SCALE} of them after the point, not {shown[:40]}"
         + ("…" if len(shown) > 40 else "")
     )
+
+
+def exactly_less(one: Decimal, other: Decimal) -> Decimal:
+    """The difference of two sums, exact whatever context the caller has."""
+    return _WIDE.subtract(one, other)
+
+
+_WIDE = Context(prec=80, traps=[Inexact, InvalidOperation])
 
 
 def check_name(value: object, field: str) -> None:

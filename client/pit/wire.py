@@ -19,7 +19,10 @@ from msgspec.structs import force_setattr
 from .errors import InvalidInput, ProtocolError
 from .events import AnyEvent
 from .types import (
+    AccountBalance,
     AccountPosition,
+    Adjustment,
+    AdjustmentResult,
     Block,
     ExecutionReport,
     Instrument,
@@ -299,6 +302,22 @@ class Take(Body, frozen=True):
     lease_ns: int | None = None
 
 
+class Adjust(Body, frozen=True):
+    """Sets or moves what accounts have, hold and have made: all of it, or nothing. The same id of the same client is
+    carried out once. `imported` are the accounts whose positions are complete with that, for those that wait for it.
+    """
+
+    id: str
+    adjustments: tuple[Adjustment, ...]
+    reason: str
+    imported: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.id, "adjustment.id")
+        for account in self.imported:
+            check_name(account, "adjustment.imported")
+
+
 Command = (
     Start
     | Execute
@@ -323,6 +342,7 @@ Command = (
     | ClearLimit
     | Reload
     | Take
+    | Adjust
 )
 
 
@@ -483,6 +503,17 @@ class ListPositions(Body, frozen=True):
     most: int = 300
 
 
+class ListBalances(Body, frozen=True):
+    """One page of the balances, by account and asset, after the ones given: of the accounts that the client may touch,
+    or of all for operators and observers.
+    """
+
+    account: str | None = None
+    after_account: str = ""
+    after_asset: str = ""
+    most: int = 300
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -502,6 +533,7 @@ Query = (
     | AskSettings
     | PushQuote
     | ListPositions
+    | ListBalances
 )
 
 
@@ -853,6 +885,16 @@ class PositionsAre(Body, frozen=True):
     more: bool
 
 
+class Adjusted(Body, frozen=True):
+    result: AdjustmentResult
+
+
+class BalancesAre(Body, frozen=True):
+    seq: int
+    balances: tuple[AccountBalance, ...]
+    more: bool
+
+
 Reply = (
     Welcome
     | Deferred
@@ -883,6 +925,8 @@ Reply = (
     | SettingsAre
     | Taken
     | PositionsAre
+    | Adjusted
+    | BalancesAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -29,8 +29,8 @@ from pit.types import (
     TradingState,
 )
 
+from . import adjustments, balances, overrides, positions, trading
 from . import entry as e
-from . import overrides, positions, trading
 from .accounts import FIRM, Accounts, reject_of
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
@@ -98,6 +98,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     quote_ns: int = 5_000_000_000
     """A quote that is older is not used."""
     restrictions: int = 10_000
+    adjustments_kept: int = 10_000
     overrides: int = 1_000
 
 
@@ -173,6 +174,8 @@ class Engine:
         self.orders = Orders(
             self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
         )
+        self.balances = balances.Balances()
+        self.adjustments = adjustments.Adjustments()
         self.requests: dict[int, Request] = {}
         self.requests_ended: OrderedDict[int, EndedBy] = OrderedDict()
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
@@ -215,6 +218,7 @@ class Engine:
             e.ClearLimit: self._clear_limit,
             e.Reload: self._reload,
             e.TakeOrder: self._take,
+            e.AdjustAccounts: self._adjust,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -245,6 +249,8 @@ class Engine:
             e.HistoryAccepted: self._do_history_accepted,
             e.TradingStateSet: self._do_trading_state_set,
             e.OrderTaken: self._do_order_taken,
+            e.BalancesMoved: lambda effect: self.balances.move(effect.account, effect.moves),
+            e.AdjustmentNoted: lambda effect: self.adjustments.note(effect, self.bounds.adjustments_kept),
         }
 
     @property
@@ -475,7 +481,9 @@ class Engine:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
         group = self.accounts.group_of(order.account)
         quote = self._quote_of(listed.symbol)
-        return Attempt(order, listed, client, group, self._now_ns, self.positions, quote, self.days)
+        return Attempt(
+            order, listed, client, group, self._now_ns, self.positions, quote, self.days, balances=self.balances
+        )
 
     def _quote_of(self, symbol: str) -> Quote | None:
         """What the entry in hand knows of an instrument's price, unless that is too old to be used."""
@@ -817,6 +825,7 @@ class Engine:
         try:
             fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
             moved = self._moved(report, record.order, listed)
+            paid = self._paid(report, record.order, listed)
             wanted = self._policies_on(report, listed)
         except (NotRepresentable, Unvalued):
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
@@ -835,6 +844,8 @@ class Engine:
                 flags.append("overfill")
         if moved.effect is not None:
             self._emit(moved.effect)
+        if paid is not None:
+            self._emit(paid)
         if fill is not None and not record.open_quantity and record.state is WORKING:
             self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
         for flag in flags:
@@ -887,6 +898,16 @@ class Engine:
         )  # raises now rather than when it is done
         return _Moved(e.PositionChanged(report.account, listed.symbol, *change, report.fee), tuple(flags))
 
+    def _paid(self, report: ExecutionReport, order: Order | None, listed: Listed | None) -> e.BalancesMoved | None:
+        """What a report does to balances, where anybody keeps them. Raises NotRepresentable."""
+        if listed is None or not (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
+            return None
+        moves = balances.added_up(balances.moved_by(report, order, listed))
+        if not moves:
+            return None
+        self.balances.after(report.account, moves)  # raises now rather than when it is done
+        return e.BalancesMoved(report.account, moves)
+
     def _policies_on(self, report: ExecutionReport, listed: Listed | None) -> tuple[e.Effect, ...] | Failed:
         if listed is None:
             if report.pnl or report.fee:
@@ -919,6 +940,7 @@ class Engine:
             )
         try:
             moved = self._moved(report, None, listed)
+            paid = self._paid(report, None, listed)
             wanted = self._policies_on(report, listed)
         except NotRepresentable:
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
@@ -934,6 +956,8 @@ class Engine:
             self._emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
         if moved.effect is not None:
             self._emit(moved.effect)
+        if paid is not None:
+            self._emit(paid)
         flags += moved.flags
         for flag in moved.flags:
             self._emit(e.OrderFlagged(self._seq, flag))
@@ -1099,6 +1123,9 @@ class Engine:
             return Failed(Failure.UNKNOWN_ID, "no client knows more than this history: there is nothing to accept")
         self._emit(e.HistoryAccepted(self.disputed_seq))
         return e.Done(1)
+
+    def _adjust(self, command: e.AdjustAccounts, session: Session) -> e.Reply:
+        return adjustments.adjust(self, command, session.client, self._emit)
 
     def _shut_down(self, command: e.ShutDown, session: Session) -> e.Reply:
         problem = _bad_reason(command.reason)

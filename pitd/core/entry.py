@@ -8,7 +8,18 @@ from typing import Any
 
 import msgspec
 
-from pit.types import Block, ExecutionReport, Order, OrderState, Rejected, ReportResult, Restriction, TradingState
+from pit.types import (
+    Adjustment,
+    AdjustmentResult,
+    Block,
+    ExecutionReport,
+    Order,
+    OrderState,
+    Rejected,
+    ReportResult,
+    Restriction,
+    TradingState,
+)
 
 from .instruments import Listed
 from .overrides import Override
@@ -177,6 +188,15 @@ class TakeOrder(Record, frozen=True):
     lease_ns: int | None
 
 
+class AdjustAccounts(Record, frozen=True):
+    """Sets or moves what accounts have, hold and have made: all of it, or nothing; by an id of the sender's."""
+
+    id: str
+    adjustments: tuple[Adjustment, ...]
+    reason: str
+    imported: tuple[str, ...] = ()
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -201,6 +221,7 @@ Command = (
     | ClearLimit
     | Reload
     | TakeOrder
+    | AdjustAccounts
 )
 
 
@@ -461,6 +482,26 @@ class PositionChanged(Record, frozen=True):
     fee: Decimal
 
 
+class BalancesMoved(Record, frozen=True):
+    """What a report or a person did to an account's balances: (asset, difference) pairs. It keeps balances from here
+    on, whether or not they come to anything.
+    """
+
+    account: str
+    moves: tuple[tuple[str, Decimal], ...]
+
+
+class AdjustmentNoted(Record, frozen=True):
+    """A client's adjustment has been carried out: how much it changed, and what is told if it comes again."""
+
+    client: str
+    id: str
+    fingerprint: bytes
+    changed: int
+    imported: tuple[str, ...] = ()
+    """The accounts whose positions are complete with it."""
+
+
 class PolicyChanged(Record, frozen=True):
     policy: str
     effect: Any
@@ -562,6 +603,8 @@ Effect = (
     | PositionChanged
     | DayBegan
     | DayEnded
+    | BalancesMoved
+    | AdjustmentNoted
 )
 
 
@@ -658,7 +701,25 @@ class Void(Record, frozen=True):
     pass
 
 
-Reply = Failed | Deferred | Accepted | Refused | Stands | Applied | Done | Opened | Void | LimitSet | Reloaded | Taken
+class Adjusted(Record, frozen=True):
+    result: AdjustmentResult
+
+
+Reply = (
+    Failed
+    | Deferred
+    | Accepted
+    | Refused
+    | Stands
+    | Applied
+    | Done
+    | Opened
+    | Void
+    | LimitSet
+    | Reloaded
+    | Taken
+    | Adjusted
+)
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):

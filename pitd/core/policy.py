@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import IntEnum
 from heapq import nsmallest
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 
 from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
+from .balances import Balances
 from .days import Days, IsNew
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
@@ -35,6 +36,7 @@ class Attempt:
     """An order on its way through a stage, with what policies may want to know of it."""
 
     __slots__ = (
+        "_balances",
         "_content",
         "_notional",
         "_positions",
@@ -58,6 +60,7 @@ class Attempt:
         positions: Positions | None = None,
         quote: Quote | None = None,
         days: Days | None = None,
+        balances: Balances | None = None,
     ) -> None:
         self.order = order
         self.listed = listed
@@ -69,6 +72,7 @@ class Attempt:
         self.days = NO_DAYS if days is None else days
         """Which day it is."""
         self._positions = positions
+        self._balances = balances
         self._content: str | None = None
         self._notional: Decimal | None = None
         self._reduces: bool | None = None
@@ -110,6 +114,10 @@ class Attempt:
         if self._positions is None:
             return ZERO
         return self._positions.on_the_way(whose, self.listed.symbol, self.order.side)
+
+    def balance(self, asset: str) -> Decimal:
+        """What the order's account has of an asset."""
+        return ZERO if self._balances is None else self._balances.of(self.order.account, asset)
 
     @property
     def content(self) -> str:
@@ -197,6 +205,13 @@ class Money(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tripped: tuple[str, ...] = ()
 
 
+class Funds(NamedTuple):
+    """What open orders of an account may need of an asset, and what they may bring of it."""
+
+    held: Decimal = ZERO
+    incoming: Decimal = ZERO
+
+
 PASS = Verdict()
 """Nothing to say: one shared value, so that the common case costs nothing."""
 
@@ -227,6 +242,8 @@ class Policy:
 
     asks_for_quotes: Asks = Asks.NEVER
     """What it asks for comes with the order's entry, as `Attempt.quote`; what nobody asks for costs nothing."""
+    asks_for_balances: bool = False
+    """Whether fills are to move balances, also of accounts of which nobody has said what they have."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
     lifts_by_hand: ClassVar[bool] = False
@@ -271,6 +288,16 @@ class Policy:
                 ),
             )
         )
+
+    def adjust_pnl(self, account: str, group: str | None, settlement: str, amount: Decimal, *, is_set: bool) -> Verdict:
+        """What a person's word on an account's realised P&L does: it is that amount (`is_set`), or moves by it. It is
+        truth, as a report is: rejects are not looked at.
+        """
+        return PASS
+
+    def funds(self) -> Mapping[tuple[str, str], Funds]:
+        """What open orders hold, and what they may bring, by account and asset, where this control keeps it."""
+        return {}
 
     def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
         """What its limits begin with, or leave behind, when a configuration has brought other ones."""
@@ -365,6 +392,7 @@ __all__ = [
     "Attempt",
     "Block",
     "Counter",
+    "Funds",
     "Look",
     "Money",
     "Policy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from pit.types import Block, Restriction
 
 from .days import Day
 from .engine import Engine
-from .entry import EndedBy
+from .entry import AdjustmentNoted, EndedBy
 from .instruments import Instruments, Listed
 from .orders import OrderRecord, Request
 from .overrides import Override
@@ -49,6 +50,8 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     overrides: Sequence[Override] = ()
     positions: Sequence[tuple[str, str, Position]] = ()
     days: Sequence[tuple[str, Day]] = ()
+    balances: Sequence[tuple[str, dict[str, Decimal]]] = ()
+    adjustments: Sequence[AdjustmentNoted] = ()
 
 
 class Mismatch(Exception):
@@ -79,6 +82,8 @@ def take(engine: Engine) -> Image:
         overrides=engine.overrides.all(),
         positions=engine.positions.save(),
         days=engine.days.all(),
+        balances=engine.balances.save(),
+        adjustments=engine.adjustments.save(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -122,6 +127,8 @@ def load(engine: Engine, image: Image) -> None:
     reader = Reader(engine.policies)
     engine.positions.load(image.positions)
     engine.days.load(image.days)
+    engine.balances.load(image.balances)
+    engine.adjustments.load(image.adjustments)
     spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)

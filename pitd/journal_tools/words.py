@@ -10,7 +10,17 @@ from typing import Any
 
 import msgspec
 
-from pit.types import ExecutionReport, Order, Reject, TradingState
+from pit.types import (
+    Adjustment,
+    BalanceAdjustment,
+    ExecutionReport,
+    Instrument,
+    Order,
+    PnlAdjustment,
+    PositionAdjustment,
+    Reject,
+    TradingState,
+)
 
 from ..core import entry as e
 from ..core.numbers import text
@@ -111,8 +121,26 @@ def command(command: e.Command) -> str:
             return f"set {command.limit} {values}{_because(command.reason)}"
         case e.ClearLimit():
             return f"clear {command.limit}{f' {command.key}' if command.key else ''}{_because(command.reason)}"
+        case e.AdjustAccounts():
+            parts = "; ".join(map(adjustment, command.adjustments[:3]))
+            more = f" and {len(command.adjustments) - 3} more" if len(command.adjustments) > 3 else ""
+            return f"adjust {command.id}: {parts}{more}{_because(command.reason)}"
         case e.Reload():
             return f"reload: {command.configured.reason}"
+
+
+def adjustment(part: Adjustment) -> str:
+    """What of an account is set or moved, in short."""
+    what: str | Instrument
+    match part:
+        case BalanceAdjustment():
+            what = part.asset
+        case PositionAdjustment():
+            what = part.instrument
+        case PnlAdjustment():
+            what = f"P&L {part.settlement}"
+    done = f"= {text(part.set_to)}" if part.set_to is not None else f"{part.move_by or Decimal(0):+f}"
+    return f"{part.account} {what} {done}"
 
 
 _TO_STATE = {TradingState.ACTIVE: "resume", TradingState.HALTED: "halt"}
@@ -198,6 +226,11 @@ def effect(effect: e.Effect) -> str:
             return "another process serves"
         case e.PositionChanged():
             return f"{effect.account} {effect.symbol} {effect.quantity:+f}" if effect.quantity else ""
+        case e.BalancesMoved():
+            moves = ", ".join(f"{asset} {amount:+f}" for asset, amount in effect.moves)
+            return f"{effect.account} {moves or 'keeps balances'}"
+        case e.AdjustmentNoted():
+            return f"positions imported: {', '.join(effect.imported)}" if effect.imported else ""
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured():
             return ""
 
@@ -235,6 +268,9 @@ def answered(reply: e.Reply) -> str:
         case e.Reloaded():
             told = "; ".join((*reply.changes, *reply.waiting, *reply.disagreements))
             return f"reloaded: {told or 'nothing is different'}"
+        case e.Adjusted():
+            told = "already applied" if reply.result.already_applied else f"adjusted ({reply.result.changed} changed)"
+            return ", ".join([told, *map(str, reply.result.blocks)])
         case e.Void():
             return "void"
 
@@ -310,6 +346,8 @@ def _about(effect: e.Effect) -> str:
             return f"{effect.policy} counts"
         case e.ReportNoted():
             return f"report {effect.report_id} of {effect.reservation_id} is remembered"
+        case e.AdjustmentNoted():
+            return f"adjustment {effect.id} of {effect.client} is remembered"
         case e.Reconfigured():
             return "instruments and groups as configured"
         case _:

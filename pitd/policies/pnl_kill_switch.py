@@ -127,6 +127,12 @@ class PnlKillSwitch(Policy):
             return PASS
         return Verdict(self._realise(report.account, reported.group, reported.settlement, amount))
 
+    def adjust_pnl(self, account: str, group: str | None, settlement: str, amount: Decimal, *, is_set: bool) -> Verdict:
+        if is_set:
+            amount -= self._pnl.get((account, settlement), self._initial(account, group, settlement))
+        is_new = (account, settlement) not in self._pnl
+        return Verdict(self._realise(account, group, settlement, amount)) if amount or is_new else PASS
+
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         bound = self._limits.by_name[limit]
         if not (room.is_finite() and room > 0):
@@ -249,6 +255,11 @@ class PnlKillSwitch(Policy):
                     )
                 )
         return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
+
+    def _initial(self, account: str, group: str | None, settlement: str) -> Decimal:
+        """What an account that has not been seen brings along."""
+        limits = (limit for limit in self._limits.limits if limit.matches(account, None, group, None, settlement))
+        return next((limit.initial_pnl for limit in limits if limit.initial_pnl is not None), ZERO)
 
     def _scopes(self, limit: PnlBound, look: Look) -> list[str]:
         """Whom the limit has P&L of."""

@@ -133,6 +133,16 @@ class Trader:
             case "rearm":
                 scope = draw.choice((*(f"account {account}" for account in ACCOUNTS), "group eq"))
                 return core.rearm("eq_loss" if scope == "group eq" else "day_loss", scope, "300")
+            case "adjust":
+                account = draw.choice(ACCOUNTS)
+                return core.adjust(
+                    pit.BalanceAdjustment(account=account, asset="USD", move_by=draw.choice((0, "500", "-20.5"))),
+                    pit.PositionAdjustment(
+                        account=account, instrument="ESZ6", set_to=draw.choice((0, 5)), price=draw.choice((100, 99))
+                    ),
+                    pit.PnlAdjustment(account=account, settlement="USD", move_by=draw.choice((0, -50, 70))),
+                    id=f"a{draw.randrange(30)}",
+                )
             case "person":
                 account, id = draw.choice(self._orders)
                 if draw.random() < 0.5:
@@ -190,8 +200,8 @@ _WEIGHTED = (
     *("start", "execute") * 6,
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
     *("leases", "unblock", "rearm", "let_go") * 6,
-    *("resume", "connect", "vanish", "void", "block", "person", "halt"),
     *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload", "day", "day_end"),
+    *("resume", "connect", "vanish", "void", "block", "person", "halt", "adjust", "adjust"),
 )
 
 
@@ -200,6 +210,7 @@ CAUSED_BY_TRADING = {
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
     *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded),
+    *(e.PositionChanged, e.BalancesMoved, e.AdjustmentNoted),
 }
 
 
@@ -235,6 +246,7 @@ def test_the_history_is_a_rough_one():
         e.Applied,
         e.Void,
         e.Taken,
+        e.Adjusted,
     }
     codes = {code for row in rows if isinstance(row.reply, e.Refused) for code in row.reply.rejected.codes}
     assert len(codes) >= 9

@@ -7,7 +7,10 @@ from decimal import Decimal
 from pit import events as ev
 from pit import wire
 from pit.types import (
+    AccountBalance,
     AccountPosition,
+    AdjustmentResult,
+    BalanceAdjustment,
     Block,
     ExecutionReport,
     Instrument,
@@ -16,6 +19,8 @@ from pit.types import (
     Order,
     OrderState,
     Outcome,
+    PnlAdjustment,
+    PositionAdjustment,
     Reject,
     RejectCode,
     Rejected,
@@ -206,6 +211,20 @@ FLAT = AccountPosition(
     realised=Decimal(-100),
     fees=Decimal(0),
 )
+BALANCE = AccountBalance(
+    account="alpha", asset="USD", total=Decimal("1000.5"), held=Decimal(185), incoming=Decimal("0.25")
+)
+BARE_BALANCE = AccountBalance(account="alpha", asset="BTC", total=Decimal("-0.5"))
+ADJUSTMENTS = (
+    BalanceAdjustment(account="alpha", asset="USD", set_to=Decimal("1000.5"), expected=Decimal(1000)),
+    BalanceAdjustment(account="alpha", asset="BTC", move_by=Decimal("-0.5")),
+    PositionAdjustment(
+        account="alpha", instrument=Instrument("AAPL", "USD"), set_to=Decimal(5), cost=Decimal(500), expected=Decimal(4)
+    ),
+    PositionAdjustment(account="alpha", instrument="ESZ6", move_by=Decimal(-1), price=Decimal("4800.25")),
+    PnlAdjustment(account="alpha", settlement="USD", set_to=Decimal(-60)),
+    PnlAdjustment(account="beta", settlement="USD", move_by=Decimal("12.5")),
+)
 BARE_LIMIT_SEEN = wire.LimitSeen(
     limit="fat_finger", control="order_size_limit", scope="each account", what="quantity", bound=Decimal(500)
 )
@@ -260,6 +279,7 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.OrderMoved(*OF_ORDER, OrderState.QUARANTINED, "lease", "lease"),
     ev.OrderMoved(*OF_ORDER, OrderState.SENT),
     ev.OrderTaken(*OF_ORDER),
+    ev.AccountsAdjusted(*HEAD, "day-1", ("alpha",), "alpha USD = 1000.5", "start of day"),
     ev.OrderFilled(*OF_ORDER, Decimal(40), Decimal(60)),
     ev.OrderNamed(*OF_ORDER, "V1"),
     ev.OrderFlagged(*OF_ORDER, "unknown_order", "V1"),
@@ -344,6 +364,8 @@ COMMANDS: list[wire.Body] = [
     wire.ShutDown("an upgrade"),
     wire.Take("alpha", "o1", 5_000_000_000),
     wire.Take("alpha", "o1"),
+    wire.Adjust("day-1", ADJUSTMENTS, "start of day", ("alpha",)),
+    wire.Adjust("day-1", (), "nothing is held", ("alpha",)),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),
@@ -376,6 +398,8 @@ QUERIES: list[wire.Body] = [
     wire.PushQuote("ESZ6", mark=Decimal("4797.5")),
     wire.ListPositions("alpha", "alpha", "AAPL/USD", 100),
     wire.ListPositions(),
+    wire.ListBalances("alpha", "alpha", "USD", 100),
+    wire.ListBalances(),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -419,6 +443,9 @@ REPLIES: list[wire.Body] = [
     wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000, True),
     wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000),
     wire.PositionsAre(4711, (HELD, FLAT), True),
+    wire.Adjusted(AdjustmentResult(changed=3, already_applied=True, blocks=(BLOCK,))),
+    wire.Adjusted(AdjustmentResult(changed=0)),
+    wire.BalancesAre(4711, (BALANCE, BARE_BALANCE), True),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),
