@@ -453,6 +453,7 @@ UNTOLD = frozenset(
         e.BalancesMoved,
         e.VoidedUpTo,
         e.HoldsReplaced,
+        e.DayOrdersClosed,
     }
 )
 """The effects that only keep the books, or that the decision has told."""

@@ -125,10 +125,13 @@ class Sequencer:
             self._end_overrides()
         if self.calendar.is_used:
             self.turn_days()
-        if not self.engine.has_due(self.now_ns):
-            return False
-        self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
-        return True
+        is_due = self.engine.has_due(self.now_ns)
+        if is_due:
+            self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
+        if self.engine.days.closing:
+            self._enter(e.DayOrdersDue(self.engine.bounds.leases_per_entry))
+            return True
+        return is_due
 
     def go_by(self, calendar: Calendar) -> None:
         """Other rules say from here on when days begin and end."""

@@ -315,6 +315,11 @@ class Core:
         """As the calendar has it begun; for the firm, unless said otherwise."""
         return self.enter(e.DayDue(scopes or ("firm",), day, self.now_ns if at_wall_ns is None else at_wall_ns))
 
+    def close_day_orders(self, most: int = 1_000) -> int:
+        reply = self.enter(e.DayOrdersDue(most))
+        assert isinstance(reply, e.Done)
+        return reply.count
+
     def end_day(self, *scopes: str) -> e.Reply:
         return self.enter(e.DayEndDue(scopes or ("firm",), self.now_ns))
 
@@ -350,7 +355,8 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "seq": engine.seq,
         "policies": {id: policy.save() for id, policy in engine.policies.items()},
         "blocks": msgspec.to_builtins(engine.accounts.save()),
-        "days": msgspec.to_builtins(engine.days.all()),
+        "days": msgspec.to_builtins([engine.days.all(), engine.days.closing]),
+        "for a day": list(engine.orders.for_a_day),
         "restrictions": msgspec.to_builtins(engine.trading.restrictions()),
         "open": [msgspec.to_builtins(engine.orders.open[id]) for id in sorted(engine.orders.open)],
         "closed": [msgspec.to_builtins(record) for record in engine.orders.closed.values()],

@@ -54,6 +54,7 @@ from .types import (
     ReportResult,
     Restriction,
     Side,
+    TimeInForce,
     TradingState,
 )
 
@@ -160,6 +161,7 @@ __all__ = [
     "Restriction",
     "Side",
     "Subscription",
+    "TimeInForce",
     "TradingState",
     "Unavailable",
     "UnknownId",

@@ -12,6 +12,7 @@ import itertools
 import os
 from _thread import get_ident
 from collections.abc import Iterator
+from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -64,6 +65,21 @@ class Kind(StrEnum):
     SPOT = "spot"
     LINEAR = "linear"
     INVERSE = "inverse"
+
+
+class TimeInForce(StrEnum):
+    """How long an order is good at the venue."""
+
+    DAY = "day"
+    """Until the end of its account's day."""
+    GTC = "gtc"
+    """Until it is cancelled."""
+    IOC = "ioc"
+    """What does not trade at once is cancelled."""
+    FOK = "fok"
+    """It trades whole and at once, or not at all."""
+    GTD = "gtd"
+    """Until the end of the day that `good_till` names."""
 
 
 class ReportKind(StrEnum):
@@ -156,6 +172,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     Exactly one of them is given. `price` is per unit; an order without one is a market order. `id` is the strategy's
     own client order id, unique per account; it is made (18 characters of a-z and 0-9) when left out.
 
+    `time_in_force` says how long it is good at the venue; `good_till`, a date such as "2026-11-24", goes with GTD and
+    may be given alone. By the daemon's calendar the end of the account's day closes what works of DAY orders, of GTD
+    orders whose day has come, and of IOC and FOK orders whose last report was lost. Without a time in force, as with
+    GTC, an order counts until its last report.
+
     Raises InvalidInput when a value cannot be meant. Whether a well-formed order may go out (a quantity above zero, a
     known symbol, a limit kept) is decided by the engine and answered with `Rejected`.
     """
@@ -167,6 +188,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     price: Decimal | None = None
     volume: Decimal | None = None
     id: str = ""
+    time_in_force: TimeInForce | None = None
+    good_till: str | None = None
 
     if TYPE_CHECKING:  # what may go in is wider than what is kept
 
@@ -180,6 +203,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             price: Number | None = None,
             volume: Number | None = None,
             id: str = "",
+            time_in_force: TimeInForce | Literal["day", "gtc", "ioc", "fok", "gtd"] | None = None,
+            good_till: date | str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -204,6 +229,18 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             force_setattr(self, "volume", exact(self.volume, "order.volume"))
         if self.price is not None:
             force_setattr(self, "price", exact(self.price, "order.price"))
+        if self.time_in_force is not None or self.good_till is not None:
+            self._check_time_in_force()
+
+    def _check_time_in_force(self) -> None:
+        if self.good_till is not None:
+            force_setattr(self, "good_till", _date(self.good_till, "order.good_till"))
+            if self.time_in_force is None:
+                force_setattr(self, "time_in_force", TimeInForce.GTD)
+        if type(self.time_in_force) is not TimeInForce:
+            force_setattr(self, "time_in_force", _choice(TimeInForce, self.time_in_force, "order.time_in_force"))
+        if (self.time_in_force is TimeInForce.GTD) is (self.good_till is None):
+            raise InvalidInput('order: good_till is a date, such as "2026-11-24", for time_in_force="gtd" and no other')
 
 
 class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -691,6 +728,15 @@ def _choice(choices: type[E], value: object, field: str) -> E:
         return choices(value)  # type: ignore[arg-type]
     except ValueError:
         raise InvalidInput(f"{field}: one of {', '.join(choices)} is wanted, not {value!r}") from None
+
+
+def _date(value: object, field: str) -> str:
+    with contextlib.suppress(ValueError):
+        if isinstance(value, date) and not isinstance(value, datetime):
+            return value.isoformat()
+        if isinstance(value, str) and len(value) == 10:
+            return date.fromisoformat(value).isoformat()
+    raise InvalidInput(f'{field}: a date is wanted, such as "2026-11-24", not {str(value)[:80]!r}')
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"

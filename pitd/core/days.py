@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -24,6 +24,13 @@ class Day(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Whether its end has come, and the next one has not begun."""
 
 
+class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The orders that were good for a day that is over are to be closed: those up to that row."""
+
+    day: str
+    upto: int
+
+
 class Days:
     """The day of each scope that has one, as entries have brought it: the core itself knows no calendar.
 
@@ -33,6 +40,8 @@ class Days:
     def __init__(self) -> None:
         self._by_scope: dict[str, Day] = {}
         self._own: frozenset[str] = frozenset()
+        self.closing: dict[str, Closing] = {}
+        """By scope, until no order of its last day is left to close."""
 
     @property
     def firm(self) -> Day | None:
@@ -69,6 +78,13 @@ class Days:
         for scope in scopes:
             self._by_scope[scope] = day
 
+    def close_orders(self, scopes: Sequence[str], upto: int) -> None:
+        """The day that these scopes are in is over, where it was not so before."""
+        for scope in scopes:
+            day = self._by_scope.get(scope)
+            if day is not None and not day.is_over:
+                self.closing[scope] = Closing(day.name, upto)
+
     def end(self, scopes: Sequence[str]) -> None:
         for scope in scopes:
             self._by_scope[scope] = msgspec.structs.replace(self._by_scope[scope], is_over=True)
@@ -77,7 +93,9 @@ class Days:
         """These accounts have rules of their own; what went by one that is no more goes by the firm's day."""
         for account in self._own - own:
             self._by_scope.pop(account_scope(account), None)
+            self.closing.pop(account_scope(account), None)
         self._own = own
 
-    def load(self, days: Iterable[tuple[str, Day]]) -> None:
+    def load(self, days: Iterable[tuple[str, Day]], closing: Mapping[str, Closing]) -> None:
         self._by_scope = dict(days)
+        self.closing = dict(closing)

@@ -29,7 +29,7 @@ from pit.types import (
     TradingState,
 )
 
-from . import adjustments, balances, overrides, positions, trading
+from . import adjustments, balances, day_orders, overrides, positions, trading
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of
 from .days import Day, Days
@@ -235,6 +235,7 @@ class Engine:
             e.PositionChanged: self._do_position_changed,
             e.DayBegan: self._do_day_began,
             e.DayEnded: self._do_day_ended,
+            e.DayOrdersClosed: self._do_day_orders_closed,
             e.PolicyChanged: self._do_policy_changed,
             e.Blocked: self._do_blocked,
             e.Unblocked: self._do_unblocked,
@@ -322,8 +323,8 @@ class Engine:
         return False
 
     def first_lease_end_ns(self) -> int | None:
-        """When the next lease may end; now, while an ended session still has something to give back."""
-        if self.sessions.ending:
+        """When the next lease may end; now, while an ended session or day still has something to give back."""
+        if self.sessions.ending or self.days.closing:
             return self._now_ns
         return self.leases.first_ns()
 
@@ -379,16 +380,11 @@ class Engine:
                 if over:
                     self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
                 return e.Done(len(over))
-            case e.DayDue():
-                scopes = self.days.known(body.scopes)
-                effects = self.pipeline.day_began(self.days.is_new(scopes))
-                for effect in (e.DayBegan(scopes, body.day, body.at_wall_ns), *effects):
+            case e.DayDue() | e.DayEndDue() | e.DayOrdersDue():
+                wanted = day_orders.decided(self, body)
+                for effect in wanted.effects:
                     self._emit(effect)
-                return e.Done(len(scopes))
-            case e.DayEndDue():
-                scopes = tuple(scope for scope in body.scopes if self.days.at(scope) is not None)
-                self._emit(e.DayEnded(scopes, body.at_wall_ns))
-                return e.Done(len(scopes))
+                return e.Done(wanted.done)
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
@@ -1408,10 +1404,17 @@ class Engine:
         return self._hold_anew() if is_other and not holds_the_same else 0
 
     def _do_day_began(self, effect: e.DayBegan) -> None:
+        if self.orders.for_a_day:
+            self.days.close_orders(effect.scopes, self._seq)
         self.days.begin(effect.scopes, Day(self._seq, effect.day, effect.at_wall_ns))
 
     def _do_day_ended(self, effect: e.DayEnded) -> None:
+        if self.orders.for_a_day:
+            self.days.close_orders(effect.scopes, self._seq)
         self.days.end(effect.scopes)
+
+    def _do_day_orders_closed(self, effect: e.DayOrdersClosed) -> None:
+        self.days.closing.clear()
 
     def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
         self.trading.apply(effect.restriction)

@@ -267,6 +267,12 @@ class DayEndDue(Record, frozen=True):
     at_wall_ns: int
 
 
+class DayOrdersDue(Record, frozen=True):
+    """Closes at most so many of the orders that were good for a day that is over."""
+
+    most: int
+
+
 class Resumed(Record, frozen=True):
     """The loop was away: every lease that has not been ended gets one more full length.
 
@@ -325,6 +331,7 @@ Body = (
     | OverridesDue
     | DayDue
     | DayEndDue
+    | DayOrdersDue
     | Resumed
     | Commanded
     | NumberVoided
@@ -364,6 +371,7 @@ class EndedBy(StrEnum):
     REJECTED = "rejected"
     OPERATOR = "operator"
     NEVER_KNOWN = "never_known"
+    DAY_END = "day_end"
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -533,6 +541,10 @@ class DayEnded(Record, frozen=True):
     at_wall_ns: int
 
 
+class DayOrdersClosed(Record, frozen=True):
+    """No order of a day that is over is left to close."""
+
+
 class SessionStarted(Record, frozen=True):
     session: int
     client: str
@@ -605,6 +617,7 @@ Effect = (
     | DayEnded
     | BalancesMoved
     | AdjustmentNoted
+    | DayOrdersClosed
 )
 
 

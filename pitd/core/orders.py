@@ -12,7 +12,7 @@ from operator import itemgetter
 
 import msgspec
 
-from pit.types import Order, OrderState
+from pit.types import Order, OrderState, TimeInForce
 
 from .entry import EndedBy, Failure, Hold
 from .instruments import Listed
@@ -26,6 +26,9 @@ LEASED = frozenset({HELD, SENT})
 """States in which a lease runs."""
 
 ENDED = frozenset({ROLLED_BACK, CLOSED})
+
+_FOR_A_DAY = frozenset({TimeInForce.DAY, TimeInForce.GTD, TimeInForce.IOC, TimeInForce.FOK})
+"""Good for their day, for several, or for a moment: what is still open of them then has no last report."""
 
 LOST_LEASE = frozenset({EndedBy.LEASE, EndedBy.CLIENT_GONE, EndedBy.FENCED})
 
@@ -50,6 +53,8 @@ class Event(StrEnum):
     SETTLE_WORKING = "settle_working"
     SETTLE_NOT_SENT = "settle_not_sent"
     CLOSE = "close"
+    DAY_END = "day_end"
+    """The day that it was good for is over."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -69,6 +74,9 @@ _LOST = Step(refuse=Failure.LEASE_EXPIRED)
 _OVER = Step(refuse=Failure.ALREADY_FINALIZED)
 _ENDED = Step(refuse=Failure.UNKNOWN_ID)
 """Refused as LeaseExpired if a lease ended it, else as AlreadyFinalized: `step` decides by the order."""
+
+_DAY_OVER = Step(flag="day_over")
+"""Nobody knows whether it ever reached the venue: a person settles it, as ever."""
 
 _STATES = (HELD, SENT, QUARANTINED, WORKING, ROLLED_BACK, CLOSED)
 
@@ -93,6 +101,7 @@ LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
     Event.SETTLE_WORKING: _row(   _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,        _ENDED,                             _ENDED),  # noqa: E501
     Event.SETTLE_NOT_SENT: _row(  _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _ENDED,                         _ENDED),  # noqa: E501
     Event.CLOSE: _row(            _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),  _ENDED,                             _ENDED),  # noqa: E501
+    Event.DAY_END: _row(          _SAME,            _SAME,            _DAY_OVER,        _to(CLOSED),  _SAME,                              _SAME),  # noqa: E501
 }  # fmt: skip
 
 
@@ -209,6 +218,8 @@ class Orders:
         """By reservation id, oldest end first. A plain dict would look through all that was forgotten at its front."""
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
         self.by_client: dict[str, dict[int, None]] = {}
+        self.for_a_day: dict[int, None] = {}
+        """Those open ones that the end of a day may close."""
         self._by_venue_id: dict[tuple[str, str], OrderRecord | _Shared] = {}
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
@@ -296,6 +307,7 @@ class Orders:
         """Moves an order from the open ones to those closed lately."""
         self._expect_no_more(record)
         del self.open[record.reservation_id]
+        self.for_a_day.pop(record.reservation_id, None)
         mine = self.by_client[record.client]
         del mine[record.reservation_id]
         if not mine:
@@ -387,6 +399,8 @@ class Orders:
     def _open(self, record: OrderRecord) -> None:
         self._expect(record)
         self.open[record.reservation_id] = record
+        if record.order is not None and record.order.time_in_force in _FOR_A_DAY:
+            self.for_a_day[record.reservation_id] = None
         self.by_client.setdefault(record.client, {})[record.reservation_id] = None
 
 

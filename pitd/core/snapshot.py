@@ -10,7 +10,7 @@ import msgspec
 
 from pit.types import Block, Restriction
 
-from .days import Day
+from .days import Closing, Day
 from .engine import Engine
 from .entry import AdjustmentNoted, EndedBy
 from .instruments import Instruments, Listed
@@ -52,6 +52,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     days: Sequence[tuple[str, Day]] = ()
     balances: Sequence[tuple[str, dict[str, Decimal]]] = ()
     adjustments: Sequence[AdjustmentNoted] = ()
+    closing: dict[str, Closing] = {}
 
 
 class Mismatch(Exception):
@@ -84,6 +85,7 @@ def take(engine: Engine) -> Image:
         days=engine.days.all(),
         balances=engine.balances.save(),
         adjustments=engine.adjustments.save(),
+        closing=dict(engine.days.closing),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -126,9 +128,9 @@ def load(engine: Engine, image: Image) -> None:
         policy.load(state.saved)
     reader = Reader(engine.policies)
     engine.positions.load(image.positions)
-    engine.days.load(image.days)
     engine.balances.load(image.balances)
     engine.adjustments.load(image.adjustments)
+    engine.days.load(image.days, image.closing)
     spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)

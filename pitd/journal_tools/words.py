@@ -58,6 +58,8 @@ def came_in(body: e.Body) -> str:
             return "leases due"
         case e.DayDue():
             return f"day {body.day} begins for {_scopes(body.scopes)}"
+        case e.DayOrdersDue():
+            return f"close what was good for the day, at most {body.most}"
         case e.DayEndDue():
             return f"the day ends for {_scopes(body.scopes)}"
         case e.OverridesDue():
@@ -149,7 +151,14 @@ _TO_STATE = {TradingState.ACTIVE: "resume", TradingState.HALTED: "halt"}
 def order(order: Order) -> str:
     amount = f"volume {text(order.volume)}" if order.volume is not None else text(order.quantity or Decimal(0))
     price = "at market" if order.price is None else f"@ {text(order.price)}"
-    return f"{order.id} {order.account} {order.side} {amount} {order.instrument} {price}"
+    return f"{order.id} {order.account} {order.side} {amount} {order.instrument} {price}{_good(order)}"
+
+
+def _good(order: Order) -> str:
+    """How long it is good, where that was said."""
+    if order.good_till is not None:
+        return f", good till {order.good_till}"
+    return "" if order.time_in_force is None else f", {order.time_in_force}"
 
 
 def report(report: ExecutionReport) -> str:
@@ -231,7 +240,7 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.account} {moves or 'keeps balances'}"
         case e.AdjustmentNoted():
             return f"positions imported: {', '.join(effect.imported)}" if effect.imported else ""
-        case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured():
+        case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed():
             return ""
 
 
@@ -348,6 +357,8 @@ def _about(effect: e.Effect) -> str:
             return f"report {effect.report_id} of {effect.reservation_id} is remembered"
         case e.AdjustmentNoted():
             return f"adjustment {effect.id} of {effect.client} is remembered"
+        case e.DayOrdersClosed():
+            return "no order of a day that is over is left"
         case e.Reconfigured():
             return "instruments and groups as configured"
         case _:

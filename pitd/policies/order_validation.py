@@ -14,7 +14,8 @@ _ZERO = Decimal(0)
 
 class OrderValidation(Policy):
     """Refuses with InvalidFieldValue: quantity or volume not above zero, a price not above zero (unless the
-    instrument is declared with `signed_price`), a price off the declared tick, a quantity off the declared lot.
+    instrument is declared with `signed_price`), a price off the declared tick, a quantity off the declared lot, and a
+    `good_till` before the account's day, or that day itself once it is over.
 
     Example: ESZ6 with tick 0.25 refuses a price of 4797.60.
     """
@@ -36,6 +37,11 @@ class OrderValidation(Policy):
             wrong.append(f"price {price} is not a multiple of the tick {text(listed.tick)}")
         if listed.lot is not None and quantity is not None and quantity % listed.lot:
             wrong.append(f"quantity {quantity} is not a multiple of the lot {text(listed.lot)}")
+        if order.good_till is not None:
+            day = attempt.days.of(order.account)
+            if day is not None and (order.good_till < day.name or (day.is_over and order.good_till == day.name)):
+                over = " and over" if day.is_over else ""
+                wrong.append(f"it is good till {order.good_till}, and the day is {day.name}{over}")
         if not wrong:
             return PASS
         return Verdict(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import os
 import pickle
 import re
@@ -395,3 +396,35 @@ def test_after_trouble_everything_is_checked_again():
         raise KeyError
     with pytest.raises(pit.InvalidInput):
         order(account="")
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ({"time_in_force": "day"}, (pit.TimeInForce.DAY, None)),
+        ({"time_in_force": pit.TimeInForce.FOK}, (pit.TimeInForce.FOK, None)),
+        ({"good_till": "2026-11-24"}, (pit.TimeInForce.GTD, "2026-11-24")),
+        ({"good_till": datetime.date(2026, 11, 24), "time_in_force": "gtd"}, (pit.TimeInForce.GTD, "2026-11-24")),
+        ({}, (None, None)),
+    ],
+)
+def test_how_long_an_order_is_good_is_kept_in_one_form(said, kept):
+    order = pit.Order(account="a", instrument="ESZ6", side="buy", quantity=1, **said)
+    assert (order.time_in_force, order.good_till) == kept
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(order), type=pit.Order) == order
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"time_in_force": "gtx"},
+        {"time_in_force": "gtd"},
+        {"time_in_force": "day", "good_till": "2026-11-24"},
+        {"good_till": "24/11/2026"},
+        {"good_till": "2026-02-30"},
+        {"good_till": datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)},
+    ],
+)
+def test_what_can_not_be_meant_of_how_long_an_order_is_good_is_refused(said):
+    with pytest.raises(pit.InvalidInput, match=r"order\.time_in_force|order\.good_till|good_till"):
+        pit.Order(account="a", instrument="ESZ6", side="buy", quantity=1, **said)

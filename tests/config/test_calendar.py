@@ -8,8 +8,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from builders import Local
+from builders import Local, order
 
+import pit
 from pitd import config
 from pitd.calendar import NO_CALENDAR, Calendar, Times
 from pitd.clock import ManualClock
@@ -219,3 +220,14 @@ def test_a_backtest_has_days_by_the_clock_that_it_brings():
             names.append(house.sequencer.engine.days.firm.name)
     assert list(dict.fromkeys(names)) == ["2026-03-06", "2026-03-07", "2026-03-08", "2026-03-09", "2026-03-10"]
     assert names.count("2026-03-08") == 23, "the day on which the clock jumps"
+
+
+def test_what_was_good_for_the_day_is_closed_at_its_end_without_anybody_asking():
+    desk = Desk(at="2026-11-24 12:00")
+    with desk.connect("mm1") as engine:
+        held = engine.execute_pre_trade(order(id="o1", time_in_force="day"), sent=True)
+        assert isinstance(held, pit.Reservation)
+        held.commit()
+        desk.clock.wall = ns("2026-11-24 22:00")
+        outcome = engine.outcome("alpha", "o1")
+        assert (outcome.state, outcome.ended_by, outcome.reason) == ("closed", "day_end", "day 2026-11-24 is over")

@@ -125,6 +125,8 @@ class Trader:
             case "day":
                 scope = draw.choice(("firm", "account beta", "account alpha"))
                 return core.begin_day(f"2026-11-{draw.randrange(1, 30):02}", scope)
+            case "day_orders":
+                return core.enter(e.DayOrdersDue(draw.choice((1, 1000))))
             case "day_end":
                 return core.end_day(draw.choice(("firm", "account beta")))
             case "reload":
@@ -164,6 +166,7 @@ class Trader:
             instrument=draw.choice((AAPL, AAPL, AAPL, AAPL, "ESZ6", "ESZ6", "SPREAD", "ESZ7")),
             quantity=draw.choice(("1", "1", "3", "3", "7", "7.5", "100", "0")),
             price=draw.choice(("10.25", "99.75", "100", "100", "100", "2000", None)),
+            time_in_force=draw.choice((None, None, "day", "gtc")),
         )
         self._orders.append((account, id))
         return wanted
@@ -200,8 +203,19 @@ _WEIGHTED = (
     *("start", "execute") * 6,
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
     *("leases", "unblock", "rearm", "let_go") * 6,
-    *("set_limit", "clear_limit", "clear_limit", "overrides", "overrides", "reload", "day", "day_end"),
     *("resume", "connect", "vanish", "void", "block", "person", "halt", "adjust", "adjust"),
+    *(
+        "set_limit",
+        "clear_limit",
+        "clear_limit",
+        "overrides",
+        "overrides",
+        "reload",
+        "day",
+        "day_orders",
+        "day_orders",
+        "day_end",
+    ),
 )
 
 
@@ -209,8 +223,8 @@ CAUSED_BY_TRADING = {
     *(e.RequestOpened, e.RequestEnded, e.OrderOpened, e.OrderMoved, e.OrderFilled, e.OrderNamed, e.OrderFlagged),
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
-    *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded),
     *(e.PositionChanged, e.BalancesMoved, e.AdjustmentNoted),
+    *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded, e.DayOrdersClosed),
 }
 
 

@@ -29,6 +29,12 @@ def fenced(core: Core, id: int) -> Any:
     core.end_leases()
 
 
+def day_end(core: Core, id: int) -> Any:
+    core.begin_day("2026-11-23")
+    core.begin_day("2026-11-24")
+    return core.enter(e.DayOrdersDue(1_000))
+
+
 def said_goodbye(core: Core, id: int) -> Any:
     core.goodbye("mm1")
     core.end_leases()
@@ -81,6 +87,7 @@ EVENTS: dict[str, Callable[[Core, int], Any]] = {
     "settle: working": lambda core, id: core.settle("o1", working=True),
     "settle: not sent": lambda core, id: core.settle("o1", working=False),
     "close-order": lambda core, id: core.close_order("o1"),
+    "day end": day_end,
 }
 
 HELD, SENT, QUARANTINED, WORKING = "held", "sent", "quarantined", "working"
@@ -156,6 +163,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "settle: working": _each(OPEN, WORKING) | REFUSED_WHEN_ENDED,
     "settle: not sent": _each(OPEN, ROLLED_BACK) | REFUSED_WHEN_ENDED,
     "close-order": _each(OPEN, CLOSED) | REFUSED_WHEN_ENDED,
+    "day end": {**_each(("working",), CLOSED), **_unchanged(*(state for state in STATES if state != "working"))},
 }
 """For each event, by the state before: the state after ("" is no change), and the failure or the flag."""
 
@@ -164,7 +172,7 @@ PAIRS = [(event, state) for event in EVENTS for state in STATES]
 
 def arrange(state: str) -> Core:
     core = Core()
-    held = core.check(order(id="o1"), lease_s=LEASE_S)
+    held = core.check(order(id="o1", time_in_force="day"), lease_s=LEASE_S)
     assert held.reservation_id == ID
     STATES[state](core)
     return core

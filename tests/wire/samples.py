@@ -41,6 +41,9 @@ ORDER = Order(
     id="o1",
 )
 BY_VOLUME = Order(account="alpha", instrument="ESZ6", side=Side.SELL, volume=Decimal("2500.5"), id="o2")
+GOOD_TILL = Order(
+    account="alpha", instrument="ESZ6", side=Side.BUY, quantity=Decimal(1), id="o3", good_till="2026-11-30"
+)
 FILL = ExecutionReport(
     account="alpha",
     kind=ReportKind.FILL,
@@ -336,6 +339,7 @@ COMMANDS: list[wire.Body] = [
     wire.Execute(5),
     wire.Check(ORDER, True, 5_000_000_000),
     wire.Check(BY_VOLUME),
+    wire.Check(GOOD_TILL),
     wire.MarkSent(7),
     wire.Commit(7, "V1", True),
     wire.Commit(7),
