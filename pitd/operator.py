@@ -21,6 +21,7 @@ from pit.places import default_endpoint
 from pit.types import AccountBalance, Outcome
 
 from . import __version__, completion, operator_limits, operator_report
+from .bench import options as bench_options
 from .core.orders import ENDED
 from .errors import PitdError
 from .journal_tools import day, objects
@@ -320,6 +321,15 @@ def _exporter(options: argparse.Namespace) -> int:
     from .exporter import serve
 
     return serve(lambda: _connected(options), *options.listen)
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .bench.run import run
+
+    trouble = bench_options.problem(options)
+    if trouble:
+        return _complain(trouble, _USAGE)
+    return run(options) if _is_agreed(options, bench_options.risk(options)) else _SAID_NO
 
 
 # ---------------------------------------------------------------------------------------------- one order
@@ -820,6 +830,11 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--progress", action="store_true", help="tell how far it is, also where no terminal is")
     one.add_argument("--csv", action="store_true", help="as CSV: a line for each account and settlement asset")
     one.add_argument("--changes", action="store_true", help="with --csv: a line for each change instead")
+    bench = commands.add_parser(
+        "bench", help="measure what a check costs, beside the bare wire, in a daemon of its own"
+    )
+    bench_options.add_arguments(bench)
+    bench.set_defaults(run=_bench)
     completion.add_parser(commands, parser)
     return parser
 

@@ -40,7 +40,14 @@ CORE_STDLIB = {
 ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator", "pitd.replay_cli"}
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
-ZEROMQ = {"pitd.server", "pitd.keygen", "pitd.demo.processes", "pitd.demo.venue", "pitd.demo.venue_client"}
+ZEROMQ = {
+    "pitd.server",
+    "pitd.keygen",
+    "pitd.bench.echo",
+    "pitd.demo.processes",
+    "pitd.demo.venue",
+    "pitd.demo.venue_client",
+}
 
 
 class Import(NamedTuple):
@@ -209,6 +216,13 @@ def test_only_the_sockets_know_zeromq() -> None:
 def test_nobody_knows_the_demo_but_the_command_line() -> None:
     def is_fine(name: str, module: str) -> bool:
         return not within(module, "pitd.demo") or within(name, "pitd.demo") or name == "pitd.cli"
+
+    assert not strays("pit", is_fine) + strays("pitd", is_fine)
+
+
+def test_nobody_knows_the_benchmark_but_the_command_line() -> None:
+    def is_fine(name: str, module: str) -> bool:
+        return not within(module, "pitd.bench") or within(name, "pitd.bench") or name == "pitd.operator"
 
     assert not strays("pit", is_fine) + strays("pitd", is_fine)
 
