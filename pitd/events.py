@@ -213,6 +213,7 @@ _ASKED = {
     e.BlockScope: "block",
     e.UnblockScope: "unblock",
     e.SettleOrder: "settle",
+    e.ModifyOrder: "modify",
 }
 
 
@@ -225,7 +226,7 @@ def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.A
     """What the answer to a command tells, beside its effects."""
     reply = row.reply
     match reply:
-        case e.Accepted():
+        case e.Accepted() | e.Modified():
             return _decided(row, command, names, head, ev.Verdict.ACCEPTED)
         case e.Deferred():
             return _decided(row, command, names, head, ev.Verdict.DEFERRED)
@@ -248,6 +249,9 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
         whose = Whose(order.account, order.id, head.actor)
     elif isinstance(command, e.ExecuteRequest):
         whose = names.request(command.request_id)
+    elif isinstance(command, e.ModifyOrder):
+        order = reply.order if isinstance(reply, e.Modified) else None
+        whose = Whose(command.account, command.order_id, head.actor)
     elif isinstance(command, e.TakeOrder):
         whose = Whose(command.account, command.order_id, head.actor)
     elif isinstance(command, e.MarkSent | e.Renew):
@@ -266,9 +270,9 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
         account=whose.account,
         order_id=whose.order_id or (reply.rejected.order_id if isinstance(reply, e.Refused) else ""),
         order=order,
-        state=reply.state if isinstance(reply, e.Accepted) else None,
+        state=reply.state if isinstance(reply, e.Accepted | e.Modified) else None,
         rejects=reply.rejected.rejects if isinstance(reply, e.Refused) else (),
-        is_repeated=isinstance(reply, e.Accepted) and reply.replayed,
+        is_repeated=isinstance(reply, e.Accepted | e.Modified) and reply.replayed,
     )
 
 
@@ -284,6 +288,31 @@ def _moved(effect: e.OrderMoved, row: e.Row, names: Names, head: _Head) -> ev.Or
 
 def _taken(effect: e.OrderTaken, row: e.Row, names: Names, head: _Head) -> ev.OrderTaken:
     return ev.OrderTaken(*head, *_order(effect, names))
+
+
+def _modify_moved(effect: e.ModifyMoved, row: e.Row, names: Names, head: _Head) -> ev.ModifyMoved:
+    return ev.ModifyMoved(
+        *head,
+        *_order(effect, names),
+        modify_id=effect.modify_id,
+        state=effect.state,
+        ended_by="" if effect.ended_by is None else str(effect.ended_by),
+        reason=effect.reason,
+    )
+
+
+def _replaced(effect: e.OrderReplaced, row: e.Row, names: Names, head: _Head) -> ev.OrderReplaced:
+    account, _, client, id = _order(effect, names)
+    order = effect.order
+    return ev.OrderReplaced(
+        *head,
+        account=account or order.account,
+        order_id=order.id,
+        client=client,
+        reservation_id=id,
+        order=order,
+        open_quantity=effect.open_quantity,
+    )
 
 
 def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
@@ -441,6 +470,8 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.DayBegan: _day_began,
     e.DayEnded: _day_ended,
     e.AdjustmentNoted: _adjusted,
+    e.ModifyMoved: _modify_moved,
+    e.OrderReplaced: _replaced,
 }
 
 UNTOLD = frozenset(
@@ -454,6 +485,10 @@ UNTOLD = frozenset(
         e.VoidedUpTo,
         e.HoldsReplaced,
         e.DayOrdersClosed,
+        e.ModifyOpened,  # the decision tells it
+        e.ModifyHolds,
+        e.ModifyNamed,
+        e.ModifyLeaseSet,
     }
 )
 """The effects that only keep the books, or that the decision has told."""

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from pit.types import Block, ExecutionReport, Instrument, Order, Reject, RejectCode
 
 from .core.engine import exact_context
+from .core.entry import Hold
 from .core.instruments import Listed
-from .core.policy import Attempt, Policy, Reported, Verdict, whole_quantity
+from .core.policy import Attempt, Look, Policy, Reported, Verdict, whole_quantity
 from .core.positions import Position, Positions
 from .core.prices import Quote
 
@@ -113,7 +114,7 @@ _quotes = st.sampled_from(
 )
 acts = st.builds(
     _any_act,
-    st.sampled_from(("start", "main", "main", "report", "give_back", "shrink")),
+    st.sampled_from(("start", "main", "main", "report", "give_back", "shrink", "modify", "answer", "answer")),
     st.sampled_from(ACCOUNTS),
     st.sampled_from(CLIENTS),
     st.sampled_from(list(LISTED)),
@@ -135,6 +136,8 @@ class Driven:
         self.policy = policy
         self._all = (policy, *twins)
         self.holds: list[tuple[Attempt, tuple[Any, ...]]] = []
+        self.modifies: dict[int, tuple[Attempt, tuple[Any, ...], tuple[Any, ...]]] = {}
+        """By the place of the hold that is to change: the attempt, and what it would hold by old and new terms."""
         self.effects: list[Any] = []
         self._now_ns = 0
 
@@ -159,16 +162,51 @@ class Driven:
                     self.holds.append((attempt, own(verdict.effects)))
                 return verdict
             case "give_back" if self.holds:
-                _, effects = self.holds.pop(act.pick % len(self.holds))
+                place = act.pick % len(self.holds)
+                self._answer(place, is_replaced=False)
+                _, effects = self.holds.pop(place)
+                self.modifies = {at - (at > place): each for at, each in self.modifies.items()}
                 self.undo(effects)
             case "shrink" if self.holds:
                 place = act.pick % len(self.holds)
+                self._answer(place, is_replaced=act.pick % 2 == 0)
                 attempt, effects = self.holds[place]
                 smaller = shrunk(self.policy, attempt, effects)
                 self.undo(effects)
                 self.apply(smaller)
                 self.holds[place] = (attempt, smaller)
+            case "modify" if self.holds:
+                return self._modify(act.pick % len(self.holds), act.attempt)
+            case "answer" if self.modifies:
+                places = sorted(self.modifies)
+                self._answer(places[act.pick % len(places)], is_replaced=act.pick % 2 == 0)
         return None
+
+    def _modify(self, place: int, wanted: Attempt) -> Verdict:
+        """The order at that place is to have this size and price: judged as if it held nothing, which it does again."""
+        self._answer(place, is_replaced=False)
+        attempt, old = self.holds[place]
+        changed = modified(self.at(wanted), attempt, own_holds(self.policy, old))
+        self.undo(old)
+        verdict = decided(self.policy.main, changed)
+        self.apply(old)
+        if not verdict.rejects and whole_quantity(changed.order) > 0:
+            new = own(verdict.effects)
+            worse = self.policy.worse(old, new)
+            self.undo(old)
+            self.apply(worse)
+            self.holds[place] = (attempt, worse)
+            self.modifies[place] = (changed, old, new)
+        return verdict
+
+    def _answer(self, place: int, *, is_replaced: bool) -> None:
+        if place not in self.modifies:
+            return
+        changed, old, new = self.modifies.pop(place)
+        attempt, worse = self.holds[place]
+        self.undo(worse)
+        self.apply(new if is_replaced else old)
+        self.holds[place] = (changed, new) if is_replaced else (attempt, old)
 
     def apply(self, effects: tuple[Any, ...]) -> None:
         for effect in effects:
@@ -198,6 +236,29 @@ def decided(decide: Callable[[Any], Verdict], about: Any) -> Verdict:
     except Exception as trouble:
         code = RejectCode.SYSTEM_UNAVAILABLE
         return Verdict(rejects=(Reject(code=code, policy="", limit="", scope="", reason=repr(trouble)),))
+
+
+def modified(wanted: Attempt, before: Attempt, holds: tuple[Hold, ...]) -> Attempt:
+    """The order of an attempt, with the size and price of another."""
+    order, terms = before.order, wanted.order
+    size = whole_quantity(terms)
+    told = {"quantity": size} if order.volume is None else {"volume": size}
+    changed = msgspec.structs.replace(order, price=terms.price, **told)
+    return Attempt(
+        changed,
+        before.listed,
+        before.client,
+        before.group,
+        wanted.now_ns,
+        _HELD,
+        wanted.quote,
+        open_quantity=whole_quantity(changed),
+        before=holds,
+    )
+
+
+def own_holds(policy: Policy, effects: tuple[Any, ...]) -> tuple[Hold, ...]:
+    return tuple(Hold(policy.id, effect) for effect in effects)
 
 
 def shrunk(policy: Policy, attempt: Attempt, effects: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -258,10 +319,114 @@ def apply_then_rollback_is_identity(subject: Subject, history: list[Act], last: 
 def holding_nothing_is_like_never_having_held(subject: Subject, history: list[Act]) -> None:
     with exactly():
         driven = drive([one for one in history if one.what not in ("start", "report")], subject.make())
+        for place in list(driven.modifies):
+            driven._answer(place, is_replaced=False)
         while driven.holds:
             _, effects = driven.holds.pop(0)
             driven.undo(effects)
         assert driven.policy.save() == subject.make().save()
+
+
+def what_a_modify_holds_is_taken_back_to_the_last(
+    subject: Subject, history: list[Act], last: Act, later: list[Act]
+) -> None:
+    """An order whose modify is refused by the venue is as if nobody had asked, and one that is replaced and then given
+    back leaves nothing, however others come and go in between.
+    """
+    with exactly():
+        without, with_it = subject.make(), subject.make()
+        driven = drive(history, without, with_it)
+        if not driven.holds:
+            return
+        place = last.pick % len(driven.holds)
+        driven._answer(place, is_replaced=False)
+        attempt, old = driven.holds[place]
+        changed = modified(driven.at(last.attempt), attempt, own_holds(without, old))
+        for policy in (without, with_it):
+            before = policy.save()
+            _undo(policy, old)
+            verdict = decided(policy.main, changed)
+            _apply(policy, old)
+            assert policy.save() == before, "asking about a modify has changed something"
+        new = own(verdict.effects)
+        if verdict.rejects or whole_quantity(changed.order) <= 0:
+            return
+        worse = without.worse(old, new)
+        assert without.worse(old, old) == old
+        _undo(with_it, old)
+        _apply(with_it, worse)
+        driven.holds.pop(place)
+        driven.modifies = {at - (at > place): each for at, each in driven.modifies.items()}
+        for one in later:
+            driven.act(one)
+        _undo(with_it, worse)
+        if last.pick % 2:
+            _apply(with_it, old)
+        else:
+            _apply(with_it, new)
+            _undo(with_it, new)
+            _undo(without, old)
+        assert with_it.save() == without.save()
+
+
+def the_worse_of_both_is_never_less_than_either(subject: Subject, history: list[Act], last: Act) -> None:
+    """On every counter of every limit."""
+    with exactly():
+        driven = drive(history, subject.make())
+        if not driven.holds:
+            return
+        attempt, old = driven.holds[last.pick % len(driven.holds)]
+        if whole_quantity(last.attempt.order) <= 0:
+            return
+        policy = driven.policy
+        _undo(policy, old)
+        verdict = decided(policy.main, modified(driven.at(last.attempt), attempt, own_holds(policy, old)))
+        new = own(verdict.effects)
+        worse = policy.worse(old, new)
+        used = [_used(policy, effects, driven._now_ns) for effects in ((), old, new, worse)]
+        for key in {*used[1], *used[2]}:
+            either = [some.get(key, Decimal(0)) for some in used[1:3]]
+            assert used[3].get(key, Decimal(0)) >= max(either)
+            none = used[0].get(key, Decimal(0))
+            assert used[3].get(key, Decimal(0)) - none <= sum(either, Decimal(0)) - 2 * none, "more than both of them"
+
+
+def shrinking_goes_by_what_may_trade(subject: Subject, history: list[Act]) -> None:
+    """A fill that is undone gives back what it took: what a hold comes to does not hang on what it was before."""
+    with exactly():
+        driven = drive(history, subject.make())
+        for place in list(driven.modifies):
+            driven._answer(place, is_replaced=False)
+        for attempt, effects in driven.holds:
+            half = shrunk(driven.policy, attempt, effects)
+            whole = whole_quantity(attempt.order)
+            back = tuple(driven.policy.shrink(each, attempt.order, attempt.listed, whole) for each in half)
+            again = tuple(driven.policy.shrink(each, attempt.order, attempt.listed, whole) for each in effects)
+            assert back == again
+
+
+def _used(policy: Policy, effects: tuple[Any, ...], now_ns: int) -> dict[tuple[str, str, str], Decimal]:
+    """What every counter stands at while these effects are held as well."""
+    _apply(policy, effects)
+    look = Look(now_ns, "", 1_000, GROUPS.get, _HELD)
+    found = {
+        (name, counter.scope, counter.what): counter.used
+        for name in policy.limit_names
+        for counter in policy.counters(name, look)
+        if counter.used is not None
+    }
+    _undo(policy, effects)
+    return found
+
+
+def _apply(policy: Policy, effects: tuple[Any, ...]) -> None:
+    for effect in effects:
+        policy.apply(effect)
+
+
+def _undo(policy: Policy, effects: tuple[Any, ...]) -> None:
+    for effect in reversed(effects):
+        policy.undo(effect)
 
 
 def closing_and_reopening_is_identity(subject: Subject, history: list[Act]) -> None:
@@ -316,6 +481,7 @@ def saved_and_loaded_decides_alike(subject: Subject, history: list[Act], later: 
         loaded = Driven(subject.make())
         loaded.policy.load(state)
         loaded.holds, loaded._now_ns = list(driven.holds), driven._now_ns
+        loaded.modifies = dict(driven.modifies)
         assert loaded.policy.save() == driven.policy.save()
         for one in later:
             assert loaded.act(one) == driven.act(one)
@@ -344,6 +510,17 @@ LAWS = (
     Law("effects survive encoding", effects_survive_encoding, _HISTORY),
     Law("same inputs, same verdict", same_inputs_same_verdict, _HISTORY | _LAST),
     Law("state saved and loaded decides alike", saved_and_loaded_decides_alike, _HISTORY | _LATER),
+    Law(
+        "a modify that is over leaves nothing behind",
+        what_a_modify_holds_is_taken_back_to_the_last,
+        _HISTORY | _LAST | _LATER,
+    ),
+    Law(
+        "a modify counts no less than its old and its new terms",
+        the_worse_of_both_is_never_less_than_either,
+        _HISTORY | _LAST,
+    ),
+    Law("what is held goes by what may trade", shrinking_goes_by_what_may_trade, _HISTORY),
 )
 
 

@@ -109,6 +109,11 @@ def said(event: ev.AnyEvent) -> str:
             return f"{_order(event)} {event.state}{f' ({why})' if why else ''}"
         case ev.OrderTaken():
             return f"{_order(event)} taken by {event.actor}"
+        case ev.ModifyMoved():
+            why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
+            return f"{_order(event)} modify {event.modify_id} {event.state}{f' ({why})' if why else ''}"
+        case ev.OrderReplaced():
+            return f"{_order(event)} is now {words.order(event.order)}, open {text(event.open_quantity)}"
         case ev.OrderFilled():
             return f"{_order(event)} filled {text(event.quantity)}, open {text(event.open_quantity)}"
         case ev.OrderNamed():

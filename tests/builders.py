@@ -301,6 +301,31 @@ class Core:
     def take(self, order_id: str, *, lease_s: float | None = None, client: str = "fix", account: str = "alpha") -> Any:
         return self.command(e.TakeOrder(account, order_id, _ns(lease_s)), client)
 
+    def modify(
+        self,
+        order_id: str,
+        *,
+        quantity: Number | None = None,
+        price: Number | None = None,
+        volume: Number | None = None,
+        new_id: str | None = None,
+        sent: bool = False,
+        lease_s: float | None = None,
+        client: str = "mm1",
+        account: str = "alpha",
+    ) -> Any:
+        terms = (None if each is None else Decimal(str(each)) for each in (quantity, price, volume))
+        return self.command(e.ModifyOrder(account, order_id, *terms, new_id, sent, _ns(lease_s)), client)
+
+    def settle_modify(self, order_id: str, *, replaced: bool, reason: str = "a test", account: str = "alpha") -> Any:
+        return self.command(e.SettleModify(account, order_id, replaced, reason), "ops")
+
+    def working(self, wanted: pit.Order | None = None, client: str = "mm1") -> int:
+        """An order that is at the venue: its reservation."""
+        id = self.check(wanted or order(id="o1"), client=client).reservation_id
+        self.commit(id, client=client)
+        return int(id)
+
     def end_leases(self, most: int = 1_000) -> int:
         """Ends at most so many of the leases that are due: the number ended."""
         reply = self.enter(e.LeasesDue(most))
@@ -353,6 +378,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
     sessions = engine.sessions
     return {
         "seq": engine.seq,
+        "on the way": {repr(key): units for key, units in sorted(engine.positions._on_the_way.items(), key=repr)},
         "policies": {id: policy.save() for id, policy in engine.policies.items()},
         "blocks": msgspec.to_builtins(engine.accounts.save()),
         "days": msgspec.to_builtins([engine.days.all(), engine.days.closing]),

@@ -107,6 +107,24 @@ class OrderFlagged(OfOrder, frozen=True):
     venue_order_id: str | None = None
 
 
+class ModifyMoved(OfOrder, frozen=True):
+    """A modify of an order stands elsewhere: working (the venue has it), closed (answered, or the order is over), or
+    rolled_back (the old terms stand). `ended_by` says what ended it: "replaced", "replace_rejected", a lease.
+    """
+
+    modify_id: int
+    state: OrderState
+    ended_by: str = ""
+    reason: str = ""
+
+
+class OrderReplaced(OfOrder, frozen=True):
+    """The venue goes by these terms of an order; `order_id` is the id that it has now."""
+
+    order: Order
+    open_quantity: Decimal
+
+
 class LeaseRenewed(OfOrder, frozen=True):
     lease_s: float
 
@@ -245,6 +263,8 @@ AnyEvent = (
     | DayBegan
     | DayEnded
     | AccountsAdjusted
+    | ModifyMoved
+    | OrderReplaced
 )
 """Every event that a daemon tells."""
 

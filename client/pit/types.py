@@ -90,6 +90,9 @@ class ReportKind(StrEnum):
     CANCELLED = "cancelled"
     EXPIRED = "expired"
     REJECTED = "rejected"
+    REPLACED = "replaced"
+    REPLACE_REJECTED = "replace_rejected"
+    CANCEL_REJECTED = "cancel_rejected"
 
 
 class OrderState(StrEnum):
@@ -247,7 +250,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     """What the venue said of an order.
 
     The order is named by `order_id`, by `venue_order_id`, or both. `report_id` is the venue's id of this report: the
-    same (account, order, report id) is applied once. A fill says `quantity` (units traded now) and `price`. `pnl` is
+    same (account, order, report id) is applied once. A fill says `quantity` (units traded now) and `price`; `replaced`
+    the whole quantity (volume) and the price that the order has from now on, which may be left out where a modify of it
+    is under way. `pnl` is
     the realised profit (negative: loss) and `fee` the cost (positive) in the settlement asset; `pnl - fee` goes to the
     account's realised P&L. `instrument` is needed only where the order may be unknown to the daemon.
 
@@ -272,7 +277,17 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             self,
             *,
             account: str,
-            kind: ReportKind | Literal["accepted", "fill", "cancelled", "expired", "rejected"],
+            kind: ReportKind
+            | Literal[
+                "accepted",
+                "fill",
+                "cancelled",
+                "expired",
+                "rejected",
+                "replaced",
+                "replace_rejected",
+                "cancel_rejected",
+            ],
             report_id: str,
             order_id: str | None = None,
             venue_order_id: str | None = None,
@@ -308,8 +323,11 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
         if self.kind is ReportKind.FILL:
             if self.quantity is None or self.quantity <= 0:
                 raise InvalidInput("report: a fill needs a quantity above zero")
+        elif self.kind is ReportKind.REPLACED:
+            if self.quantity is not None and self.quantity <= 0:
+                raise InvalidInput("report: the quantity that an order was replaced by is above zero")
         elif self.quantity is not None:
-            raise InvalidInput(f"report: {self.kind} carries no quantity; only a fill does")
+            raise InvalidInput(f"report: {self.kind} carries no quantity; only a fill and replaced do")
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True, kw_only=True, omit_defaults=True, gc=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import entry as e
+from .modifies import over_with
 from .orders import CLOSED, Event, step
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ def _closed(engine: Engine, most: int) -> Decided:
             continue
         does = step(Event.DAY_END, record)
         if does.to is CLOSED:
+            modify = over_with(record)
+            if modify is not None:
+                effects.append(modify)
             effects.append(e.OrderMoved(id, CLOSED, e.EndedBy.DAY_END, f"day {closing.day} is over"))
             count += 1
         elif does.flag and does.flag not in record.flags:

@@ -35,6 +35,7 @@ from .accounts import FIRM, Accounts, reject_of
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
+from .modifies import Modifies
 from .numbers import EXACT, ZERO, NotRepresentable, canonical
 from .orders import (
     CLOSED,
@@ -50,6 +51,7 @@ from .orders import (
     OrderRecord,
     Orders,
     Request,
+    Step,
     step,
 )
 from .pipeline import Pipeline
@@ -71,7 +73,7 @@ SHARED_VENUE_ID = "shared_venue_id"
 _LONGEST_NS = 3_650 * 86_400_000_000_000
 """Ten years: moments that far away still fit the 64 bits that they travel in."""
 
-NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest})
+NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest, e.ModifyOrder})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
 
 MORE_TO_SETTLE = NEW_RISK | {e.TakeOrder}
@@ -180,6 +182,7 @@ class Engine:
         self.requests_ended: OrderedDict[int, EndedBy] = OrderedDict()
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
         self.leases = Leases()
+        self.modifies = Modifies(self)
         self.disputed_seq = 0
         """The highest entry that a client has seen and this history does not have; 0 while nobody knows more."""
         self.accepted_seq = 0
@@ -219,6 +222,8 @@ class Engine:
             e.Reload: self._reload,
             e.TakeOrder: self._take,
             e.AdjustAccounts: self._adjust,
+            e.ModifyOrder: self.modifies.modify,
+            e.SettleModify: self.modifies.settle,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -252,6 +257,12 @@ class Engine:
             e.OrderTaken: self._do_order_taken,
             e.BalancesMoved: lambda effect: self.balances.move(effect.account, effect.moves),
             e.AdjustmentNoted: lambda effect: self.adjustments.note(effect, self.bounds.adjustments_kept),
+            e.ModifyOpened: self.modifies.do_opened,
+            e.ModifyMoved: self.modifies.do_moved,
+            e.ModifyNamed: self.modifies.do_named,
+            e.ModifyLeaseSet: self.modifies.do_lease_set,
+            e.ModifyHolds: self.modifies.do_holds,
+            e.OrderReplaced: self.modifies.do_replaced,
         }
 
     @property
@@ -496,6 +507,9 @@ class Engine:
         if isinstance(command, e.ExecuteRequest):
             request = self.requests.get(command.request_id)
             order = None if request is None else request.order
+        elif isinstance(command, e.ModifyOrder):
+            record = self.orders.by_key.get((command.account, command.order_id))
+            order = None if record is None else record.order
         else:
             order = command.order if isinstance(command, e.CheckOrder | e.StartOrder) else None
         if order is None or (asked is Asks.WITHOUT_PRICE and order.price is not None):
@@ -629,8 +643,10 @@ class Engine:
         reply = self._on_reservation(command.reservation_id, session, event)
         if type(reply) is e.Stands and command.venue_order_id is not None:
             record = self.orders.find(command.reservation_id)
-            assert record is not None
-            self._learn_name(record, command.venue_order_id)
+            if record is None:
+                self.modifies.learn_name(command.reservation_id, command.venue_order_id)
+            else:
+                self._learn_name(record, command.venue_order_id)
         return reply
 
     def _rollback(self, command: e.Rollback, session: Session) -> e.Reply:
@@ -645,7 +661,10 @@ class Engine:
             return reply
         lease_ns = self._granted_ns(command.lease_ns)
         lease_end_ns = self._now_ns + lease_ns
-        self._emit(e.LeaseSet(command.reservation_id, lease_ns, lease_end_ns))
+        if command.reservation_id in self.orders.modified:
+            self._emit(e.ModifyLeaseSet(command.reservation_id, lease_ns, lease_end_ns))
+        else:
+            self._emit(e.LeaseSet(command.reservation_id, lease_ns, lease_end_ns))
         return e.Stands(reply.state, lease_end_ns)
 
     def _on_reservation(
@@ -660,6 +679,9 @@ class Engine:
     ) -> e.Reply:
         record = self.orders.find(reservation_id)
         if record is None:
+            reply = self.modifies.on_reservation(reservation_id, session, event, ended_by, reason, guarded)
+            if reply is not None:
+                return reply
             return Failed(Failure.UNKNOWN_ID, f"no reservation {reservation_id} is known, or it closed long ago")
         if record.client != session.client and event is not Event.COMMIT_LATE:
             return Failed(Failure.NOT_AUTHORIZED, _whose(record, session))
@@ -690,6 +712,8 @@ class Engine:
             if record is not None and record.client == session.client and record.state in LEASED:
                 self._lapse(record, EndedBy.DROPPED)
                 count += 1
+            elif record is None and self.modifies.drop(reservation_id, session):
+                count += 1
         return e.Done(count)
 
     # ------------------------------------------------------------------------------------------ ends of leases
@@ -719,7 +743,9 @@ class Engine:
         if record is not None:
             return record.state in LEASED and record.lease_end_ns == end_ns
         request = self.requests.get(id)
-        return request is not None and request.lease_end_ns == end_ns
+        if request is None:
+            return self.modifies.runs(end_ns, id)
+        return request.lease_end_ns == end_ns
 
     def _sweep_leases(self) -> None:
         """Lets go of leases that were settled, where they are most of what is kept."""
@@ -729,11 +755,14 @@ class Engine:
     def live_leases(self) -> list[tuple[int, int]]:
         """End and id of every lease that runs."""
         live = [(record.lease_end_ns, id) for id, record in self.orders.open.items() if record.state in LEASED]
-        return live + [(request.lease_end_ns, id) for id, request in self.requests.items()]
+        live += [(request.lease_end_ns, id) for id, request in self.requests.items()]
+        return live + self.modifies.live_leases()
 
     def _end_one(self, id: int, ended_by: EndedBy) -> None:
         if id in self.requests:
             self._emit(e.RequestEnded(id, ended_by))
+        elif id in self.orders.modified:
+            self.modifies.lapse(id, ended_by)
         else:
             self._lapse(self.orders.open[id], ended_by)
 
@@ -772,6 +801,7 @@ class Engine:
             report.venue_order_id is not None
             and record.venue_order_id is not None
             and report.venue_order_id != record.venue_order_id
+            and not self._may_be_called(record, report)
         ):
             return Failed(
                 Failure.INVALID_INPUT,
@@ -791,13 +821,27 @@ class Engine:
             return Failed(Failure.CAPACITY_EXCEEDED, f"order {record.order_id} has had {len(record.reports)} reports")
         return self._apply_report(report, record, fingerprint)
 
+    def _may_be_called(self, record: OrderRecord, report: ExecutionReport) -> bool:
+        """Whether the venue may call an order by another id than the last: by one from before, or by a modify's."""
+        assert report.venue_order_id is not None
+        return (
+            report.kind is ReportKind.REPLACED
+            or record.pending is not None
+            or self.orders.is_named(record, report.venue_order_id)
+        )
+
     def _order_of(self, report: ExecutionReport, fingerprint: bytes) -> OrderRecord | Failed | None:
         """The order that a report names by its own id, else by the venue's. One of several is never guessed."""
         record = None if report.order_id is None else self.orders.by_key.get((report.account, report.order_id))
         if record is not None or report.venue_order_id is None:
             return record
         fits = self.orders.behind(report.account, report.venue_order_id, report.report_id, fingerprint)
-        if report.order_id is not None and any(each.order_id != report.venue_order_id for each in fits):
+        is_new_id = report.kind is ReportKind.REPLACED and len(fits) == 1  # the venue's own doing may give it one
+        if (
+            report.order_id is not None
+            and not is_new_id
+            and any(each.order_id != report.venue_order_id for each in fits)
+        ):
             why = (
                 f"report {report.report_id}: order {report.order_id} is not known here, and {report.venue_order_id} at "
                 f"the venue is order {fits[0].order_id}; give the one that is right"
@@ -816,10 +860,16 @@ class Engine:
         id = record.reservation_id
         self._lapse_if_due(record)
         final = _FINAL.get(report.kind)
-        does = step(Event.ALIVE_REPORT if final is None else Event.FINAL_REPORT, record)
+        if report.kind in _WITHOUT_STATE:
+            does = Step()
+        else:
+            does = step(Event.ALIVE_REPORT if final is None else Event.FINAL_REPORT, record)
+        told = None
         listed = record.listed or (None if report.instrument is None else self.instruments.find(report.instrument))
         try:
             fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
+            if report.kind is ReportKind.REPLACED and record.order is not None and record.state is not CLOSED:
+                told = self.modifies.replacement(report, record)
             moved = self._moved(report, record.order, listed)
             paid = self._paid(report, record.order, listed)
             wanted = self._policies_on(report, listed)
@@ -829,12 +879,23 @@ class Engine:
             return wanted
         if isinstance(fill, Failed):
             return fill
+        if isinstance(told, Failed):
+            return told
         flags = [*([does.flag] if does.flag else []), *moved.flags]
         if does.to is not None and does.to is not record.state:
+            if does.to in ENDED:
+                self.modifies.order_ends(record)
             self._emit(e.OrderMoved(id, does.to, final, ""))
         if report.venue_order_id is not None and self._learn_name(record, report.venue_order_id):
             flags.append(SHARED_VENUE_ID)
+        if told is not None:
+            flags += told.flags
+            self.modifies.replaced(record, told, report.venue_order_id)
+        elif report.kind is ReportKind.REPLACE_REJECTED:
+            self.modifies.replace_rejected(record)
         if fill is not None:
+            if fill.of_modify is not None:
+                self._emit(fill.of_modify)
             self._emit(fill.effect)
             if fill.overfilled:
                 flags.append("overfill")
@@ -842,12 +903,14 @@ class Engine:
             self._emit(moved.effect)
         if paid is not None:
             self._emit(paid)
-        if fill is not None and not record.open_quantity and record.state is WORKING:
+        is_filled = fill is not None and not record.open_quantity and not self.modifies.may_go_on(record)
+        if is_filled and record.state is WORKING:
+            self.modifies.order_ends(record)
             self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
         for flag in flags:
             if flag not in record.flags:
                 self._emit(e.OrderFlagged(id, flag))
-        is_final = final is not None or not record.open_quantity
+        is_final = final is not None or (not record.open_quantity and not self.modifies.may_go_on(record))
         self._emit(e.ReportNoted(id, report.report_id, fingerprint, is_final))
         blocks = self._emit_report_effects(wanted)
         return e.Applied(_result(record, tuple(flags), blocks))
@@ -862,9 +925,15 @@ class Engine:
                 return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a volume order's fill needs a price")
             traded = listed.notional(report.price, report.quantity)
         was_open = record.open_quantity
-        overfilled = traded > was_open and record.state is not CLOSED
+        overfilled = traded > record.may_trade and record.state is not CLOSED
         left = was_open - traded if traded < was_open else ZERO
         holds = record.holds
+        if record.pending is not None:
+            shrunk_both = self.modifies.fill(record, traded, left)
+            if shrunk_both is None:
+                return self._policy_failed(report)
+            filled = e.OrderFilled(record.reservation_id, report.quantity, left, shrunk_both.holds)
+            return _Fill(filled, overfilled, shrunk_both.effect)
         if left and order is not None and listed is not None:
             shrunk = self.pipeline.shrink(holds, order, listed, left)
             if shrunk is None:
@@ -1108,6 +1177,8 @@ class Engine:
             return Failed(does.refuse, _why_not(event, record))
         if does.to is not None and does.to is not record.state:
             ended_by = EndedBy.OPERATOR if does.to in ENDED else None
+            if does.to in ENDED:
+                self.modifies.order_ends(record)
             self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
         return e.Stands(record.state)
 
@@ -1139,6 +1210,11 @@ class Engine:
             self._on_effect[type(effect)](effect)
         except Exception as trouble:
             raise self._failed(effect, trouble) from trouble
+
+    def broken_off(self, record: OrderRecord, trouble: Exception) -> CarryOutFailed:
+        """What is raised where an order's holds could not be taken back and put back to judge a modify."""
+        told = f"entry {self._seq}: modify of order {record.order_id}: {trouble!r}"
+        return CarryOutFailed(told, record.account, record.reservation_id)
 
     def _failed(self, effect: e.Effect, trouble: Exception) -> CarryOutFailed:
         id = getattr(effect, "reservation_id", 0)
@@ -1275,6 +1351,7 @@ class Engine:
             if request.restarts < self.bounds.restarts_in_a_row:
                 end_ns = max(request.lease_end_ns, effect.now_ns + self.bounds.lease_ns)
                 self.requests[id] = msgspec.structs.replace(request, lease_end_ns=end_ns, restarts=request.restarts + 1)
+        self.modifies.do_leases_restarted(effect.now_ns)
         self.leases.rebuild(self.live_leases())
 
     def _do_order_taken(self, effect: e.OrderTaken) -> None:
@@ -1493,6 +1570,9 @@ class Engine:
             if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
                 continue
             group = self.accounts.group_of(record.account)
+            if record.pending is not None:
+                count += self.modifies.hold_anew(record)
+                continue
             attempt = Attempt(
                 record.order, record.listed, record.asked_by, group, self._now_ns, self.positions, days=self.days
             )
@@ -1549,7 +1629,11 @@ class _Moved(NamedTuple):
 class _Fill(NamedTuple):
     effect: e.OrderFilled
     overfilled: bool
+    of_modify: e.ModifyHolds | None = None
 
+
+_WITHOUT_STATE = frozenset({ReportKind.REPLACE_REJECTED, ReportKind.CANCEL_REJECTED})
+"""What the venue refused to do says nothing of where the order stands: it may be unknown there, or be over."""
 
 _FINAL = {
     ReportKind.CANCELLED: EndedBy.CANCELLED,

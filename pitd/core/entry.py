@@ -197,6 +197,28 @@ class AdjustAccounts(Record, frozen=True):
     imported: tuple[str, ...] = ()
 
 
+class ModifyOrder(Record, frozen=True):
+    """A working order is to have other terms; what is None stays as it is."""
+
+    account: str
+    order_id: str
+    quantity: Decimal | None
+    price: Decimal | None
+    volume: Decimal | None
+    new_id: str | None
+    sent: bool
+    lease_ns: int | None
+
+
+class SettleModify(Record, frozen=True):
+    """A person's word on a modify: the venue goes by the new terms, or stays with the old ones."""
+
+    account: str
+    order_id: str
+    replaced: bool
+    reason: str
+
+
 Command = (
     StartOrder
     | ExecuteRequest
@@ -222,6 +244,8 @@ Command = (
     | Reload
     | TakeOrder
     | AdjustAccounts
+    | ModifyOrder
+    | SettleModify
 )
 
 
@@ -372,6 +396,9 @@ class EndedBy(StrEnum):
     OPERATOR = "operator"
     NEVER_KNOWN = "never_known"
     DAY_END = "day_end"
+    REPLACED = "replaced"
+    REPLACE_REJECTED = "replace_rejected"
+    ORDER_ENDED = "order_ended"
 
 
 class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -433,6 +460,66 @@ class OrderTaken(Record, frozen=True):
     session: int
     lease_ns: int
     lease_end_ns: int
+
+
+class ModifyOpened(Record, frozen=True):
+    """A modify of an order: how much may trade by its new terms, what the order would hold by them alone, and what it
+    holds until the venue answers.
+    """
+
+    reservation_id: int
+    modify_id: int
+    order: Order
+    client: str
+    session: int
+    state: OrderState
+    lease_ns: int
+    lease_end_ns: int
+    open_quantity: Decimal
+    new: tuple[Hold, ...]
+    holds: tuple[Hold, ...]
+
+
+class ModifyMoved(Record, frozen=True):
+    """Where a modify stands. Once it has ended the order holds what its old terms hold, unless it is replaced next."""
+
+    reservation_id: int
+    modify_id: int
+    state: OrderState
+    ended_by: EndedBy | None = None
+    reason: str = ""
+
+
+class ModifyNamed(Record, frozen=True):
+    """What the venue will call the order once it is replaced."""
+
+    reservation_id: int
+    modify_id: int
+    venue_order_id: str
+
+
+class ModifyLeaseSet(Record, frozen=True):
+    modify_id: int
+    lease_ns: int
+    lease_end_ns: int
+
+
+class ModifyHolds(Record, frozen=True):
+    """What is left of a modify's old and new terms: what each holds by itself, and how much may trade by the new."""
+
+    modify_id: int
+    open_quantity: Decimal
+    old: tuple[Hold, ...]
+    new: tuple[Hold, ...]
+
+
+class OrderReplaced(Record, frozen=True):
+    """The venue goes by these terms."""
+
+    reservation_id: int
+    order: Order
+    open_quantity: Decimal
+    holds: tuple[Hold, ...]
 
 
 class OrderFlagged(Record, frozen=True):
@@ -618,6 +705,12 @@ Effect = (
     | BalancesMoved
     | AdjustmentNoted
     | DayOrdersClosed
+    | ModifyOpened
+    | ModifyMoved
+    | ModifyNamed
+    | ModifyLeaseSet
+    | ModifyHolds
+    | OrderReplaced
 )
 
 
@@ -667,6 +760,16 @@ class Taken(Record, frozen=True):
     """A reservation that is the gateway's now, with the order as it was checked."""
 
     reservation_id: int
+    order: Order
+    state: OrderState
+    lease_end_ns: int
+    replayed: bool = False
+
+
+class Modified(Record, frozen=True):
+    """The reservation of a modify, and the order as it is to be."""
+
+    modify_id: int
     order: Order
     state: OrderState
     lease_end_ns: int
@@ -732,6 +835,7 @@ Reply = (
     | Reloaded
     | Taken
     | Adjusted
+    | Modified
 )
 
 

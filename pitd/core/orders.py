@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
@@ -17,7 +17,7 @@ from pit.types import Order, OrderState, TimeInForce
 from .entry import EndedBy, Failure, Hold
 from .instruments import Listed
 from .numbers import ZERO
-from .positions import Positions
+from .positions import Positions, units_of
 
 HELD, SENT, QUARANTINED = OrderState.HELD, OrderState.SENT, OrderState.QUARANTINED
 WORKING, ROLLED_BACK, CLOSED = OrderState.WORKING, OrderState.ROLLED_BACK, OrderState.CLOSED
@@ -55,6 +55,12 @@ class Event(StrEnum):
     CLOSE = "close"
     DAY_END = "day_end"
     """The day that it was good for is over."""
+    REPLACED = "replaced"
+    """The venue goes by the new terms."""
+    REPLACE_REJECTED = "replace_rejected"
+    """The venue stays with the old terms."""
+    ORDER_ENDED = "order_ended"
+    """The order that it was to change is filled, cancelled or closed."""
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -105,6 +111,48 @@ LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
 }  # fmt: skip
 
 
+# The same for a modify. Its reservation is HELD, SENT, QUARANTINED; WORKING: the venue has it and has not answered;
+# ROLLED_BACK: the old terms stand, as nothing was sent; CLOSED: the venue answered, or the order is over. In the first
+# four the order holds the worse of its old and its new terms. Reports often come before the answer to the call, so a
+# commit finds it CLOSED and has nothing left to do.
+MODIFY_LIFECYCLE: dict[Event, dict[OrderState, Step]] = {
+    # event                        HELD              SENT              QUARANTINED       WORKING           ROLLED_BACK                     CLOSED  # noqa: E501
+    Event.MARK_SENT: _row(         _to(SENT),        _SAME,            _LOST,            _OVER,            _ENDED,                         _ENDED),  # noqa: E501
+    Event.COMMIT: _row(            _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,            _ENDED,                         _SAME),  # noqa: E501
+    Event.COMMIT_LATE: _row(       _to(WORKING),     _to(WORKING),     _to(WORKING),     _SAME,            _to(WORKING, "late_modify"),    _SAME),  # noqa: E501
+    Event.ROLLBACK: _row(          _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _OVER,            _SAME,                          _ENDED),  # noqa: E501
+    Event.QUARANTINE: _row(        _to(QUARANTINED), _to(QUARANTINED), _SAME,            _OVER,            _ENDED,                         _SAME),  # noqa: E501
+    Event.RENEW: _row(             _SAME,            _SAME,            _LOST,            _OVER,            _ENDED,                         _ENDED),  # noqa: E501
+    Event.LAPSE: _row(             _to(ROLLED_BACK), _to(QUARANTINED), _SAME,            _SAME,            _SAME,                          _SAME),  # noqa: E501
+    Event.REPLACED: _row(          _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED, "after_rollback"),  _SAME),  # noqa: E501
+    Event.REPLACE_REJECTED: _row(  _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _SAME,                          _SAME),  # noqa: E501
+    Event.ORDER_ENDED: _row(       _to(ROLLED_BACK), _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _SAME,                          _SAME),  # noqa: E501
+    Event.SETTLE_WORKING: _row(    _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _to(CLOSED),      _ENDED,                         _ENDED),  # noqa: E501
+    Event.SETTLE_NOT_SENT: _row(   _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _to(ROLLED_BACK), _ENDED,                         _ENDED),  # noqa: E501
+}  # fmt: skip
+
+
+class Modify(msgspec.Struct, kw_only=True, array_like=True, gc=False):
+    """A change of a working order, on its way to the venue or answered: the order as it is to be, what it would hold by
+    its old and by its new terms, and how much may trade by the new ones.
+    """
+
+    modify_id: int
+    order: Order
+    client: str
+    session: int
+    state: OrderState
+    open_quantity: Decimal
+    old: tuple[Hold, ...]
+    new: tuple[Hold, ...]
+    lease_ns: int = 0
+    lease_end_ns: int = 0
+    restarts: int = 0
+    venue_order_id: str | None = None
+    ended_by: EndedBy | None = None
+    reason: str = ""
+
+
 class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """One order as the engine keeps it. `order` and `listed` are None for a stranger that only the venue spoke of."""
 
@@ -134,6 +182,23 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     """When it was last heard of: opened, moved or reported on."""
     taken_from: str = ""
     """The client that had it checked, where a gateway has taken it since."""
+    modify: Modify | None = None
+    """The modify that is under way, or else the last one."""
+    ids_before: tuple[str, ...] = ()
+    """Ids of its own that it went by, or might have, before or beside `order_id`: reports may name them."""
+    venue_ids_before: tuple[str, ...] = ()
+
+    @property
+    def pending(self) -> Modify | None:
+        """The modify that the venue has not answered."""
+        modify = self.modify
+        return modify if modify is not None and modify.state not in ENDED else None
+
+    @property
+    def may_trade(self) -> Decimal:
+        """How much of it may trade, by its old terms or those on their way."""
+        modify = self.pending
+        return self.open_quantity if modify is None else max(self.open_quantity, modify.open_quantity)
 
     @property
     def asked_by(self) -> str:
@@ -152,6 +217,16 @@ def step(event: Event, record: OrderRecord) -> Step:
     return found
 
 
+def modify_step(event: Event, modify: Modify) -> Step:
+    """What the event does to this modify."""
+    found = MODIFY_LIFECYCLE[event][modify.state]
+    if found is not _ENDED:
+        return found
+    if event is Event.ROLLBACK and modify.ended_by is not EndedBy.REPLACED:
+        return _SAME  # the venue refused it, or the order is over: there is nothing left to take back
+    return _LOST if modify.ended_by in LOST_LEASE else _OVER
+
+
 class _Shared(msgspec.Struct):
     """The orders of one account that go, or went, by the same id at the venue."""
 
@@ -161,6 +236,9 @@ class _Shared(msgspec.Struct):
 
 
 _ENDED_NAMESAKES_KEPT = 8
+
+_IDS_KEPT = 64
+"""So many ids that an order went by before are known by it; modifies may give it a new one each."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -217,6 +295,8 @@ class Orders:
         self.closed: OrderedDict[int, OrderRecord] = OrderedDict()
         """By reservation id, oldest end first. A plain dict would look through all that was forgotten at its front."""
         self.by_key: dict[tuple[str, str], OrderRecord] = {}
+        self.modified: dict[int, OrderRecord] = {}
+        """By the id of a modify's reservation: the order of each that is known still."""
         self.by_client: dict[str, dict[int, None]] = {}
         self.for_a_day: dict[int, None] = {}
         """Those open ones that the end of a day may close."""
@@ -259,13 +339,69 @@ class Orders:
     def add(self, record: OrderRecord) -> None:
         assert (record.account, record.order_id) not in self.by_key
         self.by_key[record.account, record.order_id] = record
+        for id in record.ids_before:
+            self.by_key[record.account, id] = record
+        if record.modify is not None:
+            self.modified[record.modify.modify_id] = record
         if record.state in ENDED:
             self.closed[record.reservation_id] = record
         else:
             self._open(record)
 
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
+        before = record.venue_order_id
+        if before is not None and before != venue_order_id:
+            ids = tuple(id for id in (*record.venue_ids_before, before) if id != venue_order_id)
+            for id in ids[:-_IDS_KEPT]:
+                self._unname(record, id)
+            record.venue_ids_before = ids[-_IDS_KEPT:]
         record.venue_order_id = venue_order_id
+        self._alias(record, venue_order_id)
+
+    def is_named(self, record: OrderRecord, venue_order_id: str) -> bool:
+        """Whether it goes, or went, by that id at the venue."""
+        return venue_order_id == record.venue_order_id or venue_order_id in record.venue_ids_before
+
+    def also(self, record: OrderRecord, order_id: str) -> None:
+        """Reports may name it by that id as well from here on."""
+        if order_id == record.order_id:
+            return
+        ids = (*(id for id in record.ids_before if id != order_id), order_id)
+        for id in ids[:-_IDS_KEPT]:
+            del self.by_key[record.account, id]
+        record.ids_before = ids[-_IDS_KEPT:]
+        self.by_key[record.account, order_id] = record
+
+    def modifies(self, record: OrderRecord, modify: Modify) -> None:
+        """It has this modify now, and no longer the one before. Reports may name it by the new id already."""
+        if record.modify is not None:
+            del self.modified[record.modify.modify_id]
+        self.modified[modify.modify_id] = record
+        self.expect_no_more(record)
+        record.modify = modify
+        self.expect(record)
+        self.also(record, modify.order.id)
+
+    def change(self, record: OrderRecord, change: Callable[[], None]) -> None:
+        """Changes what of an order may trade."""
+        if record.state in ENDED:
+            change()
+            return
+        self.expect_no_more(record)
+        change()
+        self.expect(record)
+
+    def replace(self, record: OrderRecord, order: Order, open_quantity: Decimal) -> None:
+        """The order goes by these terms from here on."""
+        before = record.order_id
+        if order.id != before:
+            record.order_id = order.id
+            record.ids_before = tuple(id for id in record.ids_before if id != order.id)
+            self.by_key[record.account, order.id] = record
+            self.also(record, before)
+        record.order, record.open_quantity = order, open_quantity
+
+    def _alias(self, record: OrderRecord, venue_order_id: str) -> None:
         named = (record.account, venue_order_id)
         alias = self._by_venue_id.get(named)
         if alias is None or alias is record:
@@ -299,13 +435,11 @@ class Orders:
         for _, venue_order_id, reservation_id in venue_ids:
             known = self.find(reservation_id)
             assert known is not None
-            last = known.venue_order_id
-            self.name(known, venue_order_id)
-            known.venue_order_id = last
+            self._alias(known, venue_order_id)
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""
-        self._expect_no_more(record)
+        self.expect_no_more(record)
         del self.open[record.reservation_id]
         self.for_a_day.pop(record.reservation_id, None)
         mine = self.by_client[record.client]
@@ -331,9 +465,9 @@ class Orders:
         if record.state in ENDED:
             record.open_quantity = left
             return
-        self._expect_no_more(record)
+        self.expect_no_more(record)
         record.open_quantity = left
-        self._expect(record)
+        self.expect(record)
 
     def revive(self, record: OrderRecord) -> None:
         del self.closed[record.reservation_id]
@@ -354,8 +488,14 @@ class Orders:
                 return
             del self.closed[record.reservation_id]
             del self.by_key[record.account, record.order_id]
+            for id in record.ids_before:
+                del self.by_key[record.account, id]
+            if record.modify is not None:
+                del self.modified[record.modify.modify_id]
             if record.venue_order_id is not None:
                 self._unname(record, record.venue_order_id)
+                for id in record.venue_ids_before:
+                    self._unname(record, id)
 
     def _unname(self, record: OrderRecord, venue_order_id: str) -> None:
         named = (record.account, venue_order_id)
@@ -382,26 +522,40 @@ class Orders:
         self._is_counting = True
         self._positions.expect_nothing()
         for record in self.open.values():
-            self._expect(record)
+            self.expect(record)
 
-    def _expect(self, record: OrderRecord) -> None:
+    def expect(self, record: OrderRecord) -> None:
+        """Counts what an open order may trade as on its way."""
         if not self._is_counting:
             return
         if record.order is not None and record.listed is not None:
-            self._positions.expect(record.order, record.listed, record.open_quantity)
+            self._positions.expect(*_most(record, record.order, record.listed))
 
-    def _expect_no_more(self, record: OrderRecord) -> None:
+    def expect_no_more(self, record: OrderRecord) -> None:
+        """Takes back what `expect` has counted."""
         if not self._is_counting:
             return
         if record.order is not None and record.listed is not None:
-            self._positions.expect_no_more(record.order, record.listed, record.open_quantity)
+            self._positions.expect_no_more(*_most(record, record.order, record.listed))
 
     def _open(self, record: OrderRecord) -> None:
-        self._expect(record)
+        self.expect(record)
         self.open[record.reservation_id] = record
         if record.order is not None and record.order.time_in_force in _FOR_A_DAY:
             self.for_a_day[record.reservation_id] = None
         self.by_client.setdefault(record.client, {})[record.reservation_id] = None
+
+
+def _most(record: OrderRecord, order: Order, listed: Listed) -> tuple[Order, Listed, Decimal]:
+    """The order, and how much of it may trade: by its old terms or those on their way, whichever is more units."""
+    modify = record.modify
+    if modify is None or modify.state in ENDED:
+        return order, listed, record.open_quantity
+    old = units_of(order, listed, record.open_quantity)
+    new = units_of(modify.order, listed, modify.open_quantity)
+    if old is not None and (new is None or new > old):
+        return modify.order, listed, modify.open_quantity
+    return order, listed, record.open_quantity
 
 
 def _place(alias: _Shared, record: OrderRecord) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -75,6 +75,48 @@ class Pipeline:
                 holds.append(Hold(policy.id, effect))
         return tuple(holds), self.in_order(rejects) if rejects else ()
 
+    def main_of_modify(self, attempt: Attempt, before: Attempt) -> tuple[tuple[Hold, ...], tuple[Reject, ...]]:
+        """What a modified order would hold, and the rejects; `before` is the order as it is. A limit that would refuse
+        that for as much or more refuses nothing.
+        """
+        holds: list[Hold] = []
+        rejects: list[Reject] = []
+        for policy in self._main:
+            verdict = _asked(policy, policy.main, attempt)
+            effects = verdict.effects
+            if verdict.rejects:
+                stand = _no_step_down(verdict.rejects, _asked(policy, policy.main, before).rejects)
+                rejects.extend(stand)
+                if not stand and not effects:
+                    effects = attempt.held_before(policy.id)
+            holds.extend(Hold(policy.id, effect) for effect in effects)
+        return tuple(holds), self.in_order(rejects)
+
+    def start_of_modify(
+        self, attempt: Attempt, before: Attempt, is_listed: bool
+    ) -> tuple[Sequence[Effect], tuple[Reject, ...]]:
+        """The start stage of a modify: its effects, and the rejects that are no step down."""
+        effects, rejects = self.start(attempt, is_listed)
+        if any(reject.code in _OF_AMOUNTS for reject in rejects):
+            rejects = _no_step_down(rejects, self.start(before, is_listed)[1])
+        return effects, rejects
+
+    def hold_replaced(self, attempt: Attempt) -> tuple[Hold, ...]:
+        """What an order holds that the venue has replaced by itself: no limit can refuse it any more."""
+        holds: list[Hold] = []
+        for policy in self._main:
+            effects = _asked(policy, policy.main, attempt).effects or attempt.held_before(policy.id)
+            holds.extend(Hold(policy.id, effect) for effect in effects)
+        return tuple(holds)
+
+    def worse(self, old: tuple[Hold, ...], new: tuple[Hold, ...]) -> tuple[Hold, ...]:
+        """What an order holds by each policy while a modify of it is not answered."""
+        holds: list[Hold] = []
+        for id in dict.fromkeys(hold.policy for hold in (*old, *new)):
+            mine, others = (tuple(hold.effect for hold in holds if hold.policy == id) for holds in (old, new))
+            holds.extend(Hold(id, effect) for effect in self._by_id[id].worse(mine, others))
+        return tuple(holds)
+
     def shrink(
         self, holds: tuple[Hold, ...], order: Order, listed: Listed, open_quantity: Decimal
     ) -> tuple[Hold, ...] | None:
@@ -134,6 +176,41 @@ class Pipeline:
         if len(rejects) < 2:
             return tuple(rejects)
         return tuple(sorted(rejects, key=lambda reject: self._rank.get(reject.limit, -1)))
+
+
+_OF_AMOUNTS = frozenset(
+    {
+        RejectCode.ORDER_QTY_EXCEEDS_LIMIT,
+        RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT,
+        RejectCode.ORDER_EXCEEDS_LIMIT,
+        RejectCode.RISK_LIMIT_EXCEEDED,
+        RejectCode.POSITION_LIMIT_EXCEEDED,
+        RejectCode.CONCENTRATION_LIMIT_EXCEEDED,
+        RejectCode.INSUFFICIENT_FUNDS,
+        RejectCode.INSUFFICIENT_POSITION,
+    }
+)
+"""Rejects whose `requested` says how much the order would add."""
+
+
+def _no_step_down(rejects: Sequence[Reject], before: Sequence[Reject]) -> tuple[Reject, ...]:
+    """The rejects of a modify without those of a limit that would refuse the order as it is for as much or more."""
+    asked = {(each.limit, each.scope): each.requested for each in before if each.code in _OF_AMOUNTS}
+    return tuple(
+        each
+        for each in rejects
+        if each.code not in _OF_AMOUNTS
+        or each.requested is None
+        or (most := asked.get((each.limit, each.scope))) is None
+        or each.requested > most
+    )
+
+
+def _asked(policy: Policy, decide: Callable[[Attempt], Verdict], attempt: Attempt) -> Verdict:
+    try:
+        return decide(attempt)
+    except Exception as trouble:
+        return _no(policy, attempt, trouble)
 
 
 def _no(policy: Policy, attempt: Attempt, trouble: Exception) -> Verdict:

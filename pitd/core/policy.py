@@ -14,6 +14,7 @@ from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
 from .balances import Balances
 from .days import Days, IsNew
+from .entry import Hold
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
 from .positions import Pool, Positions, Whose, units_of
@@ -33,12 +34,18 @@ NO_DAYS = Days()
 
 
 class Attempt:
-    """An order on its way through a stage, with what policies may want to know of it."""
+    """An order on its way through a stage, with what policies may want to know of it.
+
+    It may also be a modify of a working order: then `order` is the order as it is to be, of which `open_quantity` may
+    still trade, and nothing of the order as it is counts anywhere while policies are asked (see `Policy`).
+    """
 
     __slots__ = (
         "_balances",
+        "_before",
         "_content",
         "_notional",
+        "_open_quantity",
         "_positions",
         "_reduces",
         "client",
@@ -61,7 +68,10 @@ class Attempt:
         quote: Quote | None = None,
         days: Days | None = None,
         balances: Balances | None = None,
+        open_quantity: Decimal | None = None,
+        before: tuple[Hold, ...] | None = None,
     ) -> None:
+        """`before` is what the order holds that this modifies; None for a new one."""
         self.order = order
         self.listed = listed
         self.client = client
@@ -73,14 +83,27 @@ class Attempt:
         """Which day it is."""
         self._positions = positions
         self._balances = balances
+        self._open_quantity = open_quantity
+        self._before = before
         self._content: str | None = None
         self._notional: Decimal | None = None
         self._reduces: bool | None = None
 
     @property
     def open_quantity(self) -> Decimal:
-        """What may trade: units, or an amount of the settlement asset for a volume order."""
-        return whole_quantity(self.order)
+        """What may trade: units, or an amount of the settlement asset for a volume order. Of a modified order the part
+        that has not traded.
+        """
+        return whole_quantity(self.order) if self._open_quantity is None else self._open_quantity
+
+    @property
+    def is_modify(self) -> bool:
+        """Whether it changes an order that is working, and is no new one."""
+        return self._before is not None
+
+    def held_before(self, policy: str) -> tuple[Any, ...]:
+        """What the order that this modifies holds by that policy; nothing for a new one."""
+        return () if self._before is None else tuple(hold.effect for hold in self._before if hold.policy == policy)
 
     @property
     def reduces(self) -> bool:
@@ -89,14 +112,18 @@ class Attempt:
         No size, exposure or position limit may refuse such an order: it would trap a desk in its position.
         """
         if self._reduces is None:
-            self._reduces = self._positions is not None and self._positions.reduces(self.order, self.listed)
+            positions = self._positions
+            self._reduces = positions is not None and positions.reduces(self.order, self.listed, self._open_quantity)
         return self._reduces
 
-    def units(self) -> Decimal:
-        """How many units may trade. Raises Unvalued for a volume order where that can't be told."""
+    def units(self, *, whole: bool = False) -> Decimal:
+        """How many units may trade; `whole`: with what has traded of a modified order. Raises Unvalued for a volume
+        order where that can't be told.
+        """
+        quantity = whole_quantity(self.order) if whole else self.open_quantity
         if self.order.quantity is not None:
-            return self.order.quantity
-        units = units_of(self.order, self.listed, whole_quantity(self.order))
+            return quantity
+        units = units_of(self.order, self.listed, quantity)
         if units is not None:
             return units
         if not self.order.price:
@@ -132,10 +159,14 @@ class Attempt:
             self._content = f"{order.side.value} {size} {what} at {price}"
         return self._content
 
-    def notional(self) -> Decimal:
-        """The order's worth at `price`, in the settlement asset. Raises Unvalued where that can't be told."""
+    def notional(self, *, whole: bool = False) -> Decimal:
+        """The order's worth at `price`, in the settlement asset; `whole`: with what has traded of a modified order.
+        Raises Unvalued where that can't be told.
+        """
+        if whole and self._open_quantity is not None:
+            return order_notional(self.order, self.listed, whole_quantity(self.order), self.price)
         if self._notional is None:
-            self._notional = order_notional(self.order, self.listed, whole_quantity(self.order), self.price)
+            self._notional = order_notional(self.order, self.listed, self.open_quantity, self.price)
         return self._notional
 
     @property
@@ -231,6 +262,21 @@ class Policy:
     Deciding (`start`, `main`, `report`, `shrink`, `rearm`, `lift`, `reconfigured`, `day_began`) reads state and changes
     nothing. `apply` and `undo` carry out. Effects are frozen structs of the types in `effect_types`; undoing is by the
     delta that applying used.
+
+    What a main-stage effect (a hold) is made of has one shape: text, flags and the like say for whom and what, and
+    numbers say how much, of which the one further from zero is worse. By that shape policies take part in modifies
+    without a word about them:
+
+    - To judge a modify, the engine takes back what the order holds and what it may still trade, asks `start` and `main`
+      about the order as it is to be (`Attempt.open_quantity` is what has not traded of it), and puts everything back.
+      So `main` counts what others hold and adds this order, as ever. A limit's no is passed over when the order as it
+      is would be refused by the same limit for as much or more: a limit that was tightened refuses no step down.
+    - From then on the order holds `worse(old, new)`: limit by limit the worse of the two. Fills shrink old and new each
+      by its own terms. When the venue has replaced the order it holds what is left of the new, when the venue refused,
+      or nothing was sent, what is left of the old.
+
+    Example, open_order_notional: buy 10 @ 100 holds 1000. A modify to 12 @ 90 (1080) counts 1080 until the venue
+    answers; 4 fill: old 600, new 720, 720 counts; the venue refuses: 600 counts.
     """
 
     id: ClassVar[str]
@@ -264,8 +310,17 @@ class Policy:
         return PASS
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
-        """What remains of a hold once only `open_quantity` of the order may still trade. Above zero always."""
+        """What a hold comes to once `open_quantity` of the order may still trade. Above zero always. It goes by that
+        quantity, not by what it was before: where a fill is undone, more may trade again.
+        """
         return hold
+
+    def worse(self, old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What an order holds while a modify of it is not answered: limit by limit the worse of what it holds by its
+        old terms and by its new ones. As it stands: of effects that are alike but for their numbers each number that is
+        further from zero; what has no like counts by itself. Override it where a number is no amount.
+        """
+        return worse_of(old, new)
 
     def rehold(self, held: tuple[Any, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Any, ...]:
         """What an open order holds once limits have changed: `held` is what it held by the old ones. It is open, so no
@@ -362,6 +417,42 @@ def whole_quantity(order: Order) -> Decimal:
     return quantity
 
 
+def worse_of(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Effects that count, number by number, what is worse of both."""
+    worse = list(old)
+    for effect in new:
+        for place, other in enumerate(worse[: len(old)]):
+            both = _worse(other, effect)
+            if both is not None:
+                worse[place] = both
+                break
+        else:
+            worse.append(effect)
+    return tuple(worse)
+
+
+def _worse(one: Any, other: Any) -> Any | None:
+    """What is alike in both, with the greater numbers; None where they are not alike."""
+    if one == other:
+        return one
+    if type(one) is not type(other):
+        return None
+    if isinstance(one, Decimal | int) and not isinstance(one, bool):
+        return max(one, other, key=abs)
+    if isinstance(one, msgspec.Struct):
+        parts = _worse(msgspec.structs.astuple(one), msgspec.structs.astuple(other))
+        return None if parts is None else type(one)(*parts)
+    if not isinstance(one, tuple) or len(one) != len(other):
+        return None
+    parts = []
+    for mine, theirs in zip(one, other, strict=True):
+        part = mine if mine == theirs else _worse(mine, theirs)
+        if part is None and mine is not None:
+            return None
+        parts.append(part)
+    return type(one)(*parts) if hasattr(one, "_fields") else tuple(parts)
+
+
 def _plain(number: Decimal) -> str:
     """As `numbers.text` gives it, for the numbers that an order may have; in half the time."""
     written = f"{number:f}"
@@ -403,4 +494,5 @@ __all__ = [
     "Whose",
     "order_notional",
     "whole_quantity",
+    "worse_of",
 ]

@@ -144,7 +144,7 @@ class Positions:
         key = (whose, symbol, side is Side.BUY)
         return None if key in self._unknown else self._on_the_way.get(key, ZERO)
 
-    def reduces(self, order: Order, listed: Listed) -> bool:
+    def reduces(self, order: Order, listed: Listed, open_quantity: Decimal | None = None) -> bool:
         """Whether the position is smaller, and not through zero, once it and all open ones of its side are filled.
 
         Ten orders that would each reduce it do not all: what is on the way counts (CONTROLS, "Reducing").
@@ -152,7 +152,9 @@ class Positions:
         held = self.of(order.account, listed.symbol).quantity
         if not held or (held > 0) == (order.side is Side.BUY):
             return False
-        quantity = order.quantity if order.quantity is not None else order.volume
+        quantity = open_quantity
+        if quantity is None:
+            quantity = order.quantity if order.quantity is not None else order.volume
         assert quantity is not None
         units = units_of(order, listed, quantity)
         waiting = self.on_the_way(order.account, listed.symbol, order.side)

@@ -18,8 +18,11 @@ from .entry import (
     Entry,
     Hold,
     HoldsReplaced,
+    ModifyHolds,
+    ModifyOpened,
     OrderFilled,
     OrderOpened,
+    OrderReplaced,
     Poisoned,
     PolicyChanged,
     Record,
@@ -74,7 +77,20 @@ _OpenedHere = _with(OpenedHere, holds=tuple[_hold, ...])
 _OrderOpened = _with(OrderOpened, holds=tuple[_hold, ...])
 _OrderFilled = _with(OrderFilled, holds=tuple[_hold, ...])
 _HoldsReplaced = _with(HoldsReplaced, holds=tuple[_hold, ...])
-_effect: Any = _among(Effect, _PolicyChanged, _OpenedHere, _OrderOpened, _OrderFilled, _HoldsReplaced)
+_ModifyOpened = _with(ModifyOpened, new=tuple[_hold, ...], holds=tuple[_hold, ...])
+_ModifyHolds = _with(ModifyHolds, old=tuple[_hold, ...], new=tuple[_hold, ...])
+_OrderReplaced = _with(OrderReplaced, holds=tuple[_hold, ...])
+_effect: Any = _among(
+    Effect,
+    _PolicyChanged,
+    _OpenedHere,
+    _OrderOpened,
+    _OrderFilled,
+    _HoldsReplaced,
+    _ModifyOpened,
+    _ModifyHolds,
+    _OrderReplaced,
+)
 # What is carried out needs no command, unless an order stands in it.
 _Commanded = _with(Commanded, command=msgspec.Raw)
 _Stamped = _with(Entry, body=_among(Body, _Commanded))
@@ -152,6 +168,13 @@ class Reader:
                 raw.reservation_id, raw.quantity, raw.open_quantity, self._holds(raw.holds)
             ),
             _HoldsReplaced: lambda raw, _: HoldsReplaced(raw.reservation_id, self._holds(raw.holds)),
+            _ModifyOpened: self._modify_opened,
+            _ModifyHolds: lambda raw, _: ModifyHolds(
+                raw.modify_id, raw.open_quantity, self._holds(raw.old), self._holds(raw.new)
+            ),
+            _OrderReplaced: lambda raw, _: OrderReplaced(
+                raw.reservation_id, raw.order, raw.open_quantity, self._holds(raw.holds)
+            ),
         }
 
     def row(self, encoded: bytes) -> Row:
@@ -178,6 +201,21 @@ class Reader:
     def hold(self, plain: Hold) -> Hold:
         """A hold that was read without its policy."""
         return Hold(plain.policy, msgspec.convert(plain.effect, self._types_of(plain.policy)))
+
+    def _modify_opened(self, raw: Any, _: Order | None) -> ModifyOpened:
+        return ModifyOpened(
+            raw.reservation_id,
+            raw.modify_id,
+            raw.order,
+            raw.client,
+            raw.session,
+            raw.state,
+            raw.lease_ns,
+            raw.lease_end_ns,
+            raw.open_quantity,
+            self._holds(raw.new),
+            self._holds(raw.holds),
+        )
 
     def _effects(self, written: tuple[Any, ...], order: Order | None) -> tuple[Effect, ...]:
         how = self._made_of.get

@@ -137,6 +137,9 @@ def load(engine: Engine, image: Image) -> None:
     for record in (*image.closed, *image.open):
         if record.holds:
             record.holds = tuple(map(reader.hold, record.holds))
+        if record.modify is not None:
+            record.modify.old = tuple(map(reader.hold, record.modify.old))
+            record.modify.new = tuple(map(reader.hold, record.modify.new))
         engine.orders.add(record)
     engine.orders.load_venue_ids(image.venue_ids)
     engine.requests.update((request.request_id, request) for request in image.requests)

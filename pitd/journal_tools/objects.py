@@ -166,6 +166,8 @@ def _reply(reply: e.Reply) -> dict[str, Any]:
             return told | {"code": reply.failure}
         case e.Accepted() | e.Taken():
             return told | {"state": reply.state, "reservation_id": reply.reservation_id}
+        case e.Modified():
+            return told | {"state": reply.state, "reservation_id": reply.modify_id, "order_id": reply.order.id}
         case e.Stands():
             return told | {"state": reply.state}
         case e.Applied() if reply.result.order_id is not None:

@@ -112,6 +112,15 @@ def command(command: e.Command) -> str:
             return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
         case e.TakeOrder():
             return f"take {command.account} {command.order_id}"
+        case e.ModifyOrder():
+            terms = ((command.quantity, ""), (command.volume, "volume "), (command.price, "@ "))
+            words = [f"{what}{text(each)}" for each, what in terms if each is not None]
+            named = f" as {command.new_id}" if command.new_id else ""
+            to = f"modify {command.account} {command.order_id} to {' '.join(words)}"
+            return f"{to}{named}{', sent' if command.sent else ''}"
+        case e.SettleModify():
+            stands = "replaced" if command.replaced else "not replaced"
+            return f"settle-modify {command.account} {command.order_id} as {stands}{_because(command.reason)}"
         case e.AcceptHistory():
             return f"accept-history{_because(command.reason)}"
         case e.ShutDown():
@@ -240,7 +249,18 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.account} {moves or 'keeps balances'}"
         case e.AdjustmentNoted():
             return f"positions imported: {', '.join(effect.imported)}" if effect.imported else ""
+        case e.ModifyOpened():
+            return f"{effect.reservation_id} modify {effect.modify_id} {effect.state}: to be {order(effect.order)}"
+        case e.ModifyMoved():
+            why = ": ".join(filter(None, (effect.ended_by, effect.reason)))
+            return f"{effect.reservation_id} modify {effect.modify_id} {effect.state}{_because(why)}"
+        case e.OrderReplaced():
+            return f"{effect.reservation_id} is now {order(effect.order)}, open {text(effect.open_quantity)}"
+        case e.ModifyLeaseSet():
+            return f"modify {effect.modify_id} lease {effect.lease_ns / 1e9:g} s"
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed():
+            return ""
+        case e.ModifyHolds() | e.ModifyNamed():
             return ""
 
 
@@ -257,6 +277,8 @@ def answered(reply: e.Reply) -> str:
             return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Taken():
             return f"taken, {reply.state}{' (as before)' if reply.replayed else ''}"
+        case e.Modified():
+            return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Refused():
             return str(reply.rejected)
         case e.Stands():

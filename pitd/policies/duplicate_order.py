@@ -37,7 +37,7 @@ class DuplicateOrder(Policy):
     The code is that of a rate, since the answer to it is the same: `retry_after_s` is when the same order passes if it
     is not tried before. Every attempt that reaches the start stage counts, refused ones too, so that a loop does not
     get through by trying on; one exactly a window old is out. The same order under the same id is no attempt: it gets
-    its first answer again. Of each limit the 10000 orders tried last are remembered.
+    its first answer again, and a modify is no order. Of each limit the 10000 orders tried last are remembered.
 
     Example, max_repeats 1 in 2 s: buy 10 @ 100 at 0.0 and 0.5 pass; at 1.0 it is refused, buy 11 @ 100 passes; at 2.5
     it passes again: 0.5 is exactly a window old.
@@ -54,6 +54,8 @@ class DuplicateOrder(Policy):
         self._seen = {limit.name: Fired() for limit in limits}
 
     def start(self, attempt: Attempt) -> Verdict:
+        if attempt.is_modify:
+            return PASS
         limits = self._limits.matching(attempt)
         if not limits:
             return PASS

@@ -69,7 +69,7 @@ class OrderSizeLimit(Policy):
         order, listed = attempt.order, attempt.listed
         try:
             over_quantity = limit.max_quantity is not None and exceeds(attempt, limit.max_quantity)
-            notional = attempt.notional() if limit.max_notional is not None else ZERO
+            notional = attempt.notional(whole=True) if limit.max_notional is not None else ZERO
         except Unvalued as trouble:
             if attempt.reduces:
                 return None

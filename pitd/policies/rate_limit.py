@@ -11,7 +11,7 @@ import msgspec
 
 from pit.types import Reject, RejectCode
 from pitd.core.limits import Limit, LimitSet
-from pitd.core.policy import Attempt, Counter, Look, Policy, Verdict
+from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Verdict
 
 
 class Rate(Limit, frozen=True, kw_only=True, tag_field="control", tag="rate_limit"):
@@ -32,7 +32,8 @@ class RateLimit(Policy):
     """Refuses with RateLimitExceeded when the attempts with an age below the window, this one included, exceed
     `max_orders`. One exactly a window old is out. Every attempt that reaches the start stage counts, also a rejected
     one, so a flood does not recover until it slows down; only an attempt that a narrower rate limit refuses does not
-    count on wider shared ones. `retry_after_s` is when the next attempt passes if there is none before it.
+    count on wider shared ones. `retry_after_s` is when the next attempt passes if there is none before it. Modifies and
+    cancels are not counted: that is what message_rate is for.
 
     Example, 2 in 1 s: attempts at 0.0, 0.1 pass, 0.2 is refused; at 1.0 refused (0.1 and 0.2 are inside); 1.2 passes.
     """
@@ -51,6 +52,8 @@ class RateLimit(Policy):
         stale ones are found in front."""
 
     def start(self, attempt: Attempt) -> Verdict:
+        if attempt.is_modify:
+            return PASS
         now_ns = attempt.now_ns
         counted: list[tuple[str, str]] = []
         rejects: list[Reject] | None = None

@@ -49,9 +49,9 @@ class RepeatedExecution(Policy):
 
     What is stopped is what the limit counts by: each "client" (left out it is that: one client is one strategy) or
     "account", or over a group or the firm. Orders that a stopped client has handed to a gateway do not leave either.
-    Every attempt that reaches the start stage counts, refused ones too: a loop is a loop. Of each limit the 10000
-    orders tried last are remembered. Where the limit is taken out of the configuration, its blocks stay until a person
-    lifts them.
+    Every attempt that reaches the start stage counts, refused ones too: a loop is a loop; a modify is no execution. Of
+    each limit the 10000 orders tried last are remembered. Where the limit is taken out of the configuration, its blocks
+    stay until a person lifts them.
 
     Example, max_executions 3 in 10 s: mm1 sends buy 1 @ 100 at 0, 1 and 2; at 3 it is refused and client mm1 blocked,
     whatever it sends, also at 1000; `pitctl unblock client mm1 --reason "fixed the loop"`; then three more pass.
@@ -70,6 +70,8 @@ class RepeatedExecution(Policy):
         self._stopped: dict[tuple[str, str], bool] = {}
 
     def start(self, attempt: Attempt) -> Verdict:
+        if attempt.is_modify:
+            return PASS
         limits = self._limits.matching(attempt)
         if not limits:
             return PASS

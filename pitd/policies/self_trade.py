@@ -38,7 +38,8 @@ class SelfTrade(Policy):
     SelfMatchPrevention; with each = "account" both sides are one owner's, who would trade with himself:
     WashTradePrevention, as for a pair that begins with account. Orders are not told apart by venue: one that rests
     elsewhere is met as well. An order that reduces a position is refused like any other: cancel the one in its way.
-    What is open when a configuration brings the limit is not touched, and counts from then on.
+    What is open when a configuration brings the limit is not touched, and counts from then on. Until the venue has
+    answered a modify, the order may be met at its old price and at its new one.
 
     The best price of either side is found without a look at the others, however many orders are open.
 
@@ -81,6 +82,9 @@ class SelfTrade(Policy):
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
         return hold
+
+    def worse(self, old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (*old, *(each for each in new if each not in old))
 
     def bounds(self, limit: str) -> list[Counter]:
         subject = self._limits.by_name[limit].subject

