@@ -7,7 +7,7 @@ import msgspec
 from pit import wire
 from pit.errors import ProtocolError
 
-from . import log, peers, queries, translate
+from . import asking, log, peers, queries, translate
 from .archive import Archive, Question
 from .config import Config, bad_client
 from .core import entry as e
@@ -263,8 +263,8 @@ class Conversations:
             if at_once is not None:
                 self._reply(identity, wire.Message.QUERY, number, at_once)
             return
-        if type(query) is wire.PushQuote:
-            self._reply(identity, wire.Message.QUERY, number, self._pushed(session, query))
+        if isinstance(query, peers.Guarded):
+            self._reply(identity, wire.Message.QUERY, number, self._guarded(session, query, sees_all=sees_all))
             return
         is_decision = type(query) is wire.AskDecision and sees_all
         is_old = type(query) is wire.AskOutcome and not queries.is_remembered(engine, query)
@@ -288,12 +288,14 @@ class Conversations:
             self._note_not_authorized(self.tally_of(session), session.client, reply.message)
         self._reply(identity, wire.Message.QUERY, number, reply)
 
-    def _pushed(self, session: Session, query: wire.PushQuote) -> wire.Reply:
+    def _guarded(self, session: Session, query: peers.Guarded, *, sees_all: bool) -> wire.Reply:
         engine = self._sequencer.engine
         why = peers.not_allowed(self._config, session.client, query, engine)
         if why:
             self._note_not_authorized(self.tally_of(session), session.client, why)
             return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, why)
+        if not isinstance(query, wire.PushQuote):
+            return asking.answer(self._sequencer, session, query, sees_all=sees_all)
         return self._sequencer.quotes.push(engine, query, self._sequencer.read_clock_ns())
 
     def _hello(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> None:

@@ -16,7 +16,7 @@ from pit.aio import Connecting
 from pit.errors import Closed, Forked, NotAuthorized, PitError, Unavailable
 from pit.transport import Transport
 
-from . import bootstrap, config, queries, translate
+from . import asking, bootstrap, config, queries, translate
 from .clock import Clock, SystemClock
 from .core.engine import exact_context
 from .core.policy import Policy
@@ -178,6 +178,8 @@ class _LocalTransport:
             now_ns = self._sequencer.now_ns
             if isinstance(query, wire.PushQuote):
                 return self._sequencer.quotes.push(self._sequencer.engine, query, self._sequencer.read_clock_ns())
+            if isinstance(query, wire.DryRun | wire.Explain):
+                return asking.answer(self._sequencer, self._session, query, sees_all=True)
             return queries.answer(
                 self._sequencer.engine, self._session.client, query, now_ns, sees_all=True, house=self._house
             )

@@ -20,7 +20,7 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import AccountBalance, Outcome
 
-from . import __version__, completion, operator_limits, operator_report
+from . import __version__, completion, operator_explain, operator_limits, operator_report
 from .bench import options as bench_options
 from .core.orders import ENDED
 from .errors import PitdError
@@ -373,6 +373,20 @@ def _why(options: argparse.Namespace) -> int:
     if decision.outcome is not None:
         _say_outcome(decision.outcome)
     Screen().read_at(decision.seq, decision.seq)
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    order = operator_explain.order_of(options)
+    with _connected(options) as engine:
+        told = engine.explain(order, client=options.client)
+        seq = _status_of(engine).seq
+    if options.json:
+        _put({"seq": seq} | operator_explain.as_object(told))
+        return 0
+    screen = Screen()
+    screen.put(operator_explain.shown(told))
+    screen.read_at(seq, seq)
     return 0
 
 
@@ -789,6 +803,9 @@ def _parser() -> argparse.ArgumentParser:
         ("why", _why, "tell how an order was decided: each limit's numbers"),
     ):
         _add_order(add(name, run, told))
+
+    one = add("explain", _explain, "tell what each limit would say to an order, and the largest that passes")
+    operator_explain.add_arguments(one)
 
     one = add("block", _block, 'stop "account NAME", "client NAME", "group NAME" or "firm"')
     _add_scope(one)

@@ -42,8 +42,14 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.Reload: _OPERATING,
     wire.Adjust: ("adjust", "operate"),
     wire.PushQuote: ("quote",),
+    wire.DryRun: ("trade", "operate", "observe"),
+    wire.Explain: ("trade", "operate", "observe"),
 }
 """Of which roles one is needed. Drop and Goodbye, which only give back, need none."""
+
+
+Guarded = wire.PushQuote | wire.DryRun | wire.Explain
+"""The questions that not everybody may ask."""
 
 
 class Proof(NamedTuple):
@@ -83,7 +89,7 @@ def not_proven(config: Config, name: str, proof: Proof | None) -> str:
     return ""
 
 
-def not_allowed(config: Config, name: str, command: wire.Command | wire.PushQuote, engine: Engine) -> str:
+def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engine: Engine) -> str:
     """Why this client may not give that command, or nothing. It depends on the configuration alone; `engine` tells
     whose account it is about.
     """
@@ -117,10 +123,10 @@ def not_its_account(name: str, account: str) -> str:
     return f"client {name} may not touch {what}: see [clients.{name}] accounts"
 
 
-def _account_of(command: wire.Command | wire.PushQuote, engine: Engine) -> str | None:
+def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
     """The account that a command is about; "" for what is about more than one, None for none that is known."""
     match command:
-        case wire.Start() | wire.Check():
+        case wire.Start() | wire.Check() | wire.DryRun() | wire.Explain():
             return command.order.account
         case wire.Report():
             return command.report.account

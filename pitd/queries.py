@@ -11,10 +11,11 @@ from pit.types import Block, OpenOrder, OrderState, Outcome
 
 from . import __version__, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
+from .core.asking import look_at
 from .core.engine import Engine
 from .core.numbers import ZERO, canonical
 from .core.orders import ENDED, LEASED, OrderRecord
-from .core.policy import Counter, Look
+from .core.policy import Counter
 from .house import House
 
 T = TypeVar("T")
@@ -93,8 +94,8 @@ def answer(
             return _overrides(engine, query)
         case wire.AskSettings():
             return _settings(engine, query)
-        case wire.PushQuote():
-            raise AssertionError("a quote is told, not asked for")
+        case wire.PushQuote() | wire.DryRun() | wire.Explain():
+            raise AssertionError("whoever has the sequencer answers these")
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"
             return wire.Failed(wire.FailureCode.UNKNOWN_ID, why)
@@ -223,7 +224,7 @@ def _sessions(engine: Engine, query: wire.ListSessions, house: House) -> wire.Re
 
 def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: House) -> wire.Reply:
     most = _most(query.most)
-    look = _look(engine, query.after, most + 1, now_ns)
+    look = look_at(engine, now_ns, query.after, most + 1)
     money: dict[str, list[wire.MoneySeen]] = {}
     for policy in engine.policies.values():
         for each in _told(policy.money, look):
@@ -327,7 +328,7 @@ def _limits(engine: Engine, query: wire.ListLimits, now_ns: int, house: House) -
     left = _most(query.most)
     for at, name in enumerate(ordered[position:], position):
         policy = owner[name]
-        look = _look(engine, after, left, now_ns)
+        look = look_at(engine, now_ns, after, left)
         counters = _told(policy.counters, name, look)
         if not counters and not after:
             counters = _told(policy.bounds, name)
@@ -351,14 +352,6 @@ def _settings(engine: Engine, query: wire.AskSettings) -> wire.Reply:
     text, begin = engine.settings, max(0, query.begin)
     piece = text[begin : begin + _PIECE]
     return wire.SettingsAre(engine.seq, wire.digest_of(text.encode()), piece, more=begin + _PIECE < len(text))
-
-
-def _look(engine: Engine, after: str, most: int, now_ns: int) -> Look:
-    def settlement_of(symbol: str) -> str:
-        listed = engine.instruments.find(symbol)
-        return symbol.rpartition("/")[2] if listed is None else listed.settlement
-
-    return Look(now_ns, after, most, engine.accounts.group_of, engine.positions, settlement_of)
 
 
 def _told(ask: Callable[..., Sequence[T]], *about: object) -> Sequence[T]:

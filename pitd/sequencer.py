@@ -97,7 +97,7 @@ class Sequencer:
         if known is not None:
             return known
         if type(command) in MORE_TO_SETTLE:
-            refused = self._no_more(session, command)
+            refused = self.no_more(session, command)
             if refused is not None:
                 return Known(refused, True)
         self.end_due()
@@ -200,7 +200,7 @@ class Sequencer:
                 tell(self._released)
             self._released.clear()
 
-    def _no_more(self, session: Session, command: e.Command) -> e.Failed | None:
+    def no_more(self, session: Session, command: e.Command) -> e.Failed | None:
         """Why nothing may be added to what is counted or has to be settled, before the core is asked."""
         engine = self.engine
         is_risk = type(command) in NEW_RISK
@@ -215,7 +215,8 @@ class Sequencer:
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
 
-    def _quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
+    def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
+        """What is known of the prices that a command needs."""
         if type(command) not in NEW_RISK or self.engine.pipeline.asks_for_quotes is Asks.NEVER:
             return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
@@ -225,7 +226,7 @@ class Sequencer:
         """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
         if not is_fresh:
             self.now_ns = self.read_clock_ns()
-        quotes = self._quotes_for(body.command) if type(body) is e.Commanded else ()
+        quotes = self.quotes_for(body.command) if type(body) is e.Commanded else ()
         entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
         try:
             result = self.engine.apply(entry)

@@ -155,7 +155,7 @@ def test_the_vocabulary_knows_nobody() -> None:
 def test_the_core_knows_the_vocabulary_and_itself() -> None:
     def is_fine(_: str, module: str) -> bool:
         if within(module, "pit"):
-            return module in ("pit.types", "pit.errors")
+            return module in ("pit.types", "pit.errors", "pit.explained")
         return within(module, "pitd.core") or not within(module, "pitd")
 
     assert not strays("pitd.core", is_fine)
@@ -192,7 +192,7 @@ def test_a_policy_knows_the_core_and_no_other_policy() -> None:
         if within(module, "pitd"):
             return within(module, "pitd.core") or module == name
         if within(module, "pit"):
-            return module in ("pit.types", "pit.errors")
+            return module in ("pit.types", "pit.errors", "pit.explained")
         return module.partition(".")[0] in CORE_STDLIB | {"msgspec"}
 
     assert not strays("pitd.policies", is_fine)

@@ -28,6 +28,7 @@ from .errors import (
     Unavailable,
     UnknownId,
 )
+from .explained import DryRun, Explanation, LimitExplained, LimitUse, LimitUser
 from .places import default_endpoint
 from .subscription import AsyncSubscription, Position, Subscription, subscribe
 from .types import (
@@ -129,8 +130,10 @@ __all__ = [
     "CapacityExceeded",
     "Closed",
     "DeferredRequest",
+    "DryRun",
     "Engine",
     "ExecutionReport",
+    "Explanation",
     "Fenced",
     "Forked",
     "Instrument",
@@ -138,7 +141,10 @@ __all__ = [
     "JournalBehind",
     "Kind",
     "LeaseExpired",
+    "LimitExplained",
     "LimitOverride",
+    "LimitUse",
+    "LimitUser",
     "NotAuthorized",
     "OpenOrder",
     "Order",

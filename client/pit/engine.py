@@ -9,6 +9,7 @@ from types import TracebackType
 from . import _calls, wire
 from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
 from .errors import OutcomeUnknown, PitError, PostedFailed, Unavailable
+from .explained import DryRun, Explanation
 from .transport import Transport
 from .types import (
     AccountBalance,
@@ -62,6 +63,33 @@ class Engine(EngineBase):
         sent_ns = self._monotonic_ns()
         reply = self._ask(wire.Check(order, sent, _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
+
+    def start_pre_trade_dry_run(self, order: Order, *, client: str = "") -> DryRun | Rejected:
+        """What the start stage would say to the order now. Nothing is held or counted, rates neither. `client` is who
+        would send it, where that is another: for the roles "operate" and "observe".
+        """
+        reply = self._query(wire.DryRun(order, True, client))
+        answer = _calls.expect_or_no(reply, wire.WouldPass)
+        return answer if isinstance(answer, Rejected) else answer.dry_run
+
+    def execute_pre_trade_dry_run(self, order: Order, *, client: str = "") -> DryRun | Rejected:
+        """What both stages would say to the order now: the same rejects, and nothing is held or counted.
+
+        It is a question: it has no number and is not journaled, and by the time an order is sent it may be otherwise.
+        `client` is who would send it, where that is another: for the roles "operate" and "observe".
+        Raises CapacityExceeded, JournalBehind or Unavailable where the order itself could not be asked for.
+        """
+        answer = _calls.expect_or_no(self._query(wire.DryRun(order, False, client)), wire.WouldPass)
+        return answer if isinstance(answer, Rejected) else answer.dry_run
+
+    def explain(self, order: Order, *, client: str = "") -> Explanation:
+        """What each limit would say to the order now: what is used of it and by whom, what is left, and the largest
+        size that it would let pass; and the largest that all of them would. Nothing is held or counted.
+
+        Orders of other clients are named for the roles "operate" and "observe" alone, who may also ask for another
+        `client`.
+        """
+        return _calls.expect(self._query(wire.Explain(order, client)), wire.Explained).explanation
 
     def take(self, account: str, order_id: str, *, lease_s: float | None = None) -> Reservation | Rejected:
         """For a gateway about to send an order that a strategy holds: it counts as sent from here on, and is this

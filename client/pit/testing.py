@@ -24,6 +24,7 @@ from . import _calls, wire
 from .aio import AsyncEngine
 from .engine import Engine
 from .errors import Closed, OutcomeUnknown, PitError
+from .explained import DryRun, Explanation
 from .types import (
     AdjustmentResult,
     Block,
@@ -60,10 +61,13 @@ WORDS: dict[type, str] = {
     wire.AskOutcome: "outcome",
     wire.ListBlocks: "blocks",
     wire.Ping: "ping",
+    wire.DryRun: "execute_pre_trade_dry_run",
+    wire.Explain: "explain",
 }
 """What a call is named by, here and in `Script.said`: the method's own name. Others go by their command's type."""
 
 _CAN_SAY_NO = ("start_pre_trade", "execute_pre_trade", "execute", "mark_sent", "renew")
+"""What the next no is for. A dry run takes none away; `on="execute_pre_trade_dry_run"` is for either of them."""
 
 
 class Said(NamedTuple):
@@ -238,6 +242,24 @@ class Script:
                 return self._settled_by_hand(said)
             case wire.ListRestrictions():
                 return wire.RestrictionsAre(0, (), more=False)
+            case wire.DryRun(order):
+                known = self._find(order.account, order.id, None)
+                if known is not None and (no := _duplicate(known, order)):
+                    return no
+                return wire.WouldPass(DryRun(order_id=order.id, replayed=known is not None))
+            case wire.Explain(order):
+                return wire.Explained(
+                    Explanation(
+                        order_id=order.id,
+                        rejects=(),
+                        shadow_rejects=(),
+                        limits=(),
+                        largest=None,
+                        unit=str(order.instrument),
+                        looked_at=0,
+                        open_orders=sum(life.is_open for life in self._orders.values()),
+                    )
+                )
             case wire.ListPositions():
                 return wire.PositionsAre(0, (), more=False)
             case wire.ListBalances():

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import force_setattr
 
+from . import explained
 from .errors import InvalidInput, ProtocolError
 from .events import AnyEvent
 from .types import (
@@ -514,6 +515,23 @@ class ListBalances(Body, frozen=True):
     most: int = 300
 
 
+class DryRun(Body, frozen=True):
+    """What would be said to that order now, by the start stage or by both? Nothing is held or counted for it. `client`
+    is who would send it, where that is not the one who asks: then it needs the role "operate" or "observe".
+    """
+
+    order: Order
+    start_only: bool = False
+    client: str = ""
+
+
+class Explain(Body, frozen=True):
+    """What would each limit say to that order now, who uses what of it, and what is the largest size that passes?"""
+
+    order: Order
+    client: str = ""
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -534,6 +552,8 @@ Query = (
     | PushQuote
     | ListPositions
     | ListBalances
+    | DryRun
+    | Explain
 )
 
 
@@ -895,6 +915,16 @@ class BalancesAre(Body, frozen=True):
     more: bool
 
 
+class WouldPass(Body, frozen=True):
+    """The order would have been taken: the answer to a dry run that is no `Refused`."""
+
+    dry_run: explained.DryRun
+
+
+class Explained(Body, frozen=True):
+    explanation: explained.Explanation
+
+
 Reply = (
     Welcome
     | Deferred
@@ -927,6 +957,8 @@ Reply = (
     | PositionsAre
     | Adjusted
     | BalancesAre
+    | WouldPass
+    | Explained
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -462,7 +462,7 @@ class Engine:
         if is_started:
             rejects = self.stops_on(order, attempt.listed, client)
         else:
-            effects, rejects = self._judge_start(attempt, None)
+            effects, rejects = self.judge_start(attempt, None)
         if not rejects:
             rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is e.Blocked)
         if rejects:
@@ -492,6 +492,15 @@ class Engine:
             order, listed, client, group, self._now_ns, self.positions, quote, self.days, balances=self.balances
         )
 
+    def attempt_at(self, order: Order, client: str, now_ns: int, quotes: tuple[Quote, ...] = ()) -> Attempt:
+        """An order on its way through a stage at that moment, with what is known of prices then: for who only asks."""
+        kept = self._now_ns, self._quotes
+        self._now_ns, self._quotes = now_ns, quotes
+        try:
+            return self._attempt(order, client)
+        finally:
+            self._now_ns, self._quotes = kept
+
     def _quote_of(self, symbol: str) -> Quote | None:
         """What the entry in hand knows of an instrument's price, unless that is too old to be used."""
         for quote in self._quotes:
@@ -518,14 +527,13 @@ class Engine:
         return () if listed is None else (listed.symbol,)
 
     def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
-        effects, rejects = self._judge_start(attempt, known)
+        effects, rejects = self.judge_start(attempt, known)
         for effect in effects:
             self._emit(effect)
         return rejects
 
-    def _judge_start(
-        self, attempt: Attempt, known: OrderRecord | None
-    ) -> tuple[Sequence[e.Effect], tuple[Reject, ...]]:
+    def judge_start(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Sequence[e.Effect], tuple[Reject, ...]]:
+        """What the start stage would do and say, where `known` is an order of that id. Changes nothing."""
         ahead: list[Reject] = []
         is_listed = attempt.listed.settlement != ""
         if not is_listed:

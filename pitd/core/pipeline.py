@@ -37,6 +37,10 @@ class Pipeline:
         for place, name in enumerate(names):
             self._rank[name] = known + place
 
+    def rank_of(self, limit: str) -> int:
+        """Where its rejects stand among all."""
+        return self._rank.get(limit, -1)
+
     def owner_of(self, limit: str) -> Policy | None:
         return self._owner.get(limit)
 
@@ -175,7 +179,7 @@ class Pipeline:
         """Rejects in the order of the configuration; a person's block stands first."""
         if len(rejects) < 2:
             return tuple(rejects)
-        return tuple(sorted(rejects, key=lambda reject: self._rank.get(reject.limit, -1)))
+        return tuple(sorted(rejects, key=lambda reject: self.rank_of(reject.limit)))
 
 
 _OF_AMOUNTS = frozenset(
@@ -215,6 +219,11 @@ def _asked(policy: Policy, decide: Callable[[Attempt], Verdict], attempt: Attemp
 
 def _no(policy: Policy, attempt: Attempt, trouble: Exception) -> Verdict:
     """A policy that cannot decide says no."""
+    return Verdict(rejects=(refusal_of(policy, attempt, trouble),))
+
+
+def refusal_of(policy: Policy, attempt: Attempt, trouble: Exception) -> Reject:
+    """What an order is refused with, that a policy cannot decide on."""
     if isinstance(trouble, Unvalued):
         code, reason = trouble.code, str(trouble)
     elif isinstance(trouble, NotRepresentable):
@@ -222,4 +231,4 @@ def _no(policy: Policy, attempt: Attempt, trouble: Exception) -> Verdict:
     else:
         code, reason = RejectCode.SYSTEM_UNAVAILABLE, f"{policy.id} failed ({type(trouble).__name__})"
     scope = f"account {attempt.order.account}"
-    return Verdict(rejects=(Reject(code=code, policy=policy.id, limit=policy.id, scope=scope, reason=reason),))
+    return Reject(code=code, policy=policy.id, limit=policy.id, scope=scope, reason=reason)

@@ -210,9 +210,18 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     settlement_of: Callable[[str], str] = lambda symbol: symbol.rpartition("/")[2]
     """What an instrument is settled in, by its symbol."""
 
+    only: str | None = None
+    """The one scope that is meant, where it is one."""
+
     def page(self, names: Iterable[str]) -> list[str]:
         """The names that are meant, in order."""
+        if self.only is not None:
+            return [self.only] if self.only in names else []
         return nsmallest(self.most, {name for name in names if name > self.after})
+
+    def at(self, scope: str) -> Look:
+        """The same look, at that scope alone."""
+        return msgspec.structs.replace(self, only=scope)
 
 
 class Counter(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -401,6 +410,34 @@ class Policy:
 
     def money(self, look: Look) -> Sequence[Money]:
         """The realised P&L of at most `look.most` accounts by name, where this control keeps it. For people."""
+        return ()
+
+    def scope_for(self, limit: str, attempt: Attempt) -> str | None:
+        """Whom one of its limits counts an order for; None where it is not for that order. Asked when a person wants to
+        know, and never while deciding; as are `uses` and `share`.
+        """
+        known = getattr(getattr(self, "_limits", None), "by_name", {}).get(limit)
+        if known is None:
+            return f"account {attempt.order.account}"
+        return known.scope_of(attempt) if known.matches_attempt(attempt) else None
+
+    def uses(self, limit: str, scope: str, attempt: Attempt, look: Look) -> Sequence[Counter]:
+        """What one of its limits has counted for that scope, beside its bounds."""
+        found = self.counters(limit, look.at(scope))
+        if found:
+            return [each for each in found if each.scope == scope]
+        used = None if type(self).counters is Policy.counters else ZERO
+        return [msgspec.structs.replace(each, scope=scope, used=used) for each in self.bounds(limit)]
+
+    def share(self, effect: Any, limit: str, scope: str) -> Decimal | None:
+        """How much of what a limit counts for a scope an order's hold makes up; None where it is not counted there."""
+        if (limit, scope) not in getattr(effect, "counters", ()):
+            return None
+        amount = getattr(effect, "amount", None)
+        return amount if isinstance(amount, Decimal) else Decimal(1)
+
+    def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> Sequence[tuple[str, Decimal]]:
+        """The accounts that use of a limit what no open order holds, such as positions and losses, and how much."""
         return ()
 
     def save(self) -> Any:

@@ -173,6 +173,15 @@ class PnlKillSwitch(Policy):
             found += self._sides(bound, scope, pnl, *self._floor_and_ceiling(bound, scope))
         return found
 
+    def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[tuple[str, Decimal]]:
+        """What each account under a shared limit has lost; below zero what it has made."""
+        bound = self._limits.by_name[limit]
+        return [
+            (account, canonical(-pnl))
+            for (account, asset), pnl in sorted(self._pnl.items())
+            if pnl and bound.is_shared and bound.matches(account, None, look.group_of(account), None, asset)
+        ]
+
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         floor = None if bound.max_loss is None else -bound.max_loss

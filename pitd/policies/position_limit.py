@@ -90,6 +90,25 @@ class PositionLimit(Policy):
                 shown.append(Counter(scope=scope, what=bare.what, bound=bare.bound, used=used))
         return shown
 
+    def uses(self, limit: str, scope: str, attempt: Attempt, look: Look) -> Sequence[Counter]:
+        """Of the order's own side."""
+        word = _word(attempt.order.side)
+        return [each for each in super().uses(limit, scope, attempt, look) if each.what.endswith(word)]
+
+    def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[tuple[str, Decimal]]:
+        """Each account's position on the order's side; one on the other side takes from the sum."""
+        bound, positions = self._limits.by_name[limit], look.positions
+        if positions is None:
+            return []
+        listed, side = attempt.listed, attempt.order.side
+        return [
+            (account, _towards(side, quantity))
+            for account in positions.accounts()
+            if (quantity := positions.quantity(account, listed.symbol))
+            and bound.matches(account, None, look.group_of(account), listed.symbol, listed.settlement)
+            and bound.scope(account, "", listed.symbol, listed.settlement) == scope
+        ]
+
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         return [

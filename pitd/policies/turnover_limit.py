@@ -192,6 +192,13 @@ class TurnoverLimit(Policy):
             if most is not None
         ]
 
+    def share(self, effect: Any, limit: str, scope: str) -> Decimal | None:
+        for each in getattr(effect, "added", ()):
+            if (each.limit, each.scope) == (limit, scope):
+                added: Decimal = each.quantity if self._limits.by_name[limit].max_notional is None else each.notional
+                return added
+        return None
+
     def save(self) -> Any:
         return {name: self._windows[name].save() for name in sorted(self._windows) if self._windows[name].is_used}
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from pit import events as ev
 from pit import wire
+from pit.explained import DryRun, Explanation, LimitExplained, LimitUse, LimitUser
 from pit.types import (
     AccountBalance,
     AccountPosition,
@@ -100,6 +101,37 @@ OUTCOME = Outcome(
     open_quantity=Decimal(0),
     venue_order_id="V1",
     flags=("overfill",),
+)
+LIMIT_EXPLAINED = LimitExplained(
+    limit="open_usd",
+    control="open_order_notional",
+    scope="account alpha",
+    is_shadow=True,
+    rejects=(REJECT,),
+    uses=(LimitUse(what="USD open", bound=Decimal(1000), used=Decimal(600), remaining=Decimal(400)),),
+    requested=Decimal("500"),
+    largest=Decimal(4),
+    users=(LimitUser(client="mm1", account="alpha", orders=2, amount=Decimal(600), order_ids=("o1",)),),
+)
+EXPLANATION = Explanation(
+    order_id="o1",
+    rejects=(REJECT,),
+    shadow_rejects=(REJECT,),
+    limits=(LIMIT_EXPLAINED, LimitExplained(limit="size", control="order_size_limit", scope="account alpha")),
+    largest=Decimal(4),
+    unit="AAPL/USD",
+    looked_at=2,
+    open_orders=3,
+)
+BARE_EXPLANATION = Explanation(
+    order_id="o1",
+    rejects=(),
+    shadow_rejects=(),
+    limits=(),
+    largest=None,
+    unit="AAPL/USD",
+    looked_at=0,
+    open_orders=0,
 )
 APPLIED = ReportResult(
     order_id="o1",
@@ -404,6 +436,10 @@ QUERIES: list[wire.Body] = [
     wire.ListPositions(),
     wire.ListBalances("alpha", "alpha", "USD", 100),
     wire.ListBalances(),
+    wire.DryRun(ORDER, True, "mm1"),
+    wire.DryRun(BY_VOLUME),
+    wire.Explain(ORDER, "mm1"),
+    wire.Explain(BY_VOLUME),
 ]
 REPLIES: list[wire.Body] = [
     wire.Welcome(1, 42, 1, 64, 5_000_000_000),
@@ -450,6 +486,10 @@ REPLIES: list[wire.Body] = [
     wire.Adjusted(AdjustmentResult(changed=3, already_applied=True, blocks=(BLOCK,))),
     wire.Adjusted(AdjustmentResult(changed=0)),
     wire.BalancesAre(4711, (BALANCE, BARE_BALANCE), True),
+    wire.WouldPass(DryRun(order_id="o1", replayed=True, shadow_rejects=(REJECT,))),
+    wire.WouldPass(DryRun(order_id="o1")),
+    wire.Explained(EXPLANATION),
+    wire.Explained(BARE_EXPLANATION),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),

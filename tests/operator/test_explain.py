@@ -1,0 +1,48 @@
+"""`pitctl explain`: a verdict, a line for each limit, who uses it, and the largest size that passes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from builders import Local, order
+
+from pitd import operator
+
+SETTINGS = """
+[limits]
+size = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = "500" }
+open_usd = { control = "open_order_notional", over = "firm", settlement = "USD", max_notional = "10000" }
+"""
+
+
+def explain(local: Local, *words: str) -> int:
+    return operator.main(["explain", *words], connect=lambda name, *_: local.connect(name))
+
+
+@pytest.fixture
+def local() -> Local:
+    local = Local(SETTINGS)
+    local.held = local.engine.execute_pre_trade(order(id="a1", quantity="60"))  # type: ignore[attr-defined]
+    return local
+
+
+def test_it_shows_the_verdict_the_limits_and_who_uses_them(local: Local, capsys: Any) -> None:
+    assert explain(local, "alpha", "AAPL/USD", "buy", "50", "100") == 0
+    shown = capsys.readouterr().out
+    for words in ("would be refused", "RiskLimitExceeded", "largest size that would pass: 40 AAPL/USD", "a1", "mm1"):
+        assert words in shown, shown
+
+
+def test_as_json_it_is_one_object(local: Local, capsys: Any) -> None:
+    assert explain(local, "alpha", "AAPL/USD", "buy", "5", "100", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["passes"] is True and told["largest"] == "40"
+    (limit,) = (each for each in told["limits"] if each["limit"] == "open_usd")
+    assert limit["uses"][0]["remaining"] == "4000" and limit["users"][0]["order_ids"] == ["a1"]
+
+
+def test_what_no_order_can_be_is_said(local: Local, capsys: Any) -> None:
+    assert explain(local, "alpha", "AAPL/USD", "buy", "many") == 1
+    assert "order.quantity" in capsys.readouterr().err
