@@ -165,7 +165,7 @@ def test_the_largest_size_passes_and_the_next_one_does_not(history, wanted, clie
 def _passes(core: Core, wanted: pit.Order, client: str, limit: str | None, size: Decimal) -> bool:
     field = "quantity" if wanted.volume is None else "volume"
     told = explain(core, msgspec.structs.replace(wanted, **{field: size}), client)
-    return told.passes if limit is None else of(told, limit).passes
+    return told.passes if limit is None else all(each.passes for each in told.limits if each.limit == limit)
 
 
 # ---------------------------------------------------------------------------------------------- examples
