@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pit.types import OrderState
+from pit.types import Block, OrderState, Restriction, TradingState
 
 from .config import Config
 from .core.accounts import FIRM
@@ -88,8 +88,9 @@ class House:
             return self.journal_low
         engine = self._sequencer.engine
         halt = engine.trading.of(FIRM)
-        blocks = [str(block) for block in engine.accounts.blocks() if block.scope == FIRM]
-        return "; ".join(blocks if halt is None else [str(halt), *blocks])
+        blocks = [block for block in engine.accounts.blocks() if block.scope == FIRM]
+        stops: list[Block | Restriction] = [*([] if halt is None else [halt]), *blocks]
+        return "; ".join(str(stop) for stop in stops if stop.state is not TradingState.REDUCING)
 
     def states(self) -> dict[OrderState, int]:
         """How many orders are open, by state."""

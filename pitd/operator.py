@@ -480,9 +480,16 @@ def _halt(options: argparse.Namespace) -> int:
     return _change(options, risk, lambda engine: engine.halt(scope, options.reason), f"{scope} is halted")
 
 
+def _reduce(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    risk = "only what reduces a position is taken, everywhere: reduce firm?" if scope == "firm" else ""
+    told = f"{scope} takes only orders that reduce a position"
+    return _change(options, risk, lambda engine: engine.reduce(scope, options.reason), told)
+
+
 def _resume(options: argparse.Namespace) -> int:
     scope = " ".join(options.scope)
-    risk = f"let {scope} take new orders again?"
+    risk = f"let {scope} take all orders again?"
     return _change(options, risk, lambda engine: engine.resume(scope, options.reason), f"{scope} is active again")
 
 
@@ -683,8 +690,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="pitctl",
-        description="Looks into a running pitd, and lets a person act: halt, block, rearm, settle. What is changed is "
-        "journaled with who did it (--name) and why (--reason). All but ping, isready and status needs the role "
+        description="Looks into a running pitd, and lets a person act: halt, reduce, block, rearm, settle. What is changed "
+        "is journaled with who did it (--name) and why (--reason). All but ping, isready and status needs the role "
         '"operate": [clients.NAME] roles = ["operate"].',
         epilog="exit codes: 0 done (isready: takes new orders), 1 it said no (isready: refuses new orders), "
         "2 no answer, 64 usage, 77 not allowed",
@@ -816,7 +823,10 @@ def _parser() -> argparse.ArgumentParser:
     one = add("halt", _halt, 'stop trading of "account NAME", "group NAME", "instrument NAME" or "firm"')
     _add_scope(one, "account NAME, group NAME, instrument NAME (a symbol, or AAPL/USD) or firm")
     _add_change(one)
-    one = add("resume", _resume, "end a halt of that very scope")
+    one = add("reduce", _reduce, "let such a scope take only orders that reduce a position (a halted one too)")
+    _add_scope(one, "account NAME, group NAME, instrument NAME (a symbol, or AAPL/USD) or firm")
+    _add_change(one)
+    one = add("resume", _resume, "let that very scope take all orders again, after halt or reduce")
     _add_scope(one, "account NAME, group NAME, instrument NAME or firm")
     _add_change(one)
     one = add("rearm", _rearm, "grant a tripped P&L limit new room from where the P&L stands")

@@ -1,4 +1,4 @@
-"""The dialog by which pitctl top halts a scope: what, why, sure? Key by key, without a terminal."""
+"""The dialog by which pitctl top halts a scope, or has it reduce: what, why, sure? Key by key, without a terminal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ class Wanted(NamedTuple):
 
     scope: str
     reason: str
+    verb: str = "halt"
 
 
 class Halting:
     """Three questions, one after the other. Escape, or nothing at all as an answer, ends it."""
 
-    def __init__(self) -> None:
+    def __init__(self, verb: str = "halt") -> None:
+        """`verb`: halt or reduce."""
+        self._verb = verb
         self.is_over = False
         self.wanted: Wanted | None = None
         """What is to be done, once it is over and agreed to."""
@@ -29,9 +32,9 @@ class Halting:
     def shown(self) -> str:
         """The question, and what has been typed."""
         asked = (
-            "halt what? firm | group G | account A | instrument I (Esc: nothing)",
-            f"halt {self._scope()}: why?",
-            f"halt {self._scope()}? y/n",
+            f"{self._verb} what? firm | group G | account A | instrument I (Esc: nothing)",
+            f"{self._verb} {self._scope()}: why?",
+            f"{self._verb} {self._scope()}? y/n",
         )
         return f" {asked[len(self._answers)]} > {self._typed}_"
 
@@ -42,7 +45,7 @@ class Halting:
         elif len(self._answers) == 2:
             self.is_over = True
             if key in ("y", "Y"):
-                self.wanted = Wanted(*self._answers)
+                self.wanted = Wanted(self._answers[0], self._answers[1], self._verb)
         elif key in _ENTER:
             answer = " ".join(self._typed.split())
             if answer:

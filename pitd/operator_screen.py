@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import AccountBalance, AccountPosition, Block, LimitOverride, OrderState, Restriction
+from pit.types import AccountBalance, AccountPosition, Block, LimitOverride, OrderState, Restriction, TradingState
 
 from .journal_tools.words import moment, printable
 from .operator_limits import local_moment
@@ -98,7 +98,9 @@ def status_of(status: wire.StatusIs) -> RenderableType:
         alarm = f"{status.quarantined}: perhaps at the venue, and counted; see pitctl orders --quarantined"
         lines.append(("QUARANTINED", Text(alarm, style="bold red")))
     lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
-    lines.append(("halts", Text(str(status.restrictions), style="red" if status.restrictions else "")))
+    halted, reducing = status.restrictions - status.reducing, status.reducing
+    shown = f"{halted}{f', and {reducing} reducing only' if reducing else ''}"
+    lines.append(("halts", Text(shown, style="red" if status.restrictions else "")))
     by_hand = f", {status.overrides} of their numbers set by hand: see pitctl limits" if status.overrides else ""
     lines.append(("limits", Text(f"{status.limits}{by_hand}", style="yellow" if by_hand else "")))
     if status.not_authorized or status.malformed:
@@ -142,7 +144,7 @@ def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
     table = table_of("account", "group", ">open orders", ">P&L", "in", ">trips at", ">or at", "stopped by")
     for each in lines:
         halts = [f"{one.state} ({one.scope})" for one in each.restrictions]
-        stopped = "; ".join([*halts, *(f"{block.limit} ({block.scope})" for block in each.blocks)])
+        stopped = "; ".join([*halts, *(_stop(block) for block in each.blocks)])
         money: Sequence[wire.MoneySeen | None] = each.money or (None,)
         for at, one in enumerate(money):
             first = (each.account, each.group or "", each.open_orders) if not at else ("", "", "")
@@ -205,10 +207,16 @@ def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:
 
 
 def blocks_of(lines: Sequence[Block]) -> RenderableType:
-    table = table_of("scope", "code", "limit", "by", "why")
+    table = table_of("scope", "takes", "code", "limit", "by", "why")
     for each in lines:
-        add_row(table, each.scope, str(each.code), each.limit, each.author, each.reason)
+        takes = "what reduces" if each.state is TradingState.REDUCING else "nothing"
+        add_row(table, each.scope, takes, str(each.code), each.limit, each.author, each.reason)
     return table
+
+
+def _stop(block: Block) -> str:
+    only = "reducing, " if block.state is TradingState.REDUCING else ""
+    return f"{only}{block.limit} ({block.scope})"
 
 
 def restrictions_of(lines: Sequence[Restriction]) -> RenderableType:

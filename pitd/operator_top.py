@@ -93,8 +93,8 @@ def print_once(connect: Connect) -> None:
 
 
 def run(connect: Connect, act: Connect, every_s: float, endpoint: str) -> int:
-    """Shows it until `q` or Ctrl-C, with or without a daemon: it waits for one. `h` halts a scope, in a session that
-    `act` opens. Raises NotAuthorized where this client may not look.
+    """Shows it until `q` or Ctrl-C, with or without a daemon: it waits for one. `h` halts a scope, and `r` has it take
+    only what reduces, in a session that `act` opens. Raises NotAuthorized where this client may not look.
     """
     console = Console(highlight=False)
     with _keys() as next_key, Live(console=console, screen=True, auto_refresh=False) as live:
@@ -163,11 +163,13 @@ class Top:
             self._dialog.key(key)
             if self._dialog.is_over:
                 wanted, self._dialog = self._dialog.wanted, None
-                self._say("nothing was halted" if wanted is None else self._halt(wanted))
+                self._say("nothing was changed" if wanted is None else self._halt(wanted))
         elif key in ("q", "Q"):
             self.is_over = True
         elif key == "h":
             self._dialog = Halting()
+        elif key == "r":
+            self._dialog = Halting("reduce")
         elif key in "012345":
             self._section = int(key)
 
@@ -177,15 +179,17 @@ class Top:
         return drawn(self._picture, self._before, view, width, height, self._endpoint)
 
     def _halt(self, wanted: Wanted) -> str:
+        done = "reducing only" if wanted.verb == "reduce" else "halted"
         try:
             with self._act() as engine:
-                engine.halt(wanted.scope, wanted.reason)
+                stop = engine.reduce if wanted.verb == "reduce" else engine.halt
+                stop(wanted.scope, wanted.reason)
         except pit.OutcomeUnknown as silence:
-            return f"{wanted.scope} MAY BE HALTED, AND MAY NOT: {silence}"
+            return f"{wanted.scope} MAY BE {done.upper()}, AND MAY NOT: {silence}"
         except pit.PitError as trouble:
-            return f"NOT HALTED: {trouble}"
+            return f"NOT {done.upper()}: {trouble}"
         self.look()
-        return f"{wanted.scope} is halted; pitctl resume {wanted.scope} --reason TEXT lets it go on"
+        return f"{wanted.scope} is {done}; pitctl resume {wanted.scope} --reason TEXT lets it go on"
 
     def _say(self, what: str) -> None:
         self._said, self._said_until = what, time.monotonic() + _SAID_FOR_S

@@ -149,7 +149,7 @@ def _foot(view: View, width: int) -> Text:
     if view.dialog:
         asked = printable(view.dialog)
         return _line(asked if cell_len(asked) <= width else "…" + asked[1 - width :], "bold black on yellow")
-    keys = "q leave  h halt  1 limits  2 accounts  3 orders  4 rejects  5 sessions  0 all"
+    keys = "q leave  h halt  r reduce  1 limits  2 accounts  3 orders  4 rejects  5 sessions  0 all"
     line = Text(keys, style="reverse")
     if view.said:
         line = Text.assemble((f" {printable(view.said)} ", "bold black on yellow"), " ", line)

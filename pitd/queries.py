@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pit import wire
-from pit.types import Block, OpenOrder, OrderState, Outcome
+from pit.types import Block, OpenOrder, OrderState, Outcome, TradingState
 
 from . import __version__, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
@@ -196,6 +196,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         not_authorized=refusals.not_authorized + house.keys_refused(),
         malformed=refusals.malformed,
         overrides=len(engine.overrides),
+        reducing=sum(each.state is TradingState.REDUCING for each in engine.trading.restrictions()),
     )
 
 

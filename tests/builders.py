@@ -248,6 +248,9 @@ class Core:
     def halt(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
         return self.command(e.SetTradingState(scope, pit.TradingState.HALTED, reason), client)
 
+    def reduce(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
+        return self.command(e.SetTradingState(scope, pit.TradingState.REDUCING, reason), client)
+
     def let_go(self, scope: str, reason: str = "a test", client: str = "ops") -> Any:
         """Ends a halt (`resume` is what a daemon does after it was away)."""
         return self.command(e.SetTradingState(scope, pit.TradingState.ACTIVE, reason), client)

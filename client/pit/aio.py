@@ -202,8 +202,14 @@ class AsyncEngine(EngineBase):
         """
         await self._set_trading_state(scope, TradingState.HALTED, reason)
 
+    async def reduce(self, scope: str, reason: str) -> None:
+        """Has such a scope take no orders but those that reduce a position: smaller, and not through zero, once all
+        open orders of that side are filled too. Of all states over an order the strictest wins; of one scope the last.
+        """
+        await self._set_trading_state(scope, TradingState.REDUCING, reason)
+
     async def resume(self, scope: str, reason: str) -> None:
-        """Ends a halt of that very scope. Blocks and tripped limits stay. Raises UnknownId when it is not halted."""
+        """Has that very scope take all orders again. Blocks and tripped limits stay. Raises UnknownId when it does."""
         await self._set_trading_state(scope, TradingState.ACTIVE, reason)
 
     async def shut_down(self, reason: str) -> None:

@@ -107,9 +107,10 @@ class OrderState(StrEnum):
 
 
 class TradingState(StrEnum):
-    """Whether a scope takes new orders; from loose to strict."""
+    """Which new orders a scope takes: any, those that reduce a position, or none. From loose to strict."""
 
     ACTIVE = "active"
+    REDUCING = "reducing"
     HALTED = "halted"
 
 
@@ -415,7 +416,7 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
 
 class Block(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """A scope that may not trade: "account alpha", "client mm1", "group crypto" or "firm"; since which limit or person,
-    and why.
+    and why. Where `state` is REDUCING, orders that reduce a position pass.
     """
 
     scope: str
@@ -423,9 +424,11 @@ class Block(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     limit: str
     reason: str
     author: str
+    state: TradingState = TradingState.HALTED
 
     def __str__(self) -> str:
-        return f"{self.scope} blocked by {self.author}: {self.reason}"
+        only = " but for what reduces" if self.state is TradingState.REDUCING else ""
+        return f"{self.scope} blocked{only} by {self.author}: {self.reason}"
 
 
 class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -437,7 +440,8 @@ class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.scope} is {self.state} by {self.author}: {self.reason}"
+        only = " only, set" if self.state is TradingState.REDUCING else ""
+        return f"{self.scope} is {self.state}{only} by {self.author}: {self.reason}"
 
 
 class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):

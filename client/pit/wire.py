@@ -687,6 +687,8 @@ class StatusIs(Body, frozen=True, kw_only=True):
     not_authorized: int = 0
     malformed: int = 0
     overrides: int = 0
+    reducing: int = 0
+    """How many of the restrictions let orders pass that reduce a position."""
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):

@@ -464,7 +464,9 @@ class Engine:
         else:
             effects, rejects = self.judge_start(attempt, None)
         if not rejects:
-            rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is e.Blocked)
+            tripped = (effect.block for effect in effects if type(effect) is e.Blocked)
+            halting = (block for block in tripped if block.state is not TradingState.REDUCING or not attempt.reduces)
+            rejects = tuple(map(reject_of, halting))
         if rejects:
             return Judgement(effects, (), rejects)
         holds, rejects = self.pipeline.main(attempt)
@@ -546,16 +548,38 @@ class Engine:
             rejects = self.pipeline.in_order([*stops, *rejects])
         return effects, (*ahead, *rejects) if ahead else rejects
 
-    def stops_on(self, order: Order, listed: Listed | None, *clients: str) -> tuple[Reject, ...]:
-        """Every block and every halt that keeps an order of these clients (who asked for it, and who is to send it)
-        from going out: looked at again wherever it may go on.
+    def stops_on(
+        self, order: Order, listed: Listed | None, *clients: str, weigh: Callable[[], trading.Weighed] | None = None
+    ) -> tuple[Reject, ...]:
+        """Every block and every trading state that keeps an order of these clients (who asked for it, and who is to
+        send it) from going out: looked at again wherever it may go on. `weigh` says whether it reduces, of one that is
+        on its way already.
         """
         blocks = self.accounts.blocks_on(order.account, *clients)
         if not blocks and not len(self.trading):
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
         restrictions = self.trading.over(order.account, group, symbol)
-        return (*map(trading.reject_of, restrictions), *map(reject_of, blocks))
+
+        weigh = weigh or (lambda: trading.weigh(self.positions, order, listed))
+        return (
+            *(trading.reject_of(each, weigh) for each in restrictions if trading.stops(each, weigh)),
+            *(reject_of(each) for each in blocks if trading.stops(each, weigh)),
+        )
+
+    def _stops_on_open(self, record: OrderRecord, *clients: str) -> tuple[Reject, ...]:
+        """What keeps an order that is open, and counted, from going on."""
+        assert record.order is not None
+        return self.stops_on(record.order, record.listed, *clients, weigh=lambda: self._weigh_open(record))
+
+    def _weigh_open(self, record: OrderRecord) -> trading.Weighed:
+        """Whether an open order reduces, beside all others that are on their way."""
+        assert record.order is not None
+        self.orders.expect_no_more(record)
+        try:
+            return trading.weigh(self.positions, record.order, record.listed, record.may_trade)
+        finally:
+            self.orders.expect(record)
 
     def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
         order = attempt.order
@@ -585,7 +609,7 @@ class Engine:
     def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
             assert known.order is not None
-            stops = self.stops_on(known.order, known.listed, known.asked_by, known.client)
+            stops = self._stops_on_open(known, known.asked_by, known.client)
             if stops:
                 return _refused(known.order, stops)
             self._emit(e.OrderMoved(known.reservation_id, SENT))
@@ -636,7 +660,7 @@ class Engine:
             return Failed(does.refuse, _why_not(Event.TAKE, record))
         if is_mine and record.state is SENT:
             return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
-        stops = self.stops_on(record.order, record.listed, record.asked_by, session.client)
+        stops = self._stops_on_open(record, record.asked_by, session.client)
         if stops:
             return _refused(record.order, stops)
         lease_ns = self._granted_ns(command.lease_ns)
@@ -698,7 +722,7 @@ class Engine:
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
         if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
-            stops = self.stops_on(record.order, record.listed, record.asked_by, record.client)
+            stops = self._stops_on_open(record, record.asked_by, record.client)
             if stops:
                 return _refused(record.order, stops)
         if does.to is not None and does.to is not record.state:
@@ -1107,18 +1131,20 @@ class Engine:
         return wanted
 
     def _set_trading_state(self, command: e.SetTradingState, session: Session) -> e.Reply:
-        scope, is_halt = command.scope, command.state is not TradingState.ACTIVE
+        scope, is_stop = command.scope, command.state is not TradingState.ACTIVE
         problem = trading.bad_scope(scope) or _bad_reason(command.reason)
-        if not problem and is_halt:  # what is halted may always be let go, whatever the configuration knows by now
+        if not problem and is_stop:  # what is halted may always be let go, whatever the configuration knows by now
             problem = self._nobody_in(scope) or self._nothing_named(scope)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         before = self.trading.of(scope)
-        if before is None and not is_halt:
+        if before is None and not is_stop:
             others = ", ".join(each.scope for each in self.trading.restrictions()[:5])
-            return Failed(Failure.UNKNOWN_ID, f"{scope} is not halted; halted now: {others or 'nothing'}")
+            return Failed(Failure.UNKNOWN_ID, f"{scope} is not halted or reducing; what is: {others or 'nothing'}")
         if before is None and len(self.trading) >= self.bounds.restrictions:
-            return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.trading)} scopes are halted: halt the firm instead")
+            return Failed(
+                Failure.CAPACITY_EXCEEDED, f"{len(self.trading)} scopes are halted or reducing: halt the firm instead"
+            )
         restriction = Restriction(scope=scope, state=command.state, author=session.client, reason=command.reason)
         self._emit(e.TradingStateSet(restriction))
         return e.Done(1)

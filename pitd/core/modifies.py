@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from pit.types import ExecutionReport, Order, OrderState, Reject, Rejected
+from pit.types import ExecutionReport, Order, OrderState, Reject, Rejected, TradingState
 
 from . import entry as e
+from . import trading
 from .accounts import reject_of
 from .entry import EndedBy, Failed, Failure, Hold
 from .numbers import ZERO
@@ -87,7 +88,7 @@ class Modifies:
         for effect in effects:
             engine._emit(effect)
         if not rejects:  # the start stage itself may have tripped a switch
-            rejects = self._stops(record, order)
+            rejects = self._stops(record, order, open_quantity)
         if rejects:
             return e.Refused(Rejected(order_id=record.order_id, rejects=rejects))
         lease_ns = engine._granted_ns(command.lease_ns)
@@ -119,7 +120,7 @@ class Modifies:
         of the start stage, what the main stage would hold, and the rejects. In the end nothing has changed.
         """
         engine = self._engine
-        stops = self._stops(record, order)
+        stops = self._stops(record, order, open_quantity)
         self._take_back(record)
         attempt = self._attempt(record, order, open_quantity, record.holds)
         before = self._attempt(record, record.order, record.open_quantity, record.holds)
@@ -127,7 +128,9 @@ class Modifies:
         if stops:
             rejects = engine.pipeline.in_order([*stops, *rejects])
         if not rejects:
-            rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is e.Blocked)
+            tripped = (effect.block for effect in effects if type(effect) is e.Blocked)
+            halting = (block for block in tripped if block.state is not TradingState.REDUCING or not attempt.reduces)
+            rejects = tuple(map(reject_of, halting))
         holds: tuple[Hold, ...] = ()
         if not rejects:
             holds, rejects = engine.pipeline.main_of_modify(attempt, before)
@@ -172,7 +175,7 @@ class Modifies:
     def _again(self, record: OrderRecord, modify: Modify, sent: bool) -> e.Reply:
         """The same modify is asked for again while it is under way."""
         if sent and modify.state is HELD:
-            stops = self._stops(record, modify.order)
+            stops = self._stops(record, modify.order, modify.open_quantity)
             if stops:
                 return e.Refused(Rejected(order_id=record.order_id, rejects=stops))
             self._engine._emit(e.ModifyMoved(record.reservation_id, modify.modify_id, SENT))
@@ -194,7 +197,7 @@ class Modifies:
         if does.refuse is not None:
             return Failed(does.refuse, _no_more(event, record, modify))
         if guarded and not (event is Event.MARK_SENT and modify.state is SENT):
-            stops = self._stops(record, modify.order)
+            stops = self._stops(record, modify.order, modify.open_quantity)
             if stops:
                 return e.Refused(Rejected(order_id=record.order_id, rejects=stops))
         if does.to is not None and does.to is not modify.state:
@@ -479,8 +482,25 @@ class Modifies:
         self._put_back(record)
         return holds
 
-    def _stops(self, record: OrderRecord, order: Order) -> tuple[Reject, ...]:
-        return self._engine.stops_on(order, record.listed, record.asked_by, record.client)
+    def _stops(self, record: OrderRecord, order: Order, open_quantity: Decimal) -> tuple[Reject, ...]:
+        def weigh() -> trading.Weighed:
+            return self._weigh(record, order, open_quantity)
+
+        return self._engine.stops_on(order, record.listed, record.asked_by, record.client, weigh=weigh)
+
+    def _weigh(self, record: OrderRecord, order: Order, open_quantity: Decimal) -> trading.Weighed:
+        """Whether the order reduces by its new terms, in the place of its old ones. What only takes away of an order
+        that is at the venue is no new risk: so much less at the same price passes as well.
+        """
+        engine, old = self._engine, record.order
+        assert old is not None
+        engine.orders.expect_no_more(record)
+        try:
+            weighed = trading.weigh(engine.positions, order, record.listed, open_quantity)
+        finally:
+            engine.orders.expect(record)
+        is_less = order.price == old.price and open_quantity <= record.open_quantity
+        return weighed._replace(reduces=weighed.reduces or is_less)
 
     def _take_back(self, record: OrderRecord) -> None:
         """Until it is put back, an order holds nothing and nothing of it is on its way."""

@@ -152,11 +152,7 @@ class Attempt:
         written.
         """
         if self._content is None:
-            order = self.order
-            price = "market" if order.price is None else _plain(order.price)
-            size = _plain(whole_quantity(order))
-            what = self.listed.symbol if order.volume is None else f"worth of {self.listed.symbol}"
-            self._content = f"{order.side.value} {size} {what} at {price}"
+            self._content = content_of(self.order, self.listed.symbol)
         return self._content
 
     def notional(self, *, whole: bool = False) -> Decimal:
@@ -446,6 +442,13 @@ class Policy:
 
     def load(self, saved: Any) -> None:
         """Takes up a saved state."""
+
+
+def content_of(order: Order, symbol: str) -> str:
+    """What an order asks for, in words."""
+    price = "market" if order.price is None else _plain(order.price)
+    what = symbol if order.volume is None else f"worth of {symbol}"
+    return f"{order.side.value} {_plain(whole_quantity(order))} {what} at {price}"
 
 
 def whole_quantity(order: Order) -> Decimal:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import NamedTuple
 
-from pit.types import MAX_ID_LENGTH, Reject, RejectCode, Restriction, TradingState
+from pit.types import MAX_ID_LENGTH, Block, Order, Reject, RejectCode, Restriction, TradingState
 
 from .accounts import FIRM, account_scope, group_scope
+from .instruments import Listed
+from .numbers import ZERO, text
+from .policy import content_of
+from .positions import Positions
 
 LIMIT = "trading_state"
 """What stands for the limit, and for the control, in a reject."""
@@ -29,7 +35,8 @@ def bad_scope(scope: str) -> str:
 class Trading:
     """What is not ACTIVE, by scope. A halt is a state of trading: it says nothing of anybody's conduct, as a block
     does, covers instruments too, and leaves limits and their latches alone. One state a scope; of those over an order
-    the strictest wins, which is to say that each of them may refuse it.
+    the strictest wins, which is to say that each of them may refuse it: HALTED every order, REDUCING all but those that
+    reduce a position.
     """
 
     def __init__(self) -> None:
@@ -65,9 +72,40 @@ class Trading:
             self.apply(restriction)
 
 
-def reject_of(restriction: Restriction) -> Reject:
-    """What an order under it is answered: InstrumentRestricted for an instrument's halt, AccountBlocked for the others,
-    since it is the account that may not trade.
+class Weighed(NamedTuple):
+    """What is known of an order where only those pass that reduce a position, in units."""
+
+    content: str
+    held: Decimal
+    waiting: Decimal | None
+    """What other open orders of its side may still trade; None where nobody knows."""
+    reduces: bool
+
+    def __str__(self) -> str:
+        waiting = "nobody knows how many" if self.waiting is None else text(self.waiting)
+        return (
+            f"{self.content} does not reduce: {text(self.held)} held, {waiting} more in other open orders of its side"
+        )
+
+
+def weigh(positions: Positions, order: Order, listed: Listed | None, open_quantity: Decimal | None = None) -> Weighed:
+    """Looks whether an order reduces that is not on its way yet, or so much of it."""
+    content = content_of(order, str(order.instrument) if listed is None else listed.symbol)
+    if listed is None:
+        return Weighed(content, ZERO, ZERO, False)
+    held = positions.of(order.account, listed.symbol).quantity
+    waiting = positions.on_the_way(order.account, listed.symbol, order.side)
+    return Weighed(content, held, waiting, positions.reduces(order, listed, open_quantity))
+
+
+def stops(stop: Restriction | Block, weigh: Callable[[], Weighed]) -> bool:
+    """Whether that keeps an order from going out."""
+    return stop.state is not TradingState.REDUCING or not weigh().reduces
+
+
+def reject_of(restriction: Restriction, weigh: Callable[[], Weighed]) -> Reject:
+    """What an order under it is answered: InstrumentRestricted for an instrument's state, AccountBlocked for the
+    others, since it is the account that may not trade.
     """
     is_instrument = restriction.scope.startswith("instrument ")
     return Reject(
@@ -75,5 +113,5 @@ def reject_of(restriction: Restriction) -> Reject:
         policy=LIMIT,
         limit=LIMIT,
         scope=restriction.scope,
-        reason=str(restriction),
+        reason=f"{restriction}; {weigh()}" if restriction.state is TradingState.REDUCING else str(restriction),
     )

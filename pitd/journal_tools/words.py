@@ -154,7 +154,7 @@ def adjustment(part: Adjustment) -> str:
     return f"{part.account} {what} {done}"
 
 
-_TO_STATE = {TradingState.ACTIVE: "resume", TradingState.HALTED: "halt"}
+_TO_STATE = {TradingState.ACTIVE: "resume", TradingState.REDUCING: "reduce", TradingState.HALTED: "halt"}
 
 
 def order(order: Order) -> str:

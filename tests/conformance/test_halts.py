@@ -39,6 +39,24 @@ def test_a_halted_account_is_rejected_and_others_are_not(engine: pit.Engine, gat
     assert engine.execute_pre_trade(gate.order())
 
 
+def test_a_reducing_account_takes_only_what_reduces(engine: pit.Engine, gate: Gate, ops: pit.Engine) -> None:
+    scope = f"account {gate.name('alpha')}"
+    bought = engine.execute_pre_trade(gate.order(), sent=True)
+    assert isinstance(bought, pit.Reservation)
+    engine.apply_execution_report(report_on(bought.order, "fill", quantity=bought.order.quantity, price="100"))
+    ops.reduce(scope, "earnings")
+    try:
+        (seen,) = [each for each in ops.restrictions() if each.scope == scope]
+        assert (seen.state, seen.author) == (TradingState.REDUCING, "ops")
+        no = engine.execute_pre_trade(gate.order())
+        assert code_of(no) is RejectCode.ACCOUNT_BLOCKED and "earnings" in str(no)
+        sold = engine.execute_pre_trade(gate.order(side="sell"))
+        assert isinstance(sold, pit.Reservation) and sold.mark_sent()
+        assert code_of(engine.execute_pre_trade(gate.order(side="sell"))) is RejectCode.ACCOUNT_BLOCKED
+    finally:
+        ops.resume(scope, "over")
+
+
 def test_a_halted_firm_rejects_everybody(engine: pit.Engine, gate: Gate, ops: pit.Engine) -> None:
     with halted(ops, "firm"):
         for account in ("alpha", "beta"):
@@ -112,7 +130,7 @@ def test_a_halt_needs_a_reason(gate: Gate, ops: pit.Engine) -> None:
         ops.halt(f"account {gate.name('alpha')}", "  ")
 
 
-@pytest.mark.parametrize("act", [pit.Engine.halt, pit.Engine.resume])
+@pytest.mark.parametrize("act", [pit.Engine.halt, pit.Engine.reduce, pit.Engine.resume])
 def test_only_an_operator_halts(gate: Gate, engine: pit.Engine, act: object) -> None:
     if not gate.checks_roles:
         pytest.skip("who runs the engine in its own process may do everything with it")

@@ -9,6 +9,7 @@ import pytest
 from builders import AAPL, BTC, INSTRUMENTS, Core, fill, money, order, report, saved
 from hypothesis import given
 from hypothesis import strategies as st
+from restarts import WAYS, come_back
 
 import pit
 from pitd import bootstrap
@@ -266,3 +267,119 @@ def test_a_halt_comes_back_from_recorded_rows() -> None:
         for row in core.rows:
             other.engine.carry_out(Reader(other.engine.policies).deed(encode(row)))
     assert other.engine.trading.restrictions() == core.engine.trading.restrictions() != ()
+
+
+# ---------------------------------------------------------------------------------------------- reducing
+
+
+def long(core: Core, quantity: str = "10", account: str = "alpha") -> None:
+    core.report(fill("ghost", quantity, account=account, instrument=AAPL, side="buy"))
+
+
+@pytest.mark.parametrize(
+    ("scope", "code"),
+    [
+        ("firm", "AccountBlocked"),
+        ("group eq", "AccountBlocked"),
+        ("account alpha", "AccountBlocked"),
+        ("instrument AAPL/USD", "InstrumentRestricted"),
+    ],
+)
+def test_while_reducing_only_what_reduces_passes(scope: str, code: str) -> None:
+    core = Core(SETTINGS)
+    long(core)
+    core.reduce(scope)
+    assert codes(core.check(order(side="buy", quantity="1"))) == (code,)
+    assert codes(core.check(order(side="sell", quantity="11"))) == (code,)
+    assert codes(core.check(order(side="sell", quantity="10"))) == ()
+    assert codes(core.check(order(side="sell", quantity="1"))) == (code,), "with the open one it goes through zero"
+
+
+def test_the_reject_says_what_is_held_and_on_its_way() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    core.check(order(side="sell", quantity="6"))
+    core.reduce("account alpha", "earnings", client="head_of_desk")
+    assert core.check(order(side="sell", quantity="5")).rejected.reason == (
+        "account alpha is reducing only, set by head_of_desk: earnings; sell 5 AAPL/USD at 100 does not reduce: "
+        "10 held, 6 more in other open orders of its side"
+    )
+
+
+def test_reducing_is_looked_at_again_before_an_order_goes_on() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    requests = [core.start(order(side=side, id=f"r{side}", quantity="4")) for side in ("buy", "sell")]
+    buying, selling = (core.check(order(side=side, id=side, quantity="6")) for side in ("buy", "sell"))
+    core.reduce("firm")
+    assert codes(core.execute(requests[0].request_id))
+    assert codes(core.mark_sent(buying.reservation_id)) and codes(core.renew(buying.reservation_id))
+    assert codes(core.check(order(id="buy", side="buy", quantity="6"), sent=True))
+    assert not codes(core.execute(requests[1].request_id)), "4 and the 6 that are held are all there is"
+    assert core.renew(selling.reservation_id).state == "held"
+    assert core.mark_sent(selling.reservation_id).state == "sent"
+
+
+def test_a_held_order_that_reduces_no_more_is_not_sent() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    selling = core.check(order(side="sell", quantity="6"))
+    core.reduce("firm")
+    core.report(fill("other", "5", side="sell", instrument=AAPL))
+    assert codes(core.mark_sent(selling.reservation_id)) == ("AccountBlocked",)
+
+
+def test_orders_that_would_only_together_go_through_zero_wait_for_each_other() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    one, two = (core.check(order(side="sell", id=id, quantity="6")).reservation_id for id in ("one", "two"))
+    core.reduce("firm")
+    assert codes(core.mark_sent(one)) and codes(core.mark_sent(two))
+    core.rollback(one)
+    assert core.mark_sent(two).state == "sent"
+
+
+def test_the_strictest_of_all_states_wins_and_of_one_scope_the_last_word() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    core.reduce("group eq")
+    core.halt("account alpha")
+    assert [each.scope for each in core.check(order(side="sell", quantity="1")).rejected.rejects] == ["account alpha"]
+    core.reduce("account alpha")
+    assert codes(core.check(order(side="sell", quantity="1"))) == ()
+    core.let_go("account alpha")
+    assert codes(core.check(order(side="buy", quantity="1"))) == ("AccountBlocked",), "the group's state stands"
+    core.let_go("group eq")
+    assert codes(core.check(order(side="buy", quantity="1"))) == ()
+
+
+def test_a_market_order_reduces_by_its_units_and_a_volume_without_a_price_never_does() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    core.reduce("firm")
+    assert codes(core.check(order(side="sell", quantity="3", price=None))) == ()
+    assert codes(core.check(order(side="sell", quantity=None, volume="100", price=None))) == ("AccountBlocked",)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_reducing_outlives_a_start(way: str) -> None:
+    core = Core(SETTINGS)
+    long(core)
+    core.check(order(id="first", side="sell", quantity="4"))
+    core.reduce("firm")
+    other = come_back(core, SETTINGS, way)
+    assert codes(other.check(order(side="sell", quantity="7"))) and not codes(
+        other.check(order(side="sell", quantity="6"))
+    )
+
+
+def test_a_modify_under_reducing_passes_where_it_reduces_or_only_takes_away() -> None:
+    core = Core(SETTINGS)
+    long(core)
+    for id, side in (("buy", "buy"), ("sell", "sell")):
+        core.commit(core.check(order(id=id, side=side, quantity="8"), sent=True).reservation_id)
+    core.reduce("firm")
+    assert codes(core.modify("buy", quantity="9")) and codes(core.modify("buy", price="101"))
+    assert codes(core.modify("sell", quantity="11"))
+    assert not codes(core.modify("sell", quantity="10", price="99")), "in the place of the old 8, not beside them"
+    assert not codes(core.modify("buy", quantity="7"))

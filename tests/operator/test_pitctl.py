@@ -314,6 +314,7 @@ def test_a_block_records_who_and_why(desk: Desk) -> None:
         ("block", "firm"),
         ("unblock", "firm"),
         ("halt", "firm"),
+        ("reduce", "firm"),
         ("resume", "firm"),
         ("rearm", "day_loss", "firm", "--room", "5"),
         ("settle", "o1", "--working"),
@@ -376,6 +377,20 @@ def test_a_halt_is_seen_where_an_operator_looks_and_ends_by_resume(desk: Desk) -
         assert desk.run(command) == 0 and "halted" in desk.said()
     for scope in (("instrument", "AAPL/USD"), ("group", "us")):
         assert desk.run("resume", *scope, "--reason", "back", "--yes") == 0
+    assert desk.trader.execute_pre_trade(order())
+
+
+def test_a_scope_that_may_only_reduce_is_seen_as_such(desk: Desk) -> None:
+    assert desk.run("reduce", "group", "us", "--reason", "earnings") == 0
+    assert "takes only orders that reduce" in desk.said()
+    (group,) = desk.read("blocks")["restrictions"]
+    assert (group["state"], group["author"]) == ("reducing", "ops")
+    status = desk.read("status")
+    assert (status["restrictions"], status["reducing"], status["is_ready"]) == (1, 1, True)
+    for command in ("status", "blocks", "accounts"):
+        assert desk.run(command) == 0 and "reducing" in desk.said()
+    assert not desk.trader.execute_pre_trade(order())
+    assert desk.run("resume", "group", "us", "--reason", "over", "--yes") == 0
     assert desk.trader.execute_pre_trade(order())
 
 

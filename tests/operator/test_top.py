@@ -207,7 +207,7 @@ def test_anything_else_halts_nothing_and_says_so(screen: Screen, words: str) -> 
     screen.lines()
     screen.type(words)
     assert screen.halted() == []
-    assert "nothing was halted" in screen.lines()[-1]
+    assert "nothing was changed" in screen.lines()[-1]
 
 
 def test_what_cannot_be_halted_is_told(screen: Screen) -> None:
@@ -233,7 +233,14 @@ def test_a_question_names_the_scope_before_it_is_agreed_to() -> None:
         halting.key(key)
     assert "halt account alpha? y/n" in halting.shown() and not halting.is_over
     halting.key("y")
-    assert halting.wanted == ("account alpha", "lost its way")
+    assert halting.wanted == ("account alpha", "lost its way", "halt")
+
+
+def test_r_has_a_scope_reduce(screen: Screen) -> None:
+    screen.lines()
+    screen.type("rgroup us\rfire drill\ry")
+    assert screen.halted() == [("group us", "ops", "fire drill")]
+    assert "group us is reducing only" in screen.lines()[-1]
 
 
 # ---------------------------------------------------------------------------------------------- without a screen

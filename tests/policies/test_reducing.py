@@ -14,11 +14,13 @@ from builders import Core, fill, order, report
 from restarts import WAYS, come_back
 
 import pit
+from pitd.config import CONTROLS
 from pitd.core import entry as e
 
 STEPS = 10_000
 ACCOUNTS = ("alpha", "beta", "gamma")
 AAPL, MSFT = (pit.Instrument(name, "USD") for name in ("AAPL", "MSFT"))
+SCOPES = ("group eq", "account gamma", "instrument AAPL/USD", "instrument MSFT/USD")
 GROUPED = '[accounts.alpha]\ngroup = "eq"\n[accounts.beta]\ngroup = "eq"\n'
 BOUNDED = f"""{GROUPED}
 [gate]
@@ -31,14 +33,33 @@ net = {{ control = "position_limit", each = "instrument", max_quantity = 120 }}
 eq = {{ control = "position_limit", over = {{ group = "eq" }}, instruments = ["AAPL/USD"], max_quantity = 100 }}
 flow = {{ control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 60000, window = "10s" }}
 """
+SHUT_BY = {
+    "order_size_limit": """
+size = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = 0, max_notional = 0 }
+""",
+    "open_order_notional": """
+open = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = 0 }
+""",
+    "position_limit": """
+own = { control = "position_limit", each = "account+instrument", max_quantity = 0 }
+net = { control = "position_limit", each = "instrument", max_quantity = 0 }
+""",
+    "instrument_rules": """
+list = { control = "instrument_rules", each = "instrument", deny = ["AAPL/USD", "MSFT/USD"] }
+""",
+    "turnover_limit": """
+flow = { control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 0, window = "10s" }
+""",
+}
+"""Every control of size, exposure or position, by limits that let nothing pass but what reduces."""
+OF_ANOTHER_KIND = {
+    *("pnl_kill_switch", "rate_limit", "price_collar", "duplicate_order", "repeated_execution", "self_trade"),
+    "open_order_limit",
+}
+"""Controls of conduct, of pace and of what may be traded at all: they refuse what reduces as well."""
 SHUT = f"""{GROUPED}
 [limits]
-size = {{ control = "order_size_limit", each = "account", settlement = "USD", max_quantity = 0, max_notional = 0 }}
-open = {{ control = "open_order_notional", each = "account", settlement = "USD", max_notional = 0 }}
-own = {{ control = "position_limit", each = "account+instrument", max_quantity = 0 }}
-net = {{ control = "position_limit", each = "instrument", max_quantity = 0 }}
-flow = {{ control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 0, window = "10s" }}
-"""
+{"".join(SHUT_BY.values())}"""
 
 
 class Open(msgspec.Struct):
@@ -209,10 +230,41 @@ def test_every_decision_is_that_of_a_model_and_what_reduces_passes(seed: int) ->
     assert flow.passed > 500 and flow.passed_reducing > 100 and flow.refused > 300
 
 
+def test_every_control_there_is_either_lets_pass_what_reduces_or_is_of_another_kind() -> None:
+    known = SHUT_BY.keys() | OF_ANOTHER_KIND
+    assert set(CONTROLS) == known, "put it into SHUT_BY, with a limit that lets nothing else pass, or OF_ANOTHER_KIND"
+
+
+@pytest.mark.parametrize("control", SHUT_BY)
+def test_each_control_by_itself_lets_pass_what_reduces_and_nothing_else(control: str) -> None:
+    follow(Flow(f"{GROUPED}[limits]{SHUT_BY[control]}", 5), 300)
+
+
+@pytest.mark.parametrize(("scopes", "steps"), [(("firm",), 3_000), (SCOPES, 500)], ids=["firm", "each scope"])
+def test_while_reducing_what_reduces_passes_and_nothing_else(scopes: tuple[str, ...], steps: int) -> None:
+    flow = Flow(GROUPED, 7)
+    for scope in scopes:
+        flow.core.reduce(scope)
+    follow(flow, steps)
+    for way in WAYS:
+        come_back(flow.core, GROUPED, way)
+
+
 def test_where_nothing_else_passes_no_set_of_reducing_orders_goes_through_zero() -> None:
     flow = Flow(SHUT, 3)
+    flow.core.reduce("firm")
+    follow(flow, STEPS)
+    assert flow.passed > 1_000
+    for way in WAYS:
+        come_back(flow.core, SHUT, way)
+
+
+def follow(flow: Flow, steps: int) -> None:
+    """Has orders asked for, some of them sent only later, filled and cancelled, while nothing but what reduces passes;
+    and positions that grow by what happens elsewhere.
+    """
     book = flow.book
-    for number in range(STEPS):
+    for number in range(steps):
         flow.core.now_ns += 10**7
         what = flow.random.random()
         if what < 0.1:  # the position grows, by fills that no order here is behind
@@ -240,6 +292,4 @@ def test_where_nothing_else_passes_no_set_of_reducing_orders_goes_through_zero()
                 assert selling <= max(held, 0) and buying <= max(-held, 0), (number, account, symbol)
         if number % 1000 == 999:
             flow.compare()
-    assert flow.passed == flow.passed_reducing > 1_000
-    for way in WAYS:
-        come_back(flow.core, SHUT, way)
+    assert flow.passed == flow.passed_reducing > steps // 20
