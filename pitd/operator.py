@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import difflib
 import os
 import re
 import sys
@@ -18,7 +19,7 @@ import msgspec
 import pit
 from pit import wire
 from pit.places import default_endpoint
-from pit.types import AccountBalance, Outcome
+from pit.types import AccountBalance, Outcome, RejectCode
 
 from . import __version__, completion, operator_explain, operator_limits, operator_report
 from .bench import options as bench_options
@@ -436,8 +437,11 @@ def _journal_of(options: argparse.Namespace) -> Path:
     """The journal's directory: as given, else where the daemon keeps it."""
     if options.directory is not None:
         return Path(options.directory)
-    with _connected(options) as engine:
-        kept = _status_of(engine).journal
+    try:
+        with _connected(options) as engine:
+            kept = _status_of(engine).journal
+    except pit.Unavailable as trouble:
+        raise pit.Unavailable(f"{trouble}; without a daemon, name the journal: pitctl report day DIR") from trouble
     if not kept:
         raise pit.InvalidInput(f"the daemon at {options.endpoint} keeps no journal")
     if not os.access(kept, os.R_OK | os.X_OK):
@@ -789,7 +793,9 @@ def _parser() -> argparse.ArgumentParser:
     one = add("monitor", _monitor, "show what is decided and done, as it happens, until Ctrl-C")
     one.add_argument("--account", metavar="A", help="of this account")
     one.add_argument("--client", metavar="C", help="of this client's orders, or sent by it")
-    one.add_argument("--code", metavar="CODE", help="with this code: OrderQtyExceedsLimit, LeaseExpired ...")
+    one.add_argument(
+        "--code", type=_code, metavar="CODE", help="with this code: OrderQtyExceedsLimit, LeaseExpired ..."
+    )
     one.add_argument("--rejects", action="store_true", help="refused orders only")
     one.add_argument(
         "--since", type=_whole, metavar="ROW", help="begin after this row of the journal (0: all that is kept)"
@@ -912,6 +918,15 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65_535:
         raise argparse.ArgumentTypeError(f"HOST:PORT is wanted, as in 127.0.0.1:9464, not {text!r}")
     return host.strip("[]"), int(port)
+
+
+def _code(text: str) -> str:
+    known = [*map(str, RejectCode), *map(str, wire.FailureCode)]
+    for each in known:
+        if text.lower() == each.lower():
+            return each
+    near = difflib.get_close_matches(text, known, 3, 0.4)
+    raise argparse.ArgumentTypeError(f"no code is named {text!r}; near to it: {', '.join(near) or ', '.join(known)}")
 
 
 def _whole(text: str) -> int:

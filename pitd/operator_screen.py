@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -250,7 +251,7 @@ def decision_of(decision: wire.DecisionIs) -> RenderableType:
     if decision.holds:
         table = table_of("control", "counted for it")
         for control, effect in decision.holds:
-            add_row(table, control, effect)
+            add_row(table, control, plainly(effect))
         parts.append(table)
     parts.append(Text(printable(decision.row), style="dim"))
     return Group(*parts)
@@ -259,9 +260,30 @@ def decision_of(decision: wire.DecisionIs) -> RenderableType:
 # ---------------------------------------------------------------------------------------------- pieces
 
 
+class _Fitting(Table):
+    """A table where it fits; where the terminal would have to break words, each line as a block of its own."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        wanted = self.__rich_measure__(console, options.update(max_width=10_000)).minimum
+        if wanted <= options.max_width or not self.row_count:
+            yield from super().__rich_console__(console, options)
+            return
+        names = [str(column.header) for column in self.columns]
+        cells = [list(column.cells) for column in self.columns]
+        for at, row in enumerate(self.rows):
+            block = Table.grid(padding=(0, 2))
+            block.add_column(style="dim", no_wrap=True)
+            block.add_column(overflow="fold", style=row.style or "")
+            for name, column in zip(names, cells, strict=True):
+                if str(column[at]):
+                    block.add_row(name, column[at])
+            yield block
+            yield Text()
+
+
 def table_of(*columns: str) -> Table:
     """A table without frames. A column whose name begins with > holds numbers."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = _Fitting(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in columns:
         table.add_column(name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold")
     return table
@@ -283,6 +305,26 @@ def what_of(seen: wire.OrderSeen) -> str:
         return "known from the venue only"
     amount = f"volume {order.volume:f}" if order.volume is not None else f"{order.quantity:f}"
     return f"{order.side} {amount} {order.instrument} {'at market' if order.price is None else f'@ {order.price:f}'}"
+
+
+def plainly(effect: str) -> str:
+    """What a control keeps for an order, from its JSON, as a person reads it."""
+    try:
+        told = msgspec.json.decode(effect)
+    except msgspec.DecodeError:
+        return effect
+    return _in_words(told)
+
+
+def _in_words(told: Any) -> str:
+    if isinstance(told, dict):
+        return "; ".join(f"{name} {_in_words(value)}" for name, value in told.items() if name != "type")
+    if not isinstance(told, list):
+        return str(told)
+    parts = [part for part in told if part is not None and part != []]
+    if len(parts) == 2 and all(isinstance(part, str) for part in parts):
+        return " for ".join(parts)  # a limit and its scope
+    return ", ".join(map(_in_words, parts))
 
 
 def share_of(seen: wire.LimitSeen) -> float:

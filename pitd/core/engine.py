@@ -1205,6 +1205,10 @@ class Engine:
         record = self.orders.by_key.get((account, order_id))
         if record is None:
             return Failed(Failure.UNKNOWN_ID, f"no order {order_id} of account {account} is known")
+        if event is Event.SETTLE_NOT_SENT and record.filled_quantity:
+            traded = f"{record.filled_quantity:f}"
+            why = f"order {order_id} has traded {traded}, so it was sent; settle it as working, or close it"
+            return Failed(Failure.ALREADY_FINALIZED, why)
         self._lapse_if_due(record)
         does = step(event, record)
         if does.refuse is not None:

@@ -341,13 +341,8 @@ class Policy:
 
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         """New room for a tripped limit, by an operator. A reject says why there is none."""
-        return Verdict(
-            rejects=(
-                Reject(
-                    code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason="this control has no latch"
-                ),
-            )
-        )
+        why = f"{limit} is a {self.id}, which has no latch: there is nothing to rearm"
+        return Verdict(rejects=(Reject(code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason=why),))
 
     def adjust_pnl(self, account: str, group: str | None, settlement: str, amount: Decimal, *, is_set: bool) -> Verdict:
         """What a person's word on an account's realised P&L does: it is that amount (`is_set`), or moves by it. It is

@@ -340,3 +340,12 @@ def test_the_same_drop_again_does_nothing():
     core = arrange("sent")
     assert (core.drop(ID), core.drop(ID)) == (e.Done(1), e.Done(0))
     assert core.state(ID) == QUARANTINED
+
+
+def test_an_order_that_has_traded_cannot_be_settled_as_never_sent() -> None:
+    core = Core()
+    core.check(order(id="o1"), sent=True)
+    core.report(fill("o1", "4"))
+    refused = core.settle("o1", working=False)
+    assert refused.failure == "AlreadyFinalized" and "has traded 4" in refused.message
+    assert core.close_order("o1").state == CLOSED

@@ -112,3 +112,9 @@ def test_an_event_of_a_scope_belongs_to_its_account_alone() -> None:
     blocked = ev.ScopeUnblocked(1, 0, 0, "ops", "account alpha", "operator")
     assert Filter(account="alpha").lets_pass(blocked) and not Filter(account="beta").lets_pass(blocked)
     assert not Filter(account="alpha").lets_pass(ev.ScopeUnblocked(1, 0, 0, "ops", "firm", "operator"))
+
+
+def test_a_code_that_does_not_exist_is_refused_with_its_neighbours(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        operator.main(["monitor", "--code", "OrderQtyExceedLimit"])
+    assert left.value.code == 64 and "OrderQtyExceedsLimit" in capsys.readouterr().err
