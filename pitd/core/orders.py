@@ -305,6 +305,8 @@ class Orders:
         self._closed_kept_ns = closed_kept_ns
         self._forget_at_ns = 0
         """Before that nothing has closed too long ago."""
+        self._have_namesakes = False
+        """Whether any orders ever went by one id at the venue."""
 
     def keep_closed(self, most: int, for_ns: int) -> None:
         """How many closed orders are remembered, and how long."""
@@ -408,6 +410,7 @@ class Orders:
             self._by_venue_id[named] = record
             return
         if not isinstance(alias, _Shared):
+            self._have_namesakes = True
             first, alias = alias, _Shared({}, {})
             self._by_venue_id[named] = alias
             _place(alias, first)
@@ -509,7 +512,7 @@ class Orders:
 
     def _place_again(self, record: OrderRecord) -> None:
         """An order that goes by a shared id at the venue has ended, or come back."""
-        if record.venue_order_id is not None:
+        if self._have_namesakes and record.venue_order_id is not None:
             alias = self._by_venue_id.get((record.account, record.venue_order_id))
             if isinstance(alias, _Shared):
                 _place(alias, record)

@@ -138,14 +138,16 @@ class Sessions:
 
     def answered(self, session: Session, number: int, acked: int, digest: bytes, reply: Reply) -> None:
         session.next_number = number + 1
-        self.acknowledge(session, acked)
+        if session.acked < acked:
+            self.acknowledge(session, acked)
         if session.ended_by is None:
             session.answers[number] = (digest, reply)
 
     def acknowledge(self, session: Session, acked: int) -> None:
-        while session.acked < acked:
-            session.acked += 1
-            session.answers.pop(session.acked, None)
+        answers = session.answers
+        for number in range(session.acked + 1, acked + 1):
+            answers.pop(number, None)
+        session.acked = max(session.acked, acked)
 
     def void(self, session: Session, number: int, acked: int) -> None:
         for each in range(session.next_number, number + 1):
