@@ -31,6 +31,7 @@ from .policies.price_collar import Collar, PriceCollar
 from .policies.rate_limit import Rate, RateLimit
 from .policies.repeated_execution import RepeatedExecution, Repeats
 from .policies.self_trade import SelfTrade, SelfTrades
+from .policies.spot_funds import SpotFunds, SpotFundsPolicy
 from .policies.turnover_limit import Turnover, TurnoverLimit
 from .recovery import Progress, recover
 from .sequencer import AWAY_NS, Journal, Sequencer
@@ -59,6 +60,7 @@ def build_policies(config: Config) -> list[Policy]:
         PositionLimit(held, cover=cover),
         OpenOrderLimit(counts),
         TurnoverLimit([limit for limit in config.limits if isinstance(limit, Turnover)], cover=cover),
+        SpotFundsPolicy([limit for limit in config.limits if isinstance(limit, SpotFunds)], cover=cover),
     ]
 
 

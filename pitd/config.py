@@ -38,6 +38,7 @@ from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
+from .policies.spot_funds import SpotFunds
 from .policies.turnover_limit import Turnover
 
 AnyLimit = (
@@ -53,6 +54,7 @@ AnyLimit = (
     | PositionBound
     | OpenOrders
     | Turnover
+    | SpotFunds
 )
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe", "adjust"]
@@ -80,6 +82,7 @@ CONTROLS = (
     "position_limit",
     "open_order_limit",
     "turnover_limit",
+    "spot_funds",
 )
 
 _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
@@ -87,6 +90,7 @@ _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
     "instrument_rules": ("instrument",),
     "duplicate_order": ("account", "client"),
     "repeated_execution": ("client",),
+    "spot_funds": ("account",),
 }
 """What a limit counts by where that is left out."""
 
@@ -541,6 +545,7 @@ class _Reader:
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
             "turnover_limit": ("max_notional", "max_quantity", "window"),
+            "spot_funds": ("mode", "slippage_percent", "fee_percent"),
         }[control]
         self._only_keys(
             key,
@@ -608,6 +613,8 @@ class _Reader:
                 return self._position_bound(key, table, common)
             case "open_order_limit":
                 return OpenOrders(**common, max_orders=self._count(key, table, "max_orders", None, least=0))
+            case "spot_funds":
+                return self._spot_funds(key, table, common)
             case "turnover_limit":
                 self._one_of(key, table, "max_notional", "max_quantity")
                 if "max_notional" in table and "instrument" not in common["each"]:
@@ -694,6 +701,26 @@ class _Reader:
             if least is not None and most is not None and least > most:
                 self._fail(f"{key}.min_{what}", f"it is above max_{what}: no order would pass")
         return rules
+
+    def _spot_funds(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> SpotFunds:
+        if common["each"] != ("account",):
+            self._fail(key, 'what is there is an account\'s: it counts by each = "account", which may be left out')
+        for where, selection in ((key, common["only"]), (f"{key}.except", common["without"] or Selection())):
+            if selection.clients is not None:
+                self._fail(where, "what is there is an account's, whoever asks; clients cannot select it")
+        slippage, fee = self._percent(key, table, "slippage_percent"), self._percent(key, table, "fee_percent")
+        mode = self._choice(key, table, "mode", ("enforce", "track"))
+        return SpotFunds(
+            **common, mode="track" if mode == "track" else "enforce", slippage_percent=slippage, fee_percent=fee
+        )
+
+    def _percent(self, key: str, table: Mapping[str, Any], name: str) -> Decimal:
+        """From 0 (where it is left out) to 100, with up to four decimals."""
+        percent = self._amount(key, table, name) or Decimal(0)
+        exponent = percent.normalize().as_tuple().exponent
+        if percent > 100 or (isinstance(exponent, int) and exponent < -4):
+            self._fail(f"{key}.{name}", f"0 to 100 with up to four decimals is wanted, not {percent}")
+        return percent
 
     def _choice(self, key: str, table: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
         """One of these words; the first where it is left out."""
@@ -880,7 +907,7 @@ class _Reader:
         number = self._number(f"{key}.{name}", table[name])
         if number < 0:
             self._fail(f"{key}.{name}", f'write it as a positive number: {name} = "{-number}"')
-        if number == 0 and name not in ("max_notional", "max_quantity", "max_long", "max_short"):
+        if number == 0 and name not in _MAY_BE_ZERO:
             self._fail(f"{key}.{name}", "a number above zero is wanted")
         return number
 
@@ -923,6 +950,8 @@ def number_of(key: str, name: str, written: str) -> Decimal | int:
     if name in _LEAST_COUNT:
         table[name] = int(written) if re.fullmatch(r"[0-9]{1,18}", written) else written
         return reader._count(key, table, name, None, least=_LEAST_COUNT[name])
+    if name in _PERCENTS:
+        return reader._percent(key, table, name)
     amount = reader._price(key, table, name) if name in _PRICES else reader._amount(key, table, name)
     assert amount is not None
     return amount
@@ -932,6 +961,8 @@ _LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executio
 """The numbers of limits that are whole, and how small each may be."""
 
 _PRICES = ("min_price", "max_price")
+_PERCENTS = ("slippage_percent", "fee_percent")
+_MAY_BE_ZERO = ("max_notional", "max_quantity", "max_long", "max_short", *_PERCENTS)
 
 
 def bad_client(name: str) -> str:

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pit.types import Block, ExecutionReport, Instrument, Order, Reject, RejectCode
 
+from .core.balances import Balances
 from .core.engine import exact_context
 from .core.entry import Hold
 from .core.instruments import Listed
@@ -51,6 +52,13 @@ for _account, _units in (("alpha", 150), ("beta", -80)):
     _HELD.put(_account, str(AAPL), Position(Decimal(_units), Decimal(100 * _units)))
 
 
+_FUNDS = Balances()
+"""What they have meanwhile."""
+_FUNDS.load(
+    [("alpha", {"USD": Decimal(90_000), "AAPL": Decimal(200)}), ("beta", {"USDT": Decimal(5_000), "BTC": Decimal(9)})]
+)
+
+
 class Act(NamedTuple):
     """One thing that can come to a policy; `pick` chooses the hold that `give_back` and `shrink` are about."""
 
@@ -76,7 +84,7 @@ def act(what: str, account: str = "alpha", *, client: str = "mm1", pick: int = 0
     if quote is not None:
         mark, bid, ask = quote
         quote = Quote(listed.symbol, mark, bid, ask, now_ns)
-    attempt = Attempt(order, listed, client, group, now_ns, _HELD, quote)
+    attempt = Attempt(order, listed, client, group, now_ns, _HELD, quote, balances=_FUNDS)
     return Act(what, attempt, Reported(report, group, listed.settlement, 0), pick)
 
 
@@ -144,7 +152,8 @@ class Driven:
     def at(self, attempt: Attempt) -> Attempt:
         """The same attempt, at its step after what was before."""
         moment_ns = self._now_ns + attempt.now_ns
-        return Attempt(attempt.order, attempt.listed, attempt.client, attempt.group, moment_ns, _HELD, attempt.quote)
+        order, listed, client, group = attempt.order, attempt.listed, attempt.client, attempt.group
+        return Attempt(order, listed, client, group, moment_ns, _HELD, attempt.quote, balances=_FUNDS)
 
     def act(self, act: Act) -> Verdict | None:
         match act.what:
@@ -252,6 +261,7 @@ def modified(wanted: Attempt, before: Attempt, holds: tuple[Hold, ...]) -> Attem
         wanted.now_ns,
         _HELD,
         wanted.quote,
+        balances=_FUNDS,
         open_quantity=whole_quantity(changed),
         before=holds,
     )

@@ -25,6 +25,7 @@ from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
 from .policies.repeated_execution import Repeats
 from .policies.self_trade import SelfTrades
+from .policies.spot_funds import SpotFunds
 from .policies.turnover_limit import Turnover
 
 _KEYS: dict[type, tuple[str, ...]] = {
@@ -40,6 +41,7 @@ _KEYS: dict[type, tuple[str, ...]] = {
     PositionBound: ("max_quantity", "max_long", "max_short"),
     OpenOrders: ("max_orders",),
     Turnover: ("max_notional", "max_quantity", "window"),
+    SpotFunds: ("slippage_percent", "fee_percent"),
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
@@ -73,8 +75,10 @@ class LimitTerms:
             raise Unreadable(str(trouble).removeprefix(f"limits.{limit}: ")) from trouble
 
     def tighter(self, key: str, one: str, other: str) -> str:
-        """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one."""
-        choose = max if key == "window" or key.startswith("min_") else min
+        """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one, and of
+        two shares to be held on top.
+        """
+        choose = max if key in ("window", "slippage_percent", "fee_percent") or key.startswith("min_") else min
         return choose((one, other), key=lambda each: number_of("", key, each))
 
 

@@ -336,7 +336,9 @@ def look_at(engine: Engine, now_ns: int, after: str = "", most: int = 1) -> Look
         listed = engine.instruments.find(symbol)
         return symbol.rpartition("/")[2] if listed is None else listed.settlement
 
-    return Look(now_ns, after, most, engine.accounts.group_of, engine.positions, settlement_of)
+    return Look(
+        now_ns, after, most, engine.accounts.group_of, engine.positions, settlement_of, balances=engine.balances
+    )
 
 
 def _attempt(engine: Engine, question: Question) -> Attempt:

@@ -17,6 +17,7 @@ import msgspec
 
 from pit.types import (
     MAX_ID_LENGTH,
+    MAX_SCALE,
     Block,
     ExecutionReport,
     Order,
@@ -65,6 +66,9 @@ OPERATOR = "operator"
 
 POISONED = "poisoned"
 """What stands for the limit in a block that a poisoned entry has left behind. A person lifts it."""
+
+LEAST_QUANTITY = Decimal(1).scaleb(-MAX_SCALE)
+"""The smallest quantity that there is, where an instrument declares no lot."""
 
 SHARED_VENUE_ID = "shared_venue_id"
 """Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
@@ -959,6 +963,9 @@ class Engine:
         was_open = record.open_quantity
         overfilled = traded > record.may_trade and record.state is not CLOSED
         left = was_open - traded if traded < was_open else ZERO
+        if traded is not report.quantity and listed is not None and report.price:
+            least = listed.notional(report.price, listed.lot or LEAST_QUANTITY)
+            left = left if left >= least else ZERO  # dust: not even the smallest quantity can trade for it
         holds = record.holds
         if record.pending is not None:
             shrunk_both = self.modifies.fill(record, traded, left)

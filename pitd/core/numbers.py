@@ -52,6 +52,13 @@ def coarsened_up(number: Decimal) -> Decimal:
     return EXACT.plus(_UP.quantize(number, _ATTO))
 
 
+def with_percent_up(number: Decimal, percent: Decimal) -> Decimal:
+    """The number and so many percent of it, rounded up to 18 decimals; itself for none."""
+    if not percent:
+        return number
+    return EXACT.plus(_UP.quantize(_UP.multiply(number, _ONE + percent.scaleb(-2)), _ATTO))
+
+
 def canonical(number: Decimal) -> Decimal:
     """The one form of a value: no trailing zeros, no exponent, one zero."""
     if not number:

@@ -205,9 +205,9 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     positions: Positions | None = None
     settlement_of: Callable[[str], str] = lambda symbol: symbol.rpartition("/")[2]
     """What an instrument is settled in, by its symbol."""
-
     only: str | None = None
     """The one scope that is meant, where it is one."""
+    balances: Balances | None = None
 
     def page(self, names: Iterable[str]) -> list[str]:
         """The names that are meant, in order."""

@@ -50,6 +50,8 @@ long = { control = "position_limit", each = "account+instrument", max_long = "20
 few = { control = "open_order_limit", each = "account", max_orders = 3 }
 less = { control = "open_order_limit", over = { group = "eq" }, max_orders = 4 }
 flow = { control = "turnover_limit", each = "settlement", max_notional = "90000", window = "2s" }
+funds = { control = "spot_funds", slippage_percent = "2.5", fee_percent = "0.1", accounts = ["alpha", "gamma"] }
+watch = { control = "spot_funds", mode = "track", accounts = ["beta"] }
 units = { control = "turnover_limit", each = "account+instrument", max_quantity = "300", window = "1s" }
 """
 
