@@ -19,10 +19,11 @@ from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
-from . import config_files, zones
+from . import config_currency, config_files, zones
 from .calendar import DayRule
 from .config_files import Places, Written
 from .core.accounts import FIRM
+from .core.currency import Currency
 from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Selection
@@ -181,6 +182,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Those that are declared."""
     calendar: DayRule | None = None
     """When the firm's day begins and ends, and that of every account without a rule of its own."""
+    currency: Currency | None = None
+    """The firm's currency, and what others are worth in it."""
     reports_from: dict[str, frozenset[str]] = {}
     """Account to the clients whose reports it believes; an account that is missing believes everyone's."""
 
@@ -244,16 +247,20 @@ class _Reader:
     def __init__(self, source: str, places: Places) -> None:
         self._source = source
         self._places = places
+        self._currency: Currency | None = None
 
     def config(self, tables: Mapping[str, Any]) -> Config:
         self._only_keys(
-            "", tables, ("daemon", "journal", "gate", "calendar", "instruments", "accounts", "clients", "limits")
+            "",
+            tables,
+            ("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients", "limits"),
         )
         instruments = self._instruments(self._table(tables, "instruments"))
         calendar = self._calendar(self._table(tables, "calendar"))
         accounts = self._accounts(self._table(tables, "accounts"), calendar)
         groups = {name: account.group for name, account in accounts.items() if account.group is not None}
         clients = self._clients(self._table(tables, "clients"))
+        self._currency = config_currency.currency(self, self._table(tables, "currency"), instruments)
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         return Config(
             source=self._source,
@@ -264,6 +271,7 @@ class _Reader:
             groups=groups,
             accounts=accounts,
             calendar=calendar,
+            currency=self._currency,
             clients=clients,
             limits=limits,
             reports_from=self._reports_from(self._table(tables, "accounts"), clients),
@@ -532,8 +540,8 @@ class _Reader:
         own = {
             "pnl_kill_switch": ("max_loss", "max_profit", "initial_pnl"),
             "rate_limit": ("max_orders", "window"),
-            "order_size_limit": ("max_quantity", "max_notional"),
-            "open_order_notional": ("max_notional",),
+            "order_size_limit": ("max_quantity", "max_notional", "currency"),
+            "open_order_notional": ("max_notional", "currency"),
             "price_collar": ("max_ticks", "max_percent", "max_absolute", "side", "market"),
             "duplicate_order": ("max_repeats", "window"),
             "repeated_execution": ("max_executions", "window"),
@@ -544,7 +552,7 @@ class _Reader:
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
-            "turnover_limit": ("max_notional", "max_quantity", "window"),
+            "turnover_limit": ("max_notional", "max_quantity", "window", "currency"),
             "spot_funds": ("mode", "slippage_percent", "fee_percent"),
         }[control]
         self._only_keys(
@@ -586,6 +594,7 @@ class _Reader:
                 self._one_of(key, table, "max_quantity", "max_notional")
                 return OrderSize(
                     **common,
+                    currency=self._in_currency(key, table),
                     max_quantity=self._amount(key, table, "max_quantity"),
                     max_notional=self._amount(key, table, "max_notional"),
                 )
@@ -618,21 +627,22 @@ class _Reader:
             case "turnover_limit":
                 self._one_of(key, table, "max_notional", "max_quantity")
                 if "max_notional" in table and "instrument" not in common["each"]:
-                    self._one_asset(key, common)
+                    self._one_asset(key, table, common)
                 if "max_quantity" in table:
                     self._one_instrument(key, common)
                 return Turnover(
                     **common,
+                    currency=self._in_currency(key, table),
                     max_notional=self._amount(key, table, "max_notional"),
                     max_quantity=self._amount(key, table, "max_quantity"),
                     window_ns=self._duration(key, table, "window", None),
                 )
             case _:
                 self._one_of(key, table, "max_notional")
-                self._one_asset(key, common)
+                self._one_asset(key, table, common)
                 most = self._amount(key, table, "max_notional")
                 assert most is not None
-                return OpenNotional(**common, max_notional=most)
+                return OpenNotional(**common, max_notional=most, currency=self._in_currency(key, table))
 
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
         self._one_of(key, table, "max_loss", "max_profit")
@@ -815,10 +825,28 @@ class _Reader:
                     key, f"no account is in group {name!r}{_meant(name, known)}; put one in: [accounts.NAME] group = …"
                 )
 
-    def _one_asset(self, key: str, common: Mapping[str, Any]) -> None:
-        """Money of different assets cannot be added up."""
+    def _one_asset(self, key: str, table: Mapping[str, Any], common: Mapping[str, Any]) -> None:
+        """Money of different assets cannot be added up, unless it is converted."""
+        if self._in_currency(key, table) is not None:
+            return
         if common["only"].settlement is None and "settlement" not in common["each"]:
-            self._fail(key, 'amounts of different assets cannot be added up; add settlement = "USD" (or another asset)')
+            self._fail(
+                key,
+                'amounts of different assets cannot be added up; add settlement = "USD" (or another asset), or '
+                'currency = "firm" to have them converted',
+            )
+
+    def _in_currency(self, key: str, table: Mapping[str, Any]) -> Literal["firm"] | None:
+        """Whether a limit counts in the firm's currency."""
+        if "currency" not in table:
+            return None
+        if table["currency"] != "firm":
+            self._fail(f"{key}.currency", f'"firm" is wanted, not {table["currency"]!r}; settlement names one asset')
+        if self._currency is None:
+            self._fail(f"{key}.currency", "nobody says which that is; add [currency] firm = …")
+        if not any(name in table for name in ("max_notional", "max_gross", "max_net", "max_percent")):
+            self._fail(f"{key}.currency", "it limits no money; add max_notional, or leave it out")
+        return "firm"
 
     def _one_instrument(self, key: str, common: Mapping[str, Any]) -> None:
         """Units of different instruments cannot be added up."""

@@ -71,6 +71,10 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
         yield from _flat(f"instruments.{symbol}", listed)
     if config.calendar is not None:
         yield from _flat("calendar", config.calendar)
+    if config.currency is not None:
+        yield "currency.firm", config.currency.firm
+        for asset, rate in config.currency.rates.items():
+            yield from _flat(f"currency.rates.{asset}", rate)
     for name, declared in config.accounts.items():
         yield from ((key.replace(".day.", "."), value) for key, value in _flat(f"accounts.{name}", declared))
     for account, clients in config.reports_from.items():

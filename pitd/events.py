@@ -482,6 +482,7 @@ UNTOLD = frozenset(
         e.PolicyChanged,
         e.PositionChanged,
         e.BalancesMoved,
+        e.QuotesKept,
         e.VoidedUpTo,
         e.HoldsReplaced,
         e.DayOrdersClosed,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pit import wire
 
 from .core.engine import Engine
 from .core.numbers import text
-from .core.prices import Quote
+from .core.prices import Marks, Quote
 
 MOST = 20_000
 """So many instruments are quoted at the most."""
@@ -17,9 +19,25 @@ class Quotes:
 
     def __init__(self) -> None:
         self._newest: dict[str, Quote] = {}
+        self._fresh: dict[str, Quote] = {}
+        """Quotes of what the core values by that it has not been brought yet."""
 
     def newest(self, symbol: str) -> Quote | None:
         return self._newest.get(symbol)
+
+    def fresh(self, marks: Marks) -> Iterable[Quote]:
+        """The quotes that the core is to be brought with the next entry that may add risk."""
+        if marks.unseen:
+            for symbol in marks.unseen:
+                known = self._newest.get(symbol)
+                if known is not None:
+                    self._fresh[symbol] = known
+            marks.unseen.clear()
+        return self._fresh.values()
+
+    def brought(self) -> None:
+        """An entry has brought them to the core."""
+        self._fresh.clear()
 
     def push(self, engine: Engine, pushed: wire.PushQuote, now_ns: int) -> wire.Reply:
         """Takes a quote up, unless a newer one is there (Done 0)."""
@@ -42,5 +60,8 @@ class Quotes:
             return wire.Done(0)
         if before is None and len(self._newest) >= MOST:
             return wire.Failed(wire.FailureCode.CAPACITY_EXCEEDED, f"{MOST} instruments are quoted already")
-        self._newest[listed.symbol] = Quote(listed.symbol, pushed.mark, pushed.bid, pushed.ask, at_ns)
+        quote = Quote(listed.symbol, pushed.mark, pushed.bid, pushed.ask, at_ns)
+        self._newest[listed.symbol] = quote
+        if engine.valuation.marks.watches(listed.symbol):
+            self._fresh[listed.symbol] = quote
         return wire.Done(1)

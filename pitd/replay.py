@@ -197,7 +197,7 @@ class _Other:
     def follow(self, row: e.Row) -> _Judged | None:
         """Carries out what a row did, with what these limits would have held for it. A judgement, if it is an order."""
         engine, body = self._engine, row.entry.body
-        engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes)
+        engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes, row.entry.wall_ns)
         judged = None
         effects: list[e.Effect] = []
         holds: tuple[e.Hold, ...] = ()

@@ -217,10 +217,16 @@ class Sequencer:
 
     def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
         """What is known of the prices that a command needs."""
-        if type(command) not in NEW_RISK or self.engine.pipeline.asks_for_quotes is Asks.NEVER:
+        marks = self.engine.valuation.marks
+        if type(command) not in NEW_RISK:
+            return ()
+        if self.engine.pipeline.asks_for_quotes is Asks.NEVER and not marks.is_needed:
             return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
-        return tuple(quote for quote in found if quote is not None)
+        quotes = tuple(quote for quote in found if quote is not None)
+        if not marks.is_needed:
+            return quotes
+        return (*quotes, *(quote for quote in self.quotes.fresh(marks) if quote not in quotes))
 
     def _enter(self, body: e.Body, *, is_fresh: bool = False) -> e.Reply:
         """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
@@ -233,6 +239,8 @@ class Sequencer:
         except CarryOutFailed as trouble:
             self._rows.append(poisoned(entry, trouble))
             raise
+        if quotes:
+            self.quotes.brought()
         self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
 

@@ -337,7 +337,14 @@ def look_at(engine: Engine, now_ns: int, after: str = "", most: int = 1) -> Look
         return symbol.rpartition("/")[2] if listed is None else listed.settlement
 
     return Look(
-        now_ns, after, most, engine.accounts.group_of, engine.positions, settlement_of, balances=engine.balances
+        now_ns,
+        after,
+        most,
+        engine.accounts.group_of,
+        engine.positions,
+        settlement_of,
+        balances=engine.balances,
+        valuation=engine.valuation,
     )
 
 

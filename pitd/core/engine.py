@@ -33,6 +33,7 @@ from pit.types import (
 from . import adjustments, balances, day_orders, overrides, positions, trading
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of
+from .currency import Currency
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
@@ -60,6 +61,7 @@ from .policy import Asks, Attempt, Policy, Reported, Unvalued, whole_quantity
 from .positions import Positions
 from .prices import Quote
 from .sessions import Session, Sessions
+from .valuation import Valuation
 
 OPERATOR = "operator"
 """What stands for the limit in a block that a person has set."""
@@ -119,6 +121,7 @@ class Setup(NamedTuple):
     bounds: Bounds = Bounds()
     own_days: frozenset[str] = frozenset()
     """The accounts whose day has a rule of its own."""
+    currency: Currency | None = None
 
 
 class Judgement(NamedTuple):
@@ -177,6 +180,7 @@ class Engine:
         self._setup: Setup | None = None
         self.positions = Positions()
         self.positions.regroup(groups or {})
+        self.valuation = Valuation(self.positions, lambda symbol: self.instruments.named(symbol))
         self.orders = Orders(
             self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
         )
@@ -267,6 +271,7 @@ class Engine:
             e.ModifyLeaseSet: self.modifies.do_lease_set,
             e.ModifyHolds: self.modifies.do_holds,
             e.OrderReplaced: self.modifies.do_replaced,
+            e.QuotesKept: self._do_quotes_kept,
         }
 
     @property
@@ -279,17 +284,23 @@ class Engine:
         """The moment of the last entry applied."""
         return self._now_ns
 
-    def stand_at(self, seq: int, now_ns: int, quotes: tuple[Quote, ...] = ()) -> None:
+    def stand_at(self, seq: int, now_ns: int, quotes: tuple[Quote, ...] = (), wall_ns: int = 0) -> None:
         """Where a state that was loaded from a snapshot goes on from; and what the entry in hand knows of prices, for a
         judgement.
         """
         self._seq, self._now_ns, self._quotes = seq, now_ns, quotes
+        self._wall_ns = self.valuation.rates.wall_ns = wall_ns
+        self.valuation.marks.keep(self.valuation.marks.new_among(quotes))
 
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
         self._begin(entry.seq, entry.now_ns)
-        self._wall_ns = entry.wall_ns
+        self._wall_ns = self.valuation.rates.wall_ns = entry.wall_ns
         self._quotes = entry.quotes
+        if entry.quotes:
+            new = self.valuation.marks.new_among(entry.quotes)
+            if new:
+                self._emit(e.QuotesKept(new))
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -363,6 +374,7 @@ class Engine:
         assert seq == self._seq + 1 and now_ns >= self._now_ns, (seq, self._seq)
         self._seq = seq
         self._now_ns = now_ns
+        self.valuation.marks.unpeek()
         self.is_whole = False
 
     def _apply_other(self, body: e.Body) -> e.Reply:
@@ -495,13 +507,24 @@ class Engine:
         group = self.accounts.group_of(order.account)
         quote = self._quote_of(listed.symbol)
         return Attempt(
-            order, listed, client, group, self._now_ns, self.positions, quote, self.days, balances=self.balances
+            order,
+            listed,
+            client,
+            group,
+            self._now_ns,
+            self.positions,
+            quote,
+            self.days,
+            balances=self.balances,
+            valuation=self.valuation,
         )
 
     def attempt_at(self, order: Order, client: str, now_ns: int, quotes: tuple[Quote, ...] = ()) -> Attempt:
         """An order on its way through a stage at that moment, with what is known of prices then: for who only asks."""
         kept = self._now_ns, self._quotes
         self._now_ns, self._quotes = now_ns, quotes
+        if quotes:
+            self.valuation.marks.peek(quotes)
         try:
             return self._attempt(order, client)
         finally:
@@ -906,7 +929,7 @@ class Engine:
             fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
             if report.kind is ReportKind.REPLACED and record.order is not None and record.state is not CLOSED:
                 told = self.modifies.replacement(report, record)
-            moved = self._moved(report, record.order, listed)
+            moved = self._moved(report, record.order, listed, record.asked_by)
             paid = self._paid(report, record.order, listed)
             wanted = self._policies_on(report, listed)
         except (NotRepresentable, Unvalued):
@@ -980,7 +1003,7 @@ class Engine:
             holds = shrunk
         return _Fill(e.OrderFilled(record.reservation_id, report.quantity, left, holds), overfilled)
 
-    def _moved(self, report: ExecutionReport, order: Order | None, listed: Listed | None) -> _Moved:
+    def _moved(self, report: ExecutionReport, order: Order | None, listed: Listed | None, client: str = "") -> _Moved:
         """What a report does to the position, and what about it has to be looked at."""
         if listed is None or (report.kind is not ReportKind.FILL and not report.fee):
             return _Moved(None, ())
@@ -1000,7 +1023,7 @@ class Engine:
         self.positions.after(
             report.account, listed.symbol, change, report.fee
         )  # raises now rather than when it is done
-        return _Moved(e.PositionChanged(report.account, listed.symbol, *change, report.fee), tuple(flags))
+        return _Moved(e.PositionChanged(report.account, listed.symbol, *change, report.fee, client), tuple(flags))
 
     def _paid(self, report: ExecutionReport, order: Order | None, listed: Listed | None) -> e.BalancesMoved | None:
         """What a report does to balances, where anybody keeps them. Raises NotRepresentable."""
@@ -1412,6 +1435,11 @@ class Engine:
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
         change = positions.Change(effect.quantity, effect.cost, effect.realised)
         self.positions.change(effect.account, effect.symbol, change, effect.fee)
+        if effect.client and effect.quantity:
+            self.positions.move_client(effect.client, effect.symbol, effect.quantity)
+
+    def _do_quotes_kept(self, effect: e.QuotesKept) -> None:
+        self.valuation.marks.keep(effect.quotes)
 
     def _do_policy_changed(self, effect: e.PolicyChanged) -> None:
         self.policies[effect.policy].apply(effect.effect)
@@ -1601,6 +1629,15 @@ class Engine:
         self.policies.update((policy.id, policy) for policy in policies)
         self.pipeline = Pipeline(policies)
         self.pipeline.rank_limits(setup.limit_order)
+        self._value_for(setup.currency)
+
+    def _value_for(self, currency: Currency | None) -> None:
+        """Has kept what the policies ask for, and adds it up by the instruments, groups and clients there are."""
+        books = self.pipeline.asks_for_books
+        if ("client" in books) != self.positions.counts_clients:
+            self.positions.counts_clients = "client" in books
+            self.orders.count_now()
+        self.valuation.ask(currency, books, asks_for_rates=self.pipeline.asks_for_rates)
 
     def _begin_limits(self) -> None:
         """Has each policy take up what its new limits must know of what happened before them."""
@@ -1619,7 +1656,14 @@ class Engine:
                 count += self.modifies.hold_anew(record)
                 continue
             attempt = Attempt(
-                record.order, record.listed, record.asked_by, group, self._now_ns, self.positions, days=self.days
+                record.order,
+                record.listed,
+                record.asked_by,
+                group,
+                self._now_ns,
+                self.positions,
+                days=self.days,
+                valuation=self.valuation,
             )
             holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
             if holds != record.holds:
@@ -1642,6 +1686,7 @@ class Engine:
         record.holds = holds
 
     def _do_epoch_began(self, effect: e.EpochBegan) -> None:
+        self.valuation.marks.forget()
         if self.epochs:
             self.epochs[next(reversed(self.epochs))] = self._seq - 1
         self.epochs[effect.epoch] = 0

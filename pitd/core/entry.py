@@ -575,6 +575,14 @@ class PositionChanged(Record, frozen=True):
     cost: Decimal
     realised: Decimal
     fee: Decimal
+    client: str = ""
+    """Whose order it was, where one is known."""
+
+
+class QuotesKept(Record, frozen=True):
+    """What the entry has brought of prices that is new, where somebody values by it (`prices.Marks`)."""
+
+    quotes: tuple[Quote, ...]
 
 
 class BalancesMoved(Record, frozen=True):
@@ -711,6 +719,7 @@ Effect = (
     | ModifyLeaseSet
     | ModifyHolds
     | OrderReplaced
+    | QuotesKept
 )
 
 

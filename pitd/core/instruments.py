@@ -63,6 +63,14 @@ class Instruments:
             self._by_pair[instrument] = listed
         return listed
 
+    def named(self, symbol: str) -> Listed | None:
+        """The same by its symbol, as positions and quotes have it: that of a pair too."""
+        listed = self._declared.get(symbol)
+        if listed is not None:
+            return listed
+        underlying, _, settlement = symbol.rpartition("/")
+        return self.find(Instrument(underlying, settlement)) if underlying and settlement else None
+
 
 _PAIRS_KEPT = 10_000
 """A memory of what can be made again, so emptying it at the bound changes no answer."""

@@ -11,7 +11,7 @@ import msgspec
 from pit.types import Kind, Order, Reject, RejectCode
 
 from .instruments import Listed
-from .numbers import canonical
+from .numbers import canonical, text
 from .policy import Attempt, Unvalued
 
 Dimension = Literal["account", "client", "instrument", "settlement"]
@@ -172,6 +172,23 @@ class LimitSet(Generic[L]):
 
     def __iter__(self) -> Iterator[L]:
         return iter(self.limits)
+
+
+def asset_of(limit: Limit) -> str:
+    """What a limit counts money in, in words."""
+    if getattr(limit, "currency", None) is not None:
+        return "firm's currency"
+    return limit.only.settlement or "notional"
+
+
+def worth(attempt: Attempt, currency: str | None, *, whole: bool = False) -> str:
+    """An order's worth, as a sum that a person can check, in the asset that a limit counts in: "10 SAP/EUR × 100 = 1000
+    EUR = 1100 USD".
+    """
+    told = f"{shown(attempt.order, attempt.listed)} = {text(attempt.notional(whole=whole))} {attempt.listed.settlement}"
+    if currency is None or attempt.listed.settlement == attempt.firm_currency:
+        return told
+    return f"{told} = {text(attempt.worth(currency, whole=whole))} {attempt.firm_currency}"
 
 
 def exceeds(attempt: Attempt, quantity: Decimal) -> bool:

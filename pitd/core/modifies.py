@@ -471,6 +471,7 @@ class Modifies:
             engine.balances,
             open_quantity,
             before,
+            engine.valuation,
         )
 
     def _hold(self, record: OrderRecord, order: Order, open_quantity: Decimal) -> tuple[Hold, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import (
     ROUND_CEILING,
+    ROUND_FLOOR,
     ROUND_HALF_EVEN,
     Context,
     Decimal,
@@ -35,6 +36,7 @@ _NANO = Decimal("1e-9")
 _ATTO = Decimal("1e-18")
 _EVEN = Context(prec=2 * DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow, DivisionByZero])
 _UP = Context(prec=2 * DIGITS, rounding=ROUND_CEILING, traps=[InvalidOperation, Overflow, DivisionByZero])
+_DOWN = Context(prec=2 * DIGITS, rounding=ROUND_FLOOR, traps=[InvalidOperation, Overflow, DivisionByZero])
 
 
 def divided_up(dividend: Decimal, divisor: Decimal) -> Decimal:
@@ -57,6 +59,21 @@ def with_percent_up(number: Decimal, percent: Decimal) -> Decimal:
     if not percent:
         return number
     return EXACT.plus(_UP.quantize(_UP.multiply(number, _ONE + percent.scaleb(-2)), _ATTO))
+
+
+def factor_up(number: Decimal, times: Decimal, divisor: Decimal) -> Decimal:
+    """number × times / divisor, rounded up to 18 decimals."""
+    return EXACT.plus(_UP.quantize(_UP.divide(_UP.multiply(number, times), divisor), _ATTO))
+
+
+def factor_down(number: Decimal, times: Decimal, divisor: Decimal) -> Decimal:
+    """number × times / divisor, rounded down to 18 decimals."""
+    return EXACT.plus(_DOWN.quantize(_DOWN.divide(_DOWN.multiply(number, times), divisor), _ATTO))
+
+
+def times_up(amount: Decimal, factor: Decimal) -> Decimal:
+    """The product, rounded up to nine decimals; below zero that is towards zero."""
+    return EXACT.plus(_UP.quantize(_UP.multiply(amount, factor), _NANO))
 
 
 def canonical(number: Decimal) -> Decimal:

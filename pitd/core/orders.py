@@ -532,14 +532,14 @@ class Orders:
         if not self._is_counting:
             return
         if record.order is not None and record.listed is not None:
-            self._positions.expect(*_most(record, record.order, record.listed))
+            self._positions.expect(*_most(record, record.order, record.listed), record.asked_by)
 
     def expect_no_more(self, record: OrderRecord) -> None:
         """Takes back what `expect` has counted."""
         if not self._is_counting:
             return
         if record.order is not None and record.listed is not None:
-            self._positions.expect_no_more(*_most(record, record.order, record.listed))
+            self._positions.expect_no_more(*_most(record, record.order, record.listed), record.asked_by)
 
     def _open(self, record: OrderRecord) -> None:
         self.expect(record)

@@ -26,6 +26,8 @@ class Pipeline:
         self._day = [policy for policy in policies if type(policy).day_began is not Policy.day_began]
         self.asks_for_quotes = max((policy.asks_for_quotes for policy in awake), default=Asks.NEVER)
         self.asks_for_balances = any(policy.asks_for_balances for policy in awake)
+        self.asks_for_books = frozenset[str]().union(*(policy.asks_for_books for policy in awake))
+        self.asks_for_rates = any(policy.asks_for_rates for policy in awake)
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
         names = [name for policy in policies for name in (*policy.limit_names, policy.id)]

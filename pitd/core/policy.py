@@ -13,21 +13,16 @@ import msgspec
 from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
 from .balances import Balances
+from .currency import PAR, Factor
 from .days import Days, IsNew
 from .entry import Hold
+from .exposures import Outlook
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
-from .positions import Pool, Positions, Whose, units_of
+from .positions import Pool, Positions, Strategy, Whose, units_of
 from .prices import Quote
-
-
-class Unvalued(Exception):
-    """What an order is worth cannot be told; `code` and the message say why. The engine turns it into a reject."""
-
-    def __init__(self, code: RejectCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
+from .unvalued import Unvalued
+from .valuation import Valuation
 
 NO_DAYS = Days()
 """Where no calendar is known."""
@@ -44,10 +39,13 @@ class Attempt:
         "_balances",
         "_before",
         "_content",
+        "_in_firm",
         "_notional",
         "_open_quantity",
+        "_outlooks",
         "_positions",
         "_reduces",
+        "_valuation",
         "client",
         "days",
         "group",
@@ -70,6 +68,7 @@ class Attempt:
         balances: Balances | None = None,
         open_quantity: Decimal | None = None,
         before: tuple[Hold, ...] | None = None,
+        valuation: Valuation | None = None,
     ) -> None:
         """`before` is what the order holds that this modifies; None for a new one."""
         self.order = order
@@ -85,6 +84,9 @@ class Attempt:
         self._balances = balances
         self._open_quantity = open_quantity
         self._before = before
+        self._valuation = valuation
+        self._outlooks: dict[Whose, Outlook] | None = None
+        self._in_firm: Decimal | None = None
         self._content: str | None = None
         self._notional: Decimal | None = None
         self._reduces: bool | None = None
@@ -166,6 +168,51 @@ class Attempt:
         return self._notional
 
     @property
+    def firm_currency(self) -> str:
+        """The firm's currency; empty where none is configured."""
+        return "" if self._valuation is None else self._valuation.rates.firm
+
+    def rate_of(self, asset: str) -> Factor:
+        """What a unit of an asset counts in the firm's currency now. Raises Unvalued (ReferenceDataUnavailable)."""
+        if self._valuation is None:
+            raise Unvalued(RejectCode.REFERENCE_DATA_UNAVAILABLE, f"no rate of {asset} is known")
+        return self._valuation.rates.of(asset, self.now_ns)
+
+    def in_firm(self, *, whole: bool = False) -> Decimal:
+        """The order's worth in the firm's currency; `whole` as in `notional`. Raises Unvalued."""
+        if whole and self._open_quantity is not None:
+            return at_rate(self.notional(whole=True), self.rate)
+        if self._in_firm is None:
+            self._in_firm = at_rate(self.notional(), self.rate)
+        return self._in_firm
+
+    @property
+    def rate(self) -> Decimal | None:
+        """What a unit of the settlement asset counts in the firm's currency; None where it is that. Raises Unvalued."""
+        factor = self.rate_of(self.listed.settlement)
+        return None if factor is PAR else factor.up
+
+    def worth(self, currency: str | None, *, whole: bool = False) -> Decimal:
+        """The order's worth in what a limit counts in: the firm's currency, or (None) the settlement asset."""
+        return self.notional(whole=whole) if currency is None else self.in_firm(whole=whole)
+
+    def asset(self, currency: str | None) -> str:
+        return self.listed.settlement if currency is None else self.firm_currency
+
+    def outlook(self, whose: Whose) -> Outlook:
+        """What the order would make of what they are exposed to. Raises Unvalued where that can't be told."""
+        if self._outlooks is None:
+            self._outlooks = {}
+        known = self._outlooks.get(whose)
+        if known is None:
+            if self._valuation is None:
+                why = f"no mark of {self.listed.symbol} is known"
+                raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, why)
+            known = self._valuation.exposures.outlook(whose, self.order, self.listed, self.open_quantity)
+            self._outlooks[whose] = known
+        return known
+
+    @property
     def price(self) -> Decimal | None:
         """The order's own price; for one without, what it would trade at by the quote; None where nobody knows."""
         if self.order.price is not None or self.quote is None:
@@ -205,6 +252,8 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     positions: Positions | None = None
     settlement_of: Callable[[str], str] = lambda symbol: symbol.rpartition("/")[2]
     """What an instrument is settled in, by its symbol."""
+    valuation: Valuation | None = None
+
     only: str | None = None
     """The one scope that is meant, where it is one."""
     balances: Balances | None = None
@@ -295,6 +344,10 @@ class Policy:
     """What it asks for comes with the order's entry, as `Attempt.quote`; what nobody asks for costs nothing."""
     asks_for_balances: bool = False
     """Whether fills are to move balances, also of accounts of which nobody has said what they have."""
+    asks_for_books: frozenset[str] = frozenset()
+    """Whose exposure it looks at: "account", "pool" (groups and the firm), "client". For `Attempt.outlook`."""
+    asks_for_rates: bool = False
+    """Whether it converts into the firm's currency. For `Attempt.rate_of` and `Attempt.in_firm`."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
     lifts_by_hand: ClassVar[bool] = False
@@ -488,6 +541,22 @@ def _worse(one: Any, other: Any) -> Any | None:
     return type(one)(*parts) if hasattr(one, "_fields") else tuple(parts)
 
 
+def at_rate(amount: Decimal, rate: Decimal | None) -> Decimal:
+    """What an order's worth counts at that rate (`Attempt.rate`). Raises Unvalued where it can't be represented."""
+    return amount if rate is None else in_currency(amount, Factor(rate, rate))
+
+
+def in_currency(amount: Decimal, factor: Factor) -> Decimal:
+    """An amount converted by that factor. Raises Unvalued where it can't be represented."""
+    if factor is PAR:
+        return amount
+    try:
+        return factor.counted(amount)
+    except NotRepresentable:
+        why = f"{amount} × {factor.up} cannot be represented"
+        raise Unvalued(RejectCode.ORDER_VALUE_CALCULATION_FAILED, why) from None
+
+
 def _plain(number: Decimal) -> str:
     """As `numbers.text` gives it, for the numbers that an order may have; in half the time."""
     written = f"{number:f}"
@@ -524,9 +593,12 @@ __all__ = [
     "Policy",
     "Pool",
     "Reported",
+    "Strategy",
     "Unvalued",
     "Verdict",
     "Whose",
+    "at_rate",
+    "in_currency",
     "order_notional",
     "whole_quantity",
     "worse_of",

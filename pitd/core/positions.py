@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -97,8 +97,26 @@ class Pool(NamedTuple):
 
 FIRM = Pool()
 
-Whose = str | Pool
-"""An account, or several together."""
+
+class Strategy(NamedTuple):
+    """One client: what the orders that it asked for have come to, in whatever accounts."""
+
+    client: str
+    kind: str = "client"
+    """Tells it from the pool of a group that is called alike."""
+
+
+Whose = str | Pool | Strategy
+"""An account, several together, or a client."""
+
+
+class Watcher(Protocol):
+    """Who wants to know that something else is held or on its way."""
+
+    def touch(self, account: str, symbol: str) -> None: ...
+    def touch_client(self, whose: Strategy, symbol: str) -> None: ...
+    def restart(self) -> None:
+        """Everything may be otherwise."""
 
 
 class Positions:
@@ -114,8 +132,14 @@ class Positions:
         """By whose they are, symbol, and whether they buy."""
         self._unknown: dict[tuple[Whose, str, bool], int] = {}
         """How many open orders there may trade nobody knows how much."""
+        self._amounts: dict[tuple[Whose, str, bool], Decimal] = {}
+        """What those are for, in the settlement asset: each is a volume order."""
+        self._of_clients: dict[tuple[Strategy, str], Decimal] = {}
         self._pools: dict[str, tuple[Pool, ...]] = {}
         """Of accounts in a group; every other one is of the firm alone."""
+        self.watcher: Watcher | None = None
+        self.counts_clients = False
+        """Whether what is on its way is added up by client too. What was filled always is."""
 
     def of(self, account: str, symbol: str) -> Position:
         held = self._held.get(account)
@@ -130,6 +154,8 @@ class Positions:
 
     def quantity(self, whose: Whose, symbol: str) -> Decimal:
         """The units held: long ones less short ones."""
+        if type(whose) is Strategy:
+            return self._of_clients.get((whose, symbol), ZERO)
         return self._net.get((whose, symbol), ZERO) if type(whose) is Pool else self.of(str(whose), symbol).quantity
 
     def touched(self) -> Iterator[tuple[Whose, str]]:
@@ -137,12 +163,40 @@ class Positions:
         for account, held in self._held.items():
             yield from ((account, symbol) for symbol in held)
         yield from self._net
-        yield from ((whose, symbol) for whose, symbol, _ in (*self._on_the_way, *self._unknown))
+        for whose, symbol, _ in (*self._on_the_way, *self._unknown):
+            if type(whose) is not Strategy:
+                yield whose, symbol
 
     def on_the_way(self, whose: Whose, symbol: str, side: Side) -> Decimal | None:
         """The units that open orders of that side may still trade; None where one of them may trade any number."""
         key = (whose, symbol, side is Side.BUY)
         return None if key in self._unknown else self._on_the_way.get(key, ZERO)
+
+    def coming(self, whose: Whose, symbol: str, side: Side) -> tuple[Decimal, Decimal]:
+        """What open orders of that side may still trade: units, and an amount of the settlement asset where nobody
+        knows how many units that is.
+        """
+        key = (whose, symbol, side is Side.BUY)
+        return self._on_the_way.get(key, ZERO), self._amounts.get(key, ZERO)
+
+    def pools_of(self, account: str) -> tuple[Pool, ...]:
+        """The firm, and the account's group."""
+        return self._pools.get(account, _FIRM_ALONE)
+
+    def all_symbols(self) -> Iterator[tuple[str, str]]:
+        """Account and symbol of everything that is held or on its way; some of them twice."""
+        for account, held in self._held.items():
+            yield from ((account, symbol) for symbol in held)
+        for whose, symbol, _ in (*self._on_the_way, *self._unknown):
+            if type(whose) is str:
+                yield whose, symbol
+
+    def all_of_clients(self) -> Iterator[tuple[Strategy, str]]:
+        """The same by client."""
+        yield from self._of_clients
+        for whose, symbol, _ in (*self._on_the_way, *self._unknown):
+            if type(whose) is Strategy:
+                yield whose, symbol
 
     def reduces(self, order: Order, listed: Listed, open_quantity: Decimal | None = None) -> bool:
         """Whether the position is smaller, and not through zero, once it and all open ones of its side are filled.
@@ -180,36 +234,57 @@ class Positions:
         held = self._held.setdefault(account, {})
         moved = position.quantity - held.get(symbol, FLAT).quantity
         if moved:
-            for pool in self._pools_of(account):
+            for pool in self.pools_of(account):
                 _add(self._net, (pool, symbol), moved)
         if position != FLAT:
             held[symbol] = position
-            return
-        held.pop(symbol, None)
-        if not held:
-            del self._held[account]
+        else:
+            held.pop(symbol, None)
+            if not held:
+                del self._held[account]
+        if moved and self.watcher is not None:
+            self.watcher.touch(account, symbol)
 
-    def expect(self, order: Order, listed: Listed, open_quantity: Decimal) -> None:
-        """Counts what an open order may still trade."""
+    def move_client(self, client: str, symbol: str, units: Decimal) -> None:
+        """So many units more have been traded by orders of that client."""
+        whose = Strategy(client)
+        _add(self._of_clients, (whose, symbol), units)
+        if self.watcher is not None:
+            self.watcher.touch_client(whose, symbol)
+
+    def expect(self, order: Order, listed: Listed, open_quantity: Decimal, client: str = "") -> None:
+        """Counts what an open order of that client may still trade."""
         units = units_of(order, listed, open_quantity)
-        for whose in self._whose(order.account):
+        for whose in self._whose(order.account, client):
             key = (whose, listed.symbol, order.side is Side.BUY)
             if units is None:
                 _add(self._unknown, key, 1)
+                _add(self._amounts, key, open_quantity)
             elif units:
                 _add(self._on_the_way, key, units)
+        if self.watcher is not None:
+            self._tell(order.account, listed.symbol, client)
 
-    def expect_no_more(self, order: Order, listed: Listed, open_quantity: Decimal) -> None:
+    def expect_no_more(self, order: Order, listed: Listed, open_quantity: Decimal, client: str = "") -> None:
         """Takes back what `expect` has counted for that much of the order."""
         units = units_of(order, listed, open_quantity)
-        for whose in self._whose(order.account):
+        for whose in self._whose(order.account, client):
             key = (whose, listed.symbol, order.side is Side.BUY)
             if units is None:
                 assert key in self._unknown, key
                 _add(self._unknown, key, -1)
+                _add(self._amounts, key, -open_quantity)
             elif units:
                 _add(self._on_the_way, key, -units)
                 assert self._on_the_way.get(key, ZERO) >= 0, key
+        if self.watcher is not None:
+            self._tell(order.account, listed.symbol, client)
+
+    def _tell(self, account: str, symbol: str, client: str) -> None:
+        assert self.watcher is not None
+        self.watcher.touch(account, symbol)
+        if client and self.counts_clients:
+            self.watcher.touch_client(Strategy(client), symbol)
 
     def regroup(self, groups: Mapping[str, str]) -> None:
         """Adds up anew by account to group, where that has changed."""
@@ -221,30 +296,41 @@ class Positions:
         for account, held in self._held.items():
             for symbol, position in held.items():
                 self._pool(self._net, account, (symbol,), position.quantity)
-        each: tuple[dict[Any, Any], ...] = (self._on_the_way, self._unknown)
+        each: tuple[dict[Any, Any], ...] = (self._on_the_way, self._unknown, self._amounts)
         for sums in each:
             own = {key: many for key, many in sums.items() if type(key[0]) is not Pool}
             sums.clear()
             sums.update(own)
-            for (account, *rest), many in own.items():
-                self._pool(sums, account, rest, many)
+            for (whose, *rest), many in own.items():
+                if type(whose) is str:
+                    self._pool(sums, whose, rest, many)
 
-    def _whose(self, account: str) -> tuple[Whose, ...]:
-        return (account, *self._pools_of(account))
-
-    def _pools_of(self, account: str) -> tuple[Pool, ...]:
-        return self._pools.get(account, _FIRM_ALONE)
+    def _whose(self, account: str, client: str = "") -> tuple[Whose, ...]:
+        if client and self.counts_clients:
+            return (account, *self.pools_of(account), Strategy(client))
+        return (account, *self.pools_of(account))
 
     def _pool(self, sums: dict[Any, Any], account: str, rest: Iterable[Any], many: Any) -> None:
-        for pool in self._pools_of(account):
+        for pool in self.pools_of(account):
             _add(sums, (pool, *rest), many)
 
     def expect_nothing(self) -> None:
         self._on_the_way.clear()
         self._unknown.clear()
+        self._amounts.clear()
+        if self.watcher is not None:
+            self.watcher.restart()
 
     def save(self) -> list[tuple[str, str, Position]]:
         return [(account, symbol, each) for account in self.accounts() for symbol, each in self.of_account(account)]
+
+    def clients(self) -> list[tuple[str, str, Decimal]]:
+        """Client, symbol and units of all that orders of clients have come to."""
+        return [(whose.client, symbol, units) for (whose, symbol), units in sorted(self._of_clients.items())]
+
+    def load_clients(self, saved: Sequence[tuple[str, str, Decimal]]) -> None:
+        for client, symbol, units in saved:
+            self.move_client(client, symbol, units)
 
     def load(self, saved: Sequence[tuple[str, str, Position]]) -> None:
         for account, symbol, position in saved:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 
 import msgspec
@@ -22,3 +23,93 @@ class Quote(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """What an order without a price would trade at: a buy at the ask, a sell at the bid, else at the mark."""
         price = self.ask if side is Side.BUY else self.bid
         return self.mark if price is None else price
+
+    @property
+    def reference(self) -> Decimal | None:
+        """What the instrument is worth: the mark, else the middle of bid and ask; one side alone says nothing."""
+        if self.mark is not None:
+            return self.mark
+        return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
+
+
+class Marks:
+    """The quotes that entries have brought, each until a newer one comes: what is held is valued by them, and rates are
+    read from them.
+
+    An entry brings only those that are new since the last, so that an order costs no more however much is held. Nothing
+    is kept while no limit asks (`is_needed`). A process that begins to serve knows none: what was said before it may be
+    old by any length.
+    """
+
+    def __init__(self) -> None:
+        self.is_needed = False
+        self.rates: frozenset[str] = frozenset()
+        """The symbols that rates are read from."""
+        self.is_held: Callable[[str], bool] = lambda symbol: False
+        """Whether something is held or on its way in that instrument, by what is to be valued."""
+        self.unseen: dict[str, None] = {}
+        """Symbols that are looked at since somebody last asked: who keeps quotes may know some already."""
+        self.moved: Callable[[str], None] | None = None
+        """Told of every symbol whose quote is another one."""
+        self._newest: dict[str, Quote] = {}
+        self._peeked: dict[str, Quote] = {}
+        """What holds for who only asks, until the next entry."""
+
+    def watches(self, symbol: str) -> bool:
+        """Whether a new quote of that is to come with the next entry that may add risk."""
+        return self.is_needed and (symbol in self.rates or self.is_held(symbol))
+
+    def find(self, symbol: str) -> Quote | None:
+        if self._peeked and symbol in self._peeked:
+            return self._peeked[symbol]
+        return self._newest.get(symbol)
+
+    def peek(self, quotes: Iterable[Quote]) -> None:
+        """Goes by those, too, as if an entry had brought them; until `unpeek`, and nothing of it stays."""
+        peeked = {quote.symbol: quote for quote in self.new_among(quotes)}
+        if peeked != self._peeked:
+            self.unpeek()
+            self._peeked = peeked
+            self._tell(peeked)
+
+    def unpeek(self) -> None:
+        if self._peeked:
+            peeked, self._peeked = self._peeked, {}
+            self._tell(peeked)
+
+    def new_among(self, quotes: Iterable[Quote]) -> tuple[Quote, ...]:
+        """Those that say something else than is known, and nothing older."""
+        if not self.is_needed:
+            return ()
+        return tuple([quote for quote in quotes if self._is_new(quote)])
+
+    def _is_new(self, quote: Quote) -> bool:
+        known = self._newest.get(quote.symbol)
+        return known is None or (quote.at_ns >= known.at_ns and quote != known)
+
+    def keep(self, quotes: Iterable[Quote]) -> None:
+        kept = {quote.symbol: quote for quote in quotes}
+        self._newest.update(kept)
+        self._tell(kept)
+
+    def forget(self) -> None:
+        forgotten, self._newest = self._newest, {}
+        self._tell(forgotten)
+
+    def _tell(self, symbols: Iterable[str]) -> None:
+        if self.moved is not None:
+            for symbol in symbols:
+                self.moved(symbol)
+
+    def need(self, is_needed: bool, rates: frozenset[str]) -> None:
+        """Says whether any limit asks, and what rates are read from."""
+        self.is_needed = is_needed
+        if rates != self.rates:
+            self.rates = rates
+            self.unseen.update(dict.fromkeys(sorted(rates)))
+        if not is_needed:
+            self._newest.clear()
+            self.unseen.clear()
+
+    def save(self) -> tuple[Quote, ...]:
+        return tuple(self._newest[symbol] for symbol in sorted(self._newest))

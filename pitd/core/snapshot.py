@@ -17,6 +17,7 @@ from .instruments import Instruments, Listed
 from .orders import OrderRecord, Request
 from .overrides import Override
 from .positions import Position
+from .prices import Quote
 from .reading import Reader
 from .sessions import Session
 
@@ -53,6 +54,10 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     balances: Sequence[tuple[str, dict[str, Decimal]]] = ()
     adjustments: Sequence[AdjustmentNoted] = ()
     closing: dict[str, Closing] = {}
+    quotes: Sequence[Quote] = ()
+    """What entries have brought of prices, where somebody values by it."""
+    of_clients: Sequence[tuple[str, str, Decimal]] = ()
+    """Client, symbol and the units that its orders have come to."""
 
 
 class Mismatch(Exception):
@@ -86,6 +91,8 @@ def take(engine: Engine) -> Image:
         balances=engine.balances.save(),
         adjustments=engine.adjustments.save(),
         closing=dict(engine.days.closing),
+        quotes=engine.valuation.marks.save(),
+        of_clients=engine.positions.clients(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -131,6 +138,8 @@ def load(engine: Engine, image: Image) -> None:
     engine.balances.load(image.balances)
     engine.adjustments.load(image.adjustments)
     engine.days.load(image.days, image.closing)
+    engine.positions.load_clients(image.of_clients)
+    engine.valuation.marks.keep(image.quotes)
     spell_out(image)
     engine.accounts.load(image.blocks)
     engine.trading.load(image.restrictions)

@@ -258,7 +258,7 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} is now {order(effect.order)}, open {text(effect.open_quantity)}"
         case e.ModifyLeaseSet():
             return f"modify {effect.modify_id} lease {effect.lease_ns / 1e9:g} s"
-        case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed():
+        case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed() | e.QuotesKept():
             return ""
         case e.ModifyHolds() | e.ModifyNamed():
             return ""

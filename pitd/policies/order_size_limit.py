@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pit.types import Order, Reject, RejectCode
-from pitd.core.limits import Limit, LimitSet, exceeds, shown
+from pitd.core.limits import Limit, LimitSet, asset_of, exceeds, worth
 from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Verdict
 
 
 class OrderSize(Limit, frozen=True, kw_only=True, tag_field="control", tag="order_size_limit"):
-    """`max_quantity` in units, `max_notional` in the settlement asset; at least one of them."""
+    """`max_quantity` in units, `max_notional` in the settlement asset, or with `currency` in the firm's currency; at
+    least one of them.
+    """
 
     max_quantity: Decimal | None = None
     max_notional: Decimal | None = None
+    currency: Literal["firm"] | None = None
 
 
 class OrderSizeLimit(Policy):
     """Refuses an order strictly greater than a bound: OrderQtyExceedsLimit, OrderNotionalExceedsLimit, or, when it is
     over both bounds of one limit, one OrderExceedsLimit. Notional is |price| × quantity × multiplier (inverse:
     quantity × multiplier / |price|). What cannot be valued is refused: OrderValueCalculationFailed, and a market order
-    under a notional bound MarkPriceUnavailable.
+    under a notional bound MarkPriceUnavailable; under one in the firm's currency, without a rate that is fresh,
+    ReferenceDataUnavailable.
 
     An order that reduces a position passes whatever its size.
 
@@ -38,6 +42,7 @@ class OrderSizeLimit(Policy):
         self.is_idle = not limits
         if any(limit.max_notional is not None for limit in limits):
             self.asks_for_quotes = Asks.WITHOUT_PRICE
+        self.asks_for_rates = any(limit.currency is not None for limit in limits)
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None
@@ -57,7 +62,7 @@ class OrderSizeLimit(Policy):
 
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
-        asset = bound.only.settlement or "notional"
+        asset = asset_of(bound)
         each = (("quantity", bound.max_quantity), (asset, bound.max_notional))
         return [
             Counter(scope=bound.subject, what=f"{what} of one order", bound=canonical(most))
@@ -69,7 +74,7 @@ class OrderSizeLimit(Policy):
         order, listed = attempt.order, attempt.listed
         try:
             over_quantity = limit.max_quantity is not None and exceeds(attempt, limit.max_quantity)
-            notional = attempt.notional(whole=True) if limit.max_notional is not None else ZERO
+            notional = attempt.worth(limit.currency, whole=True) if limit.max_notional is not None else ZERO
         except Unvalued as trouble:
             if attempt.reduces:
                 return None
@@ -77,18 +82,20 @@ class OrderSizeLimit(Policy):
         over_notional = limit.max_notional is not None and notional > limit.max_notional
         if (not over_quantity and not over_notional) or attempt.reduces:
             return None
-        worth = f"{shown(order, listed)} = {text(notional)} {listed.settlement}, limit {_bound(limit.max_notional)}"
         if over_quantity and over_notional:
-            why = f"{worth}, and quantity {_quantity(order)}, limit {_bound(limit.max_quantity)}"
+            why = f"{_worth(limit, attempt)}, and quantity {_quantity(order)}, limit {_bound(limit.max_quantity)}"
             code = RejectCode.ORDER_EXCEEDS_LIMIT
             return self._limits.reject(limit, attempt, code, why, limit.max_notional, notional)
         if over_quantity:
             why = f"quantity {_quantity(order)} of {listed.symbol}, limit {_bound(limit.max_quantity)}"
             code = RejectCode.ORDER_QTY_EXCEEDS_LIMIT
             return self._limits.reject(limit, attempt, code, why, limit.max_quantity, order.quantity)
-        return self._limits.reject(
-            limit, attempt, RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT, worth, limit.max_notional, notional
-        )
+        why, code = _worth(limit, attempt), RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT
+        return self._limits.reject(limit, attempt, code, why, limit.max_notional, notional)
+
+
+def _worth(limit: OrderSize, attempt: Attempt) -> str:
+    return f"{worth(attempt, limit.currency, whole=True)}, limit {_bound(limit.max_notional)}"
 
 
 def _quantity(order: Order) -> str:

@@ -148,7 +148,7 @@ def _is_meant(limit: PositionBound, whose: Whose, symbol: str, look: Look) -> bo
     is_pool = isinstance(whose, Pool)
     if is_pool != ("account" not in limit.each) or (is_pool and whose != limit.whose("")):
         return False
-    account, group = ("", whose.group) if isinstance(whose, Pool) else (whose, look.group_of(whose))
+    account, group = ("", whose.group) if isinstance(whose, Pool) else (str(whose), look.group_of(str(whose)))
     return limit.matches(account, None, group, symbol, look.settlement_of(symbol))
 
 

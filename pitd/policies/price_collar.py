@@ -76,7 +76,7 @@ class PriceCollar(Policy):
                 return None
             why = f'a market order has no price to compare, and {limit.name} says market = "reject"'
             return self._limits.reject(limit, attempt, RejectCode.UNSUPPORTED_ORDER_TYPE, why)
-        reference = _reference(attempt)
+        reference = None if attempt.quote is None else attempt.quote.reference
         if reference is None:
             why = f"no fresh mark of {listed.symbol} is known, nor a bid and an ask, so {limit.name} cannot be checked"
             return self._limits.reject(limit, attempt, RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
@@ -102,12 +102,3 @@ class PriceCollar(Policy):
             f"limit {' and '.join(words for _, words in most)}"
         )
         return self._limits.reject(limit, attempt, RejectCode.RISK_LIMIT_EXCEEDED, why, most[0][0], price)
-
-
-def _reference(attempt: Attempt) -> Decimal | None:
-    quote = attempt.quote
-    if quote is None:
-        return None
-    if quote.mark is not None:
-        return quote.mark
-    return None if quote.bid is None or quote.ask is None else (quote.bid + quote.ask) / 2

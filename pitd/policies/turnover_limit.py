@@ -5,12 +5,12 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
 from pit.types import Reject, RejectCode
-from pitd.core.limits import Limit, LimitSet
+from pitd.core.limits import Limit, LimitSet, asset_of
 from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict
 
@@ -25,11 +25,14 @@ _SLICES_A_STEP = 2
 
 
 class Turnover(Limit, frozen=True, kw_only=True, tag_field="control", tag="turnover_limit"):
-    """At most `max_notional` of the settlement asset, and `max_quantity` units, in any window of `window_ns`."""
+    """At most `max_notional` of the settlement asset, or with `currency` of the firm's currency, and `max_quantity`
+    units, in any window of `window_ns`.
+    """
 
     max_notional: Decimal | None = None
     max_quantity: Decimal | None = None
     window_ns: int
+    currency: Literal["firm"] | None = None
 
 
 class Ordered(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -75,6 +78,9 @@ class TurnoverLimit(Policy):
     Of a modified order the most that it ever was is counted: a modify up adds the difference when it is asked for, and
     gives it back when the venue refuses it; a modify down gives nothing back, as the order was in the market.
 
+    With `currency = "firm"` the notional of all settlement assets is added up in the firm's currency, each order at the
+    rate of its moment (`core.currency.Rates` says how it is rounded); without a fresh rate: ReferenceDataUnavailable.
+
     A window is counted in a thousand slices, so that no more than these are kept of it however many orders there are:
     an order leaves up to a thousandth of the window late, never early. Restarts forget nothing. A bound or a limit that
     a new configuration brings begins with nothing; there is no limit for a calendar day, whose end engine time alone
@@ -93,6 +99,7 @@ class TurnoverLimit(Policy):
         self.is_idle = not limits
         if any(limit.max_notional is not None for limit in limits):
             self.asks_for_quotes = Asks.WITHOUT_PRICE
+        self.asks_for_rates = any(limit.currency is not None for limit in limits)
         self._windows = {limit.name: _Window() for limit in limits}
 
     def start(self, attempt: Attempt) -> Verdict:
@@ -116,7 +123,7 @@ class TurnoverLimit(Policy):
             before = _ordered(attempt, limit.name, scope)
             added += before
             try:
-                notional = ZERO if limit.max_notional is None else attempt.notional(whole=True)
+                notional = ZERO if limit.max_notional is None else attempt.worth(limit.currency, whole=True)
                 quantity = ZERO if limit.max_quantity is None else attempt.units(whole=True)
             except Unvalued as trouble:
                 if not attempt.reduces:
@@ -185,7 +192,7 @@ class TurnoverLimit(Policy):
 
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
-        words = (bound.only.settlement or "notional", "units")
+        words = (asset_of(bound), "units")
         return [
             Counter(scope=bound.subject, what=f"{word} in {_seconds(bound)} s", bound=canonical(most))
             for word, most in zip(words, _bounds(bound), strict=True)
@@ -210,7 +217,7 @@ class TurnoverLimit(Policy):
         for place, (most, more) in enumerate(zip(_bounds(limit), wanted, strict=True)):
             if most is None or used[place] + more <= most:
                 continue
-            unit = attempt.listed.settlement if place == 0 else f"units of {attempt.listed.symbol}"
+            unit = attempt.asset(limit.currency) if place == 0 else f"units of {attempt.listed.symbol}"
             free_ns = self._windows[limit.name].free_at(scope, place, used[place] + more - most, limit, attempt.now_ns)
             retry_after_s = None if free_ns is None else (free_ns - attempt.now_ns) / 1e9
             later = "it is too much by itself" if retry_after_s is None else f"it passes in {retry_after_s:.3f} s"

@@ -343,6 +343,7 @@ TELLING = {
     "instruments": "instruments.ES.settlement = 'USD'",
     "groups": "accounts.alpha.group = 'eq'",
     "accounts": "accounts.alpha.start_of_day = '17:00'",
+    "currency": "currency.firm = 'USD'\ncurrency.rates.EUR = '1.1'",
     "calendar": "calendar.start_of_day = '17:00'",
     "reports_from": "accounts.alpha.reports_from = ['x']\nclients.x.roles = ['report']",
     "clients": "clients.x.roles = ['report']",
