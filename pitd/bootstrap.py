@@ -77,7 +77,8 @@ def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
         return [*build_policies(msgspec.structs.replace(config, limits=limits)), *policies]
 
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
-    return Setup(built, LimitTerms(config.limits), names, config.gate.bounds, own_days, config.currency)
+    terms, bounds = LimitTerms(config.limits), config.gate.bounds
+    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared())
 
 
 def blank_engine(policies: Sequence[Policy] = ()) -> Engine:

@@ -126,6 +126,8 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     uncovered: Literal["reject", "allow"] = "reject"
+    unknown_accounts: Literal["reject", "allow"] = "reject"
+    """What becomes of orders of accounts that are not declared, once any is."""
     bounds: Bounds = Bounds()
 
 
@@ -193,6 +195,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         if found is not None:
             return found
         return self.clients.get(ANYONE) if self.clients else _ANY_CLIENT
+
+    def declared(self) -> frozenset[str] | None:
+        """The only accounts that may trade; None for whatever account turns up."""
+        is_open = self.gate.unknown_accounts == "allow" or not self.accounts
+        return None if is_open else frozenset(self.accounts)
 
     def day_rules(self) -> dict[str, DayRule]:
         """By the accounts whose day is not the firm's."""
@@ -333,6 +340,7 @@ class _Reader:
             table,
             (
                 "uncovered",
+                "unknown_accounts",
                 "lease",
                 "min_lease",
                 "max_lease",
@@ -343,9 +351,8 @@ class _Reader:
                 "max_quote_age",
             ),
         )
-        uncovered = self._text("gate", table, "uncovered", "reject")
-        if uncovered not in ("reject", "allow"):
-            self._fail("gate.uncovered", f'"reject" or "allow" is wanted, not {uncovered!r}')
+        uncovered = self._choice("gate", table, "uncovered", ("reject", "allow"))
+        unknown = self._choice("gate", table, "unknown_accounts", ("reject", "allow"))
         plain = Bounds()
         bounds = Bounds(
             lease_ns=self._duration("gate", table, "lease", plain.lease_ns),
@@ -359,7 +366,11 @@ class _Reader:
         )
         if not bounds.lease_least_ns <= bounds.lease_ns <= bounds.lease_most_ns:
             self._fail("gate.lease", "min_lease ≤ lease ≤ max_lease is wanted; these contradict one another")
-        return Gate(uncovered="allow" if uncovered == "allow" else "reject", bounds=bounds)
+        return Gate(
+            uncovered="allow" if uncovered == "allow" else "reject",
+            unknown_accounts="allow" if unknown == "allow" else "reject",
+            bounds=bounds,
+        )
 
     def _instruments(self, table: Mapping[str, Any]) -> dict[str, Listed]:
         listed = {}

@@ -65,6 +65,7 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
     yield from _flat("daemon", config.daemon)
     yield from _flat("journal", config.journal)
     yield "gate.uncovered", config.gate.uncovered
+    yield "gate.unknown_accounts", config.gate.unknown_accounts
     for name, value in _flat("", config.gate.bounds):
         yield f"gate.{_GATE.get(name, name.removesuffix('_ns'))}", value
     for symbol, listed in config.instruments.items():

@@ -55,6 +55,14 @@ signed_price = true
 _ids = itertools.count(1)
 
 
+def parsed(settings: str) -> config.Config:
+    """Settings, read. The accounts that they declare are not the only ones that trade, unless they say so."""
+    read = config.parse(settings, "test.toml")
+    if "unknown_accounts" in settings:
+        return read
+    return msgspec.structs.replace(read, gate=msgspec.structs.replace(read.gate, unknown_accounts="allow"))
+
+
 def order(**fields: Any) -> pit.Order:
     """Buy 10 AAPL at 100 for account alpha, unless said otherwise. `quantity=None` or `price=None` leaves it out."""
     known: dict[str, Any] = {"account": "alpha", "instrument": AAPL, "side": "buy", "price": "100", "quantity": "10"}
@@ -105,7 +113,7 @@ class Local:
 
     def __init__(self, settings: str = "", *, policies: Sequence[Policy] = (), client: str = "mm1") -> None:
         self.clock = ManualClock(1_000_000_000)
-        self.house = LocalEngine(config.parse(settings, "test.toml"), clock=self.clock, policies=policies)
+        self.house = LocalEngine(parsed(settings), clock=self.clock, policies=policies)
         self.engine = self.house.connect(client)
 
     @property
@@ -126,7 +134,7 @@ class Core:
     """
 
     def __init__(self, settings: str = OPEN_USD, *, policies: Sequence[Policy] = (), **bounds: int) -> None:
-        read = config.parse(settings, "test.toml")
+        read = parsed(settings)
         gate = msgspec.structs.replace(read.gate, bounds=msgspec.structs.replace(read.gate.bounds, **bounds))
         self._context = exact_context()
         self._made_of = (settings, policies, bounds)
@@ -298,7 +306,7 @@ class Core:
         self, settings: str, *, reason: str = "a test", changes: tuple[str, ...] = (), waiting: tuple[str, ...] = ()
     ) -> Any:
         """Goes on under another configuration, as a person asks."""
-        configured = bootstrap.configured(config.parse(settings, "test.toml"), "ops", reason)
+        configured = bootstrap.configured(parsed(settings), "ops", reason)
         return self.command(e.Reload(msgspec.structs.replace(configured, changes=changes), waiting), "ops")
 
     def take(self, order_id: str, *, lease_s: float | None = None, client: str = "fix", account: str = "alpha") -> Any:
@@ -337,7 +345,7 @@ class Core:
 
     def configure(self, settings: str) -> e.Reply:
         """Goes on under another configuration, as a daemon that was started again with it."""
-        return self.enter(bootstrap.configured(config.parse(settings, "test.toml"), "test", "test"))
+        return self.enter(bootstrap.configured(parsed(settings), "test", "test"))
 
     def begin_day(self, day: str, *scopes: str, at_wall_ns: int | None = None) -> e.Reply:
         """As the calendar has it begun; for the firm, unless said otherwise."""

@@ -647,7 +647,8 @@ class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
 
     `already_applied` says that this very report was here before. `state` and `open_quantity` are the order's after it
     (None when the order is unknown). `flags` names what an operator should look at: "unknown_order", "after_close",
-    "after_rollback", "overfill", "shared_venue_id". `blocks` names the blocks that this report has tripped.
+    "after_rollback", "overfill", "shared_venue_id", "unknown_account" (it is not declared). `blocks` names the blocks
+    that this report has tripped.
     """
 
     order_id: str | None

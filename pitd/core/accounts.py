@@ -1,12 +1,15 @@
-"""Which group an account is in, and which scopes may not trade."""
+"""Which accounts there are, which group each is in, and which scopes may not trade."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pit.types import Block, Reject
+from pit.types import Block, Reject, RejectCode
 
 FIRM = "firm"
+
+DECLARED = "accounts"
+"""What stands for the limit in the reject of an account that is not declared."""
 
 
 def account_scope(account: str) -> str:
@@ -26,6 +29,8 @@ class Accounts:
 
     def __init__(self, groups: Mapping[str, str]) -> None:
         self._groups = dict(groups)
+        self.declared: frozenset[str] | None = None
+        """The only accounts that may trade; None for whatever account turns up."""
         self._blocks: dict[str, dict[str, Block]] = {}
 
     def regroup(self, groups: Mapping[str, str]) -> None:
@@ -36,6 +41,10 @@ class Accounts:
 
     def group_of(self, account: str) -> str | None:
         return self._groups.get(account)
+
+    def may_trade(self, account: str) -> bool:
+        """Whether it is declared, or need not be."""
+        return self.declared is None or account in self.declared
 
     def blocks(self) -> tuple[Block, ...]:
         return tuple(block for scope in sorted(self._blocks) for block in self._blocks[scope].values())
@@ -67,6 +76,18 @@ class Accounts:
     def load(self, blocks: Sequence[Block]) -> None:
         for block in blocks:
             self.apply(block)
+
+
+def unknown(account: str) -> Reject:
+    """What an order of an account is answered that nobody has declared."""
+    return Reject(
+        code=RejectCode.UNKNOWN_ACCOUNT,
+        policy="engine",
+        limit=DECLARED,
+        scope=account_scope(account),
+        reason=f"account {account} is not declared: add [accounts.{account}], or open the gate for all of them: [gate] "
+        'unknown_accounts = "allow"',
+    )
 
 
 def reject_of(block: Block) -> Reject:

@@ -32,7 +32,7 @@ from pit.types import (
 
 from . import adjustments, balances, day_orders, overrides, positions, trading
 from . import entry as e
-from .accounts import FIRM, Accounts, reject_of
+from .accounts import FIRM, Accounts, reject_of, unknown
 from .currency import Currency
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
@@ -122,6 +122,8 @@ class Setup(NamedTuple):
     own_days: frozenset[str] = frozenset()
     """The accounts whose day has a rule of its own."""
     currency: Currency | None = None
+    declared: frozenset[str] | None = None
+    """The only accounts that may trade; None for any."""
 
 
 class Judgement(NamedTuple):
@@ -583,13 +585,15 @@ class Engine:
         on its way already.
         """
         blocks = self.accounts.blocks_on(order.account, *clients)
-        if not blocks and not len(self.trading):
+        is_declared = self.accounts.may_trade(order.account)
+        if is_declared and not blocks and not len(self.trading):
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
         restrictions = self.trading.over(order.account, group, symbol)
-
         weigh = weigh or (lambda: trading.weigh(self.positions, order, listed))
+        strange = () if is_declared else (unknown(order.account),)
         return (
+            *strange,
             *(trading.reject_of(each, weigh) for each in restrictions if trading.stops(each, weigh)),
             *(reject_of(each) for each in blocks if trading.stops(each, weigh)),
         )
@@ -1054,6 +1058,7 @@ class Engine:
     def _report_of_stranger(self, report: ExecutionReport, fingerprint: bytes) -> e.Reply:
         """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
         flags: tuple[str, ...] = ("unknown_order",)
+        strange = () if self.accounts.may_trade(report.account) else ("unknown_account",)
         if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
             return e.Applied(ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=flags))
         listed = None if report.instrument is None else self.instruments.find(report.instrument)
@@ -1085,8 +1090,8 @@ class Engine:
             self._emit(moved.effect)
         if paid is not None:
             self._emit(paid)
-        flags += moved.flags
-        for flag in moved.flags:
+        flags += (*strange, *moved.flags)
+        for flag in flags[1:]:
             self._emit(e.OrderFlagged(self._seq, flag))
         self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint))
         blocks = self._emit_report_effects(wanted)
@@ -1612,6 +1617,7 @@ class Engine:
         self._setup = setup
         self.bounds = setup.bounds
         self.days.go_by(setup.own_days)
+        self.accounts.declared = setup.declared
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 

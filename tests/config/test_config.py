@@ -476,3 +476,11 @@ def test_a_control_without_a_limit_refuses_nobody_and_validation_stands_first():
     policies = bootstrap.build_policies(config.parse(""))
     assert policies[0].id == "order_validation"
     assert isinstance(Core("").check(order(quantity="1000000", price=None)), e.Accepted)
+
+
+def test_unknown_accounts_are_rejected_once_one_is_declared_unless_the_gate_lets_them_in():
+    declared = "[accounts.alpha]\ngroup = 'eq'\n"
+    assert config.parse("").declared() is None
+    assert config.parse(declared).declared() == {"alpha"}
+    assert config.parse(declared + "[gate]\nunknown_accounts = 'allow'").declared() is None
+    assert "gate.unknown_accounts" in refused("[gate]\nunknown_accounts = 'alow'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import Core, Local, money, order
+from builders import AAPL, Core, Local, fill, money, order
 
 import pit
 from pit.types import Block
@@ -156,3 +156,57 @@ def test_rearming_a_limit_that_has_no_latch_is_refused():
     local = Local('[limits]\nr = { control = "rate_limit", each = "account", max_orders = 0, window = "1s" }')
     with pytest.raises(pit.InvalidInput, match="no latch"):
         local.engine.rearm("r", "account alpha", "5", "a test")
+
+
+# ---------------------------------------------------------------------------------------------- declared, or not
+
+STRICT = '[gate]\nunknown_accounts = "reject"\n'
+BETA = '[accounts.beta]\ncurrency = "USD"\n'
+
+
+def unknown(core: Core, account: str, **fields: object) -> bool:
+    reply = core.check(order(account=account, **fields))
+    return isinstance(reply, e.Refused) and reply.rejected.codes == ("UnknownAccount",)
+
+
+def test_once_an_account_is_declared_only_those_that_are_may_trade() -> None:
+    core = Core(STRICT + BETA)
+    assert may_trade(core) == {"beta"}
+    reject = core.check(order(account="alhpa")).rejected.rejects[0]
+    assert (reject.limit, reject.scope) == ("accounts", "account alhpa")
+    assert "[accounts.alhpa]" in reject.reason and 'unknown_accounts = "allow"' in reject.reason
+
+
+def test_while_none_is_declared_or_the_gate_is_open_any_account_may() -> None:
+    assert unknown(Core(STRICT), "alpha") is False
+    assert unknown(Core(STRICT.replace("reject", "allow") + BETA), "alpha") is False
+
+
+def test_what_an_account_has_open_when_it_is_no_longer_declared_goes_on_and_nothing_new_goes_out() -> None:
+    core = Core(STRICT + BETA + "[accounts.alpha]")
+    working = core.check(order(id="o1"), sent=True).reservation_id
+    held = core.check(order(id="o2")).reservation_id
+    deferred = core.start(order(id="o3")).request_id
+    core.reload(STRICT + BETA)
+    assert core.commit(working).state == "working"
+    assert core.mark_sent(held).rejected.code == "UnknownAccount"
+    assert core.execute(deferred).rejected.code == "UnknownAccount"
+    assert core.rollback(held).state == "rolled_back"
+    assert core.report(fill("o1", "10")).result.state == "closed"
+    core.reload(STRICT + BETA + "[accounts.alpha]")
+    assert not unknown(core, "alpha")
+
+
+def test_what_the_venue_says_of_an_account_that_is_not_declared_is_truth_and_flagged() -> None:
+    core = Core(STRICT + BETA)
+    result = core.report(fill("theirs", "3", instrument=AAPL, side="buy")).result
+    assert result.flags == ("unknown_order", "unknown_account")
+    assert core.engine.positions.of("alpha", "AAPL/USD").quantity == 3
+
+
+@pytest.mark.parametrize("way", ["rows", "snapshot"])
+def test_which_accounts_are_declared_comes_back(way: str) -> None:
+    core = Core(STRICT + BETA)
+    core.reload(STRICT + BETA + "[accounts.alpha]")
+    again = core.again(way)
+    assert not unknown(again, "alpha", id="o1") and unknown(again, "gamma", id="o2")

@@ -24,6 +24,8 @@ from pitd.journal import START, Head, SegmentJournal
 from pitd.recovery import Recovered, recover
 
 SETTINGS = """
+[gate]
+unknown_accounts = "allow"
 [accounts.alpha]
 group = "eq"
 [accounts.beta]

@@ -21,6 +21,7 @@ import pit
 
 SETTINGS = """
 [gate]
+unknown_accounts = "allow"
 min_lease = "200ms"
 
 [clients."*"]

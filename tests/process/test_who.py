@@ -21,6 +21,9 @@ from pit import wire
 ME = os.getuid()
 
 SETTINGS = f"""
+[gate]
+unknown_accounts = "allow"
+
 [accounts.alpha]
 reports_from = ["dropcopy"]
 

@@ -70,6 +70,7 @@ lease = "1s"
 min_lease = "200ms"
 max_lease = "5s"
 uncovered = "allow"
+unknown_accounts = "allow"
 [clients."*"]
 roles = ["trade", "report"]
 
