@@ -255,6 +255,7 @@ class _Reader:
         self._source = source
         self._places = places
         self._currency: Currency | None = None
+        self._calendar_rule: DayRule | None = None
 
     def config(self, tables: Mapping[str, Any]) -> Config:
         self._only_keys(
@@ -263,7 +264,7 @@ class _Reader:
             ("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients", "limits"),
         )
         instruments = self._instruments(self._table(tables, "instruments"))
-        calendar = self._calendar(self._table(tables, "calendar"))
+        calendar = self._calendar_rule = self._calendar(self._table(tables, "calendar"))
         accounts = self._accounts(self._table(tables, "accounts"), calendar)
         groups = {name: account.group for name, account in accounts.items() if account.group is not None}
         clients = self._clients(self._table(tables, "clients"))
@@ -563,8 +564,8 @@ class _Reader:
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
-            "turnover_limit": ("max_notional", "max_quantity", "window", "currency"),
             "spot_funds": ("mode", "slippage_percent", "fee_percent"),
+            "turnover_limit": ("max_notional", "max_quantity", "window", "per", "currency"),
         }[control]
         self._only_keys(
             key,
@@ -646,7 +647,7 @@ class _Reader:
                     currency=self._in_currency(key, table),
                     max_notional=self._amount(key, table, "max_notional"),
                     max_quantity=self._amount(key, table, "max_quantity"),
-                    window_ns=self._duration(key, table, "window", None),
+                    window_ns=0 if self._is_daily(key, table) else self._duration(key, table, "window", None),
                 )
             case _:
                 self._one_of(key, table, "max_notional")
@@ -654,6 +655,17 @@ class _Reader:
                 most = self._amount(key, table, "max_notional")
                 assert most is not None
                 return OpenNotional(**common, max_notional=most, currency=self._in_currency(key, table))
+
+    def _is_daily(self, key: str, table: Mapping[str, Any]) -> bool:
+        """Whether a limit counts by days of the calendar, and not in a window."""
+        if "per" not in table:
+            return False
+        self._choice(key, table, "per", ("day",))
+        if "window" in table:
+            self._fail(f"{key}.per", 'it counts in a window, or per = "day"; leave one of them out')
+        if self._calendar_rule is None:
+            self._fail(f"{key}.per", 'nobody knows when a day begins; say so: [calendar] start_of_day = "17:00"')
+        return True
 
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
         self._one_of(key, table, "max_loss", "max_profit")
@@ -1063,4 +1075,4 @@ def _meant(word: str, known: Any) -> str:
 
 def _or(words: Sequence[str]) -> str:
     quoted = [f'"{word}"' for word in words]
-    return ", ".join(quoted[:-1]) + " or " + quoted[-1]
+    return " or ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))

@@ -66,7 +66,7 @@ class LimitTerms:
 
     def base(self, limit: str, key: str) -> str | None:
         value = getattr(self._limits[limit], _FIELDS.get(key, key))
-        return None if value is None else _written(key, value)
+        return None if value is None or (key == "window" and not value) else _written(key, value)
 
     def read(self, limit: str, key: str, value: str) -> str:
         try:

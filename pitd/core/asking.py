@@ -345,6 +345,7 @@ def look_at(engine: Engine, now_ns: int, after: str = "", most: int = 1) -> Look
         settlement_of,
         balances=engine.balances,
         valuation=engine.valuation,
+        days=engine.days,
     )
 
 

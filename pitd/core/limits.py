@@ -104,9 +104,12 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         """The number of the day that its counter for an order is in: the account's where it counts by account, else the
         firm's. 0 where there is no calendar.
         """
-        by_account = "account" in self.each
-        day = attempt.days.of(attempt.order.account) if by_account else attempt.days.firm
+        day = attempt.days.at(self.whose_day(attempt))
         return 0 if day is None else day.number
+
+    def whose_day(self, attempt: Attempt) -> str:
+        """The scope whose day that is: "firm", "account alpha"."""
+        return attempt.days.scope_of(attempt.order.account) if "account" in self.each else "firm"
 
     def scope_of(self, attempt: Attempt) -> str:
         listed = attempt.listed

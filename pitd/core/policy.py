@@ -257,6 +257,7 @@ class Look(msgspec.Struct, frozen=True, gc=False):
     only: str | None = None
     """The one scope that is meant, where it is one."""
     balances: Balances | None = None
+    days: Days = NO_DAYS
 
     def page(self, names: Iterable[str]) -> list[str]:
         """The names that are meant, in order."""
@@ -587,7 +588,9 @@ __all__ = [
     "Attempt",
     "Block",
     "Counter",
+    "Days",
     "Funds",
+    "IsNew",
     "Look",
     "Money",
     "Policy",

@@ -69,6 +69,21 @@ def refused(text: str) -> str:
         ("[calendar]\nzone = 'America/NewYork'\nstart_of_day = '17:00'", "calendar.zone", "America/New_York?"),
         ("[calendar]\nzone = 'America'\nstart_of_day = '17:00'", "calendar.zone", "an IANA zone is wanted"),
         ("[accounts.alpha]\nend_of_day = '17:00'", "accounts.alpha.start_of_day", "is missing"),
+        (
+            limit(f'{FLOW}, over = "firm", settlement = "USD", max_notional = 5, per = "day"'),
+            "limits.x.per",
+            "leave one",
+        ),
+        (
+            limit('control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 5, per = "day"'),
+            "limits.x.per",
+            "[calendar] start_of_day",
+        ),
+        (
+            limit('control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 5, per = "week"'),
+            "limits.x.per",
+            '"day" is wanted, not',
+        ),
         ("[clients.mm1]\nrole = ['trade']", "clients.mm1.role", "did you mean roles?"),
         (limit(f'{SIZE}, max_qty = "5"'), "limits.x.max_qty", "did you mean max_quantity?"),
         (limit(f'{RATE}, each = "account", max_notional = "5"'), "limits.x.max_notional", "no such key"),

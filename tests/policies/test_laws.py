@@ -18,6 +18,8 @@ from pitd.core import entry as e
 from pitd.core.policy import PASS, Attempt, Policy, Verdict
 
 SETTINGS = """
+[calendar]
+start_of_day = "17:00"
 [accounts.alpha]
 group = "eq"
 [accounts.beta]
@@ -53,6 +55,7 @@ flow = { control = "turnover_limit", each = "settlement", max_notional = "90000"
 funds = { control = "spot_funds", slippage_percent = "2.5", fee_percent = "0.1", accounts = ["alpha", "gamma"] }
 watch = { control = "spot_funds", mode = "track", accounts = ["beta"] }
 units = { control = "turnover_limit", each = "account+instrument", max_quantity = "300", window = "1s" }
+daily = { control = "turnover_limit", each = "account", settlement = "USD", max_notional = "95000", per = "day" }
 """
 
 
@@ -408,7 +411,9 @@ def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
             loss = laws.Reported(report("accepted", order_id="x", pnl="-500"), "eq", "USD", 0)
             seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
     types = {each for subject in SUBJECTS for each in subject.make().effect_types}
-    assert {each.__name__ for each in types - seen} <= {"Rearmed", "Lifted", "Begun", "Forgotten", "Stopped", "LetGo"}
+    assert {each.__name__ for each in types - seen} <= {
+        *("Rearmed", "Lifted", "Begun", "Forgotten", "Stopped", "LetGo", "DayTurned"),
+    }
 
 
 def test_a_rearm_and_a_latch_taken_off_survive_encoding():
