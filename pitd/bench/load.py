@@ -11,7 +11,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -288,9 +288,20 @@ def _closed(part: Part, order_id: str) -> pit.ExecutionReport:
     return pit.ExecutionReport(account=part.account, kind="cancelled", report_id="bench", order_id=order_id)
 
 
-def main() -> None:
+class Doing(Protocol):
+    """What a client process does, for `serve`: trading here, other things in other programs."""
+
+    def do(self, task: Task) -> Done: ...
+
+    def cut_short(self, *_: object) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def serve(worker_of: Callable[[Part], Doing]) -> None:
+    """Does one task after another, until standard input is closed."""
     lines = sys.stdin.buffer
-    worker = Worker(msgspec.json.decode(lines.readline(), type=Part))
+    worker = worker_of(msgspec.json.decode(lines.readline(), type=Part))
     signal.signal(signal.SIGINT, worker.cut_short)
     signal.signal(signal.SIGTERM, worker.cut_short)
     try:
@@ -306,4 +317,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker)
