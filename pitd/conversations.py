@@ -77,6 +77,8 @@ class Conversations:
         self._over = Tally()
         self._strangers = Tally()
         """Of connections that have not been welcomed."""
+        self._may: dict[int, frozenset[type[wire.Command]]] = {}
+        """By session: the commands that its client may give whatever they are about."""
         self._proofs: dict[bytes, Proof] = {}
         """What each connection has shown when it was welcomed."""
         self._pace = Pace()
@@ -89,6 +91,7 @@ class Conversations:
     def go_by(self, config: Config) -> None:
         """Another configuration is in force: roles and bounds are its own from the next message on."""
         self._config = self.house.config = config
+        self._may.clear()
         for identity, proof in list(self._proofs.items()):
             session = self._session_of.get(identity)
             if session is not None and peers.not_proven(config, session.client, proof):
@@ -201,7 +204,8 @@ class Conversations:
     def _command(self, identity: bytes, session: Session, header: wire.Header, body: bytes) -> None:
         command = wire.decode_command(body)
         is_retry = header.number < session.next_number
-        if header.number == session.next_number:  # else it has its answer, or it is not its turn
+        if header.number == session.next_number and type(command) not in self._freely(session):
+            # a command of another number has its answer, or it is not its turn
             why = peers.not_allowed(self._config, session.client, command, self._sequencer.engine)
             if why:
                 self._note_not_authorized(self.tally_of(session), session.client, why)
@@ -214,12 +218,11 @@ class Conversations:
             kind = self._kind_of_answer(session, header, reply)
         else:
             kind = wire.Message.REFUSAL
+            self.tally_of(session).refused += 1
             if isinstance(known.reply, e.Failed):
                 self.house.metrics.refused[known.reply.failure] += 1
         if type(reply) is wire.Failed and reply.code is wire.FailureCode.NOT_AUTHORIZED:
             self._note_not_authorized(self.tally_of(session), session.client, reply.message)
-        if known.is_refusal:
-            self.tally_of(session).refused += 1
         if kind is not wire.Message.POSTED:
             self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
         if type(command) is wire.ShutDown and isinstance(reply, wire.Done) and not is_retry:
@@ -228,6 +231,12 @@ class Conversations:
         if session.ended_by is not None:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)
+
+    def _freely(self, session: Session) -> frozenset[type[wire.Command]]:
+        may = self._may.get(session.id)
+        if may is None:
+            may = self._may[session.id] = peers.freely_allowed(self._config, session.client)
+        return may
 
     def _known(self, session: Session, header: wire.Header, digest: bytes, command: wire.Command) -> Known:
         """What a command is answered."""
@@ -253,6 +262,7 @@ class Conversations:
         return wire.Message.CONFIRMED
 
     def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
+        self._sequencer.publish()  # whoever asks sees all that has been released
         engine = self._sequencer.engine
         client = self._config.client(session.client)
         sees_all = client is not None and client.sees_all
@@ -410,6 +420,7 @@ class Conversations:
         self._seldom.warning("client.not_authorized", client, client=client, why=why)
 
     def _forget(self, session: Session) -> None:
+        self._may.pop(session.id, None)
         tally = self._tallies.pop(session.id, None)
         if tally is not None:
             self._over.not_authorized += tally.not_authorized
@@ -431,7 +442,7 @@ class Conversations:
         self._reply(identity, wire.Message.REFUSAL, number, wire.Failed(code, why), mark)
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply | bytes, mark: int = 0) -> None:
-        seq = self._sequencer.seq if identity in self._session_of else 0  # who has no session has seen nothing here
+        seq = self._sequencer.engine.seq if identity in self._session_of else 0  # a stranger has seen nothing here
         if identity in self._unmarked:
             header = wire.pack_header(kind, 0, number, seq)
         else:

@@ -144,16 +144,25 @@ class _LocalTransport:
             raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
         if isinstance(command, wire.ShutDown):
             raise pit.InvalidInput("this engine lives in its own process: there is no daemon to shut down")
-        with self._turn():
-            session, sequencer = self._session, self._sequencer
-            number = session.next_number
-            if isinstance(command, wire.Reload):
-                reason = command.reason
-                known = self._reloader.by_command(sequencer, session, number, number - 1, b"", reason)
-            else:
-                known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
-            sequencer.release()
-            return translate.reply_of(known.reply, sequencer.now_ns)
+        door = self._door
+        with door.lock:  # as `_turn` does: a generator would cost as much as the whole start stage
+            self._check_turn()
+            door.is_busy = True
+            try:
+                with decimal.localcontext(self._context):
+                    return self._reply_to(command)
+            finally:
+                door.is_busy = False
+
+    def _reply_to(self, command: wire.Command) -> wire.Reply:
+        session, sequencer = self._session, self._sequencer
+        number = session.next_number
+        if isinstance(command, wire.Reload):
+            known = self._reloader.by_command(sequencer, session, number, number - 1, b"", command.reason)
+        else:
+            known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
+        sequencer.release()
+        return translate.reply_of(known.reply, sequencer.now_ns)
 
     def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
         reply = self.command(command, timeout_s)
@@ -199,18 +208,22 @@ class _LocalTransport:
                     self._sequencer.release()
         self._is_closed = True
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """One call at a time, under the exact context, on an engine that no call was broken off in."""
+    def _check_turn(self) -> None:
+        """Whether a call may go on that has the door's lock."""
         if os.getpid() != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if self._is_closed:
             raise Closed("this engine has been closed")
+        if self._door.is_busy:
+            raise Unavailable("nothing was done: this interrupts a call of the same engine, which must end first")
+        if not self._sequencer.engine.is_whole:
+            raise Unavailable("a call was broken off in the middle: its sums may be wrong; make a new engine")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One call at a time, under the exact context, on an engine that no call was broken off in."""
         with self._door.lock:
-            if self._door.is_busy:
-                raise Unavailable("nothing was done: this interrupts a call of the same engine, which must end first")
-            if not self._sequencer.engine.is_whole:
-                raise Unavailable("a call was broken off in the middle: its sums may be wrong; make a new engine")
+            self._check_turn()
             self._door.is_busy = True
             try:
                 with decimal.localcontext(self._context):

@@ -117,6 +117,15 @@ def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engi
     return ""
 
 
+def freely_allowed(config: Config, name: str) -> frozenset[type[wire.Command]]:
+    """The commands that `not_allowed` has nothing against whatever they are about: none that depends on an account."""
+    client = config.client(name)
+    if client is None or client.accounts is not None:
+        return frozenset()
+    may = {of for of, needed in _ROLES_FOR.items() if not client.roles.isdisjoint(needed)}
+    return frozenset(may - {wire.Report} if config.reports_from else may)
+
+
 def not_its_account(name: str, account: str) -> str:
     """`account` is "" where every one is meant."""
     what = f"account {account}" if account else "every account"

@@ -24,6 +24,10 @@ AWAY_NS = 100_000_000
 """What a loop takes for having been stopped: half of the shortest lease there is by default."""
 
 
+_MOST_UNTOLD = 64
+"""So many rows wait to be told to the world, at the most, while nobody asks and nobody watches."""
+
+
 class Journal(Protocol):
     """Keeps rows. Nothing is acknowledged before `append` has returned."""
 
@@ -93,7 +97,7 @@ class Sequencer:
 
     def command(self, session: Session, number: int, acked: int, digest: bytes, command: e.Command) -> Known:
         """The answer to a command: executed now, or known from before, or refused without using its number up."""
-        known = self.known(session, number, acked, digest)
+        known = self.engine.sessions.judge(session, number, acked, digest)
         if known is not None:
             return known
         if type(command) in MORE_TO_SETTLE:
@@ -183,7 +187,8 @@ class Sequencer:
 
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""
-        self.publish()
+        if len(self._released) >= _MOST_UNTOLD:
+            self.publish()
         if self._rows:
             if self._journal is not None:
                 began = time.perf_counter()
@@ -193,7 +198,7 @@ class Sequencer:
             self._rows = []
 
     def publish(self) -> None:
-        """Takes in for the world what has been released: once its replies have left, or with the next batch."""
+        """Takes in for the world what has been released: once its replies have left, or later, many rows at once."""
         if self._released:
             self.metrics.count(self._released)
             for tell in self.watchers:
@@ -210,18 +215,21 @@ class Sequencer:
                 "look at the open orders and accept its history"
             )
             return e.Failed(e.Failure.JOURNAL_BEHIND, why)
-        if self.journal_low and is_risk:
+        if is_risk and self._journal is not None and self._journal.why_low:
             return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self.journal_low}")
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
 
     def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
         """What is known of the prices that a command needs."""
-        marks = self.engine.valuation.marks
         if type(command) not in NEW_RISK:
             return ()
-        if self.engine.pipeline.asks_for_quotes is Asks.NEVER and not marks.is_needed:
-            return ()
+        asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
+        if not marks.is_needed:
+            if asked is Asks.NEVER:
+                return ()
+            if asked is Asks.WITHOUT_PRICE and type(command) is e.CheckOrder and command.order.price is not None:
+                return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
         quotes = tuple(quote for quote in found if quote is not None)
         if not marks.is_needed:

@@ -251,10 +251,12 @@ class Server:
             self._is_stopping = True
         if answered:
             self._sequencer.metrics.command_s.observe(time.perf_counter() - began, answered)
-        self._sequencer.publish()
-        self._conversations.tell_watchers()
+        if left == most or len(self._conversations.watchers):
+            self._sequencer.publish()
+            self._conversations.tell_watchers()
         self._conversations.pace()
-        self._send_out()
+        if self._conversations.out:
+            self._send_out()
         if self._journal is not None:
             self._journal.maintain(self._sequencer.engine, is_quiet=left == most)
         return left < most

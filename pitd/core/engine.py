@@ -1274,11 +1274,8 @@ class Engine:
     # ------------------------------------------------------------------------------------------ carrying out
 
     def _emit(self, effect: e.Effect) -> None:
-        """Notes an effect for the journal and carries it out."""
+        """Notes an effect for the journal and carries it out: the one place where anything changes."""
         self._effects.append(effect)
-        self._carry_out(effect)
-
-    def _carry_out(self, effect: e.Effect) -> None:
         try:
             self._on_effect[type(effect)](effect)
         except Exception as trouble:

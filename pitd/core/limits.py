@@ -12,7 +12,7 @@ from pit.types import Kind, Order, Reject, RejectCode
 
 from .instruments import Listed
 from .numbers import canonical, text
-from .policy import Attempt, Unvalued
+from .policy import Attempt, Subject, Unvalued
 
 Dimension = Literal["account", "client", "instrument", "settlement"]
 
@@ -118,6 +118,9 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 L = TypeVar("L", bound=Limit)
 
+_SCOPES_KEPT = 20_000
+"""A memory of what can be found again, so emptying it at the bound changes no answer."""
+
 
 class LimitSet(Generic[L]):
     """The limits of one control, and whether every order must be covered by one of them."""
@@ -128,12 +131,21 @@ class LimitSet(Generic[L]):
         self.by_name = {limit.name: limit for limit in limits}
         self.names = tuple(self.by_name)
         self._cover = cover and bool(limits)
-        self._are_for_all = all(limit.is_for_all for limit in limits)
+        self._scoped: dict[Subject, tuple[tuple[L, str], ...]] = {}
+        """What has been found before, by whose orders and in what: limits are fixed, so it is the same again."""
 
     def matching(self, attempt: Attempt) -> Sequence[L]:
-        if self._are_for_all:
-            return self.limits
-        return [limit for limit in self.limits if limit.matches_attempt(attempt)]
+        return [limit for limit, _ in self.scoped(attempt)]
+
+    def scoped(self, attempt: Attempt) -> tuple[tuple[L, str], ...]:
+        """The limits that are for this order, each with the scope that it counts it by."""
+        found = self._scoped.get(attempt.subject)
+        if found is None:
+            found = tuple((limit, limit.scope_of(attempt)) for limit in self.limits if limit.matches_attempt(attempt))
+            if len(self._scoped) >= _SCOPES_KEPT:
+                self._scoped.clear()
+            self._scoped[attempt.subject] = found
+        return found
 
     def uncovered(self, attempt: Attempt) -> tuple[Reject, ...]:
         """The reject for an order that none of these limits is for."""

@@ -24,6 +24,9 @@ from .prices import Quote
 from .unvalued import Unvalued
 from .valuation import Valuation
 
+Subject = tuple[str, str, str | None, str, str]
+"""By what limits tell orders apart: account, client, group, symbol and settlement asset."""
+
 NO_DAYS = Days()
 """Where no calendar is known."""
 
@@ -53,6 +56,7 @@ class Attempt:
         "now_ns",
         "order",
         "quote",
+        "subject",
     )
 
     def __init__(
@@ -87,6 +91,7 @@ class Attempt:
         self._valuation = valuation
         self._outlooks: dict[Whose, Outlook] | None = None
         self._in_firm: Decimal | None = None
+        self.subject: Subject = (order.account, client, group, listed.symbol, listed.settlement)
         self._content: str | None = None
         self._notional: Decimal | None = None
         self._reduces: bool | None = None

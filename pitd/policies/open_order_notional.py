@@ -64,8 +64,8 @@ class OpenOrderNotional(Policy):
         self._held: dict[tuple[str, str], Decimal] = {}
 
     def main(self, attempt: Attempt) -> Verdict:
-        limits = self._limits.matching(attempt)
-        if not limits:
+        scoped = self._limits.scoped(attempt)
+        if not scoped:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
         try:
@@ -76,15 +76,15 @@ class OpenOrderNotional(Policy):
             return Verdict(
                 rejects=tuple(
                     self._limits.reject(limit, attempt, trouble.code, str(trouble), limit.max_notional)
-                    for limit in limits
+                    for limit, _ in scoped
                 )
             )
         counters: list[tuple[str, str]] = []
         firm_counters: list[tuple[str, str]] = []
         in_firm, rate = None, None
         rejects = []
-        for limit in limits:
-            counter = (limit.name, limit.scope_of(attempt))
+        for limit, scope in scoped:
+            counter = (limit.name, scope)
             if limit.currency is None:
                 wanted = notional
                 counters.append(counter)

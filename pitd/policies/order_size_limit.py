@@ -46,16 +46,13 @@ class OrderSizeLimit(Policy):
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None
-        is_covered = False
-        for limit in self._limits.limits:
-            if not limit.matches_attempt(attempt):
-                continue
-            is_covered = True
+        scoped = self._limits.scoped(attempt)
+        for limit, _ in scoped:
             reject = self._judge(limit, attempt)
             if reject is not None:
                 rejects = rejects or []
                 rejects.append(reject)
-        if not is_covered:
+        if not scoped:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
         return PASS if rejects is None else Verdict(rejects=tuple(rejects))

@@ -44,7 +44,7 @@ class RateLimit(Policy):
 
     def __init__(self, limits: Sequence[Rate]) -> None:
         self._limits = LimitSet(self.id, limits, cover=False)
-        self._narrow_first = sorted(limits, key=lambda limit: limit.breadth)
+        self._narrow_first = LimitSet(self.id, sorted(limits, key=lambda limit: limit.breadth), cover=False)
         self.limit_names = self._limits.names
         self.is_idle = not limits
         self._counters: dict[str, OrderedDict[str, deque[int]]] = {limit.name: OrderedDict() for limit in limits}
@@ -58,10 +58,7 @@ class RateLimit(Policy):
         counted: list[tuple[str, str]] = []
         rejects: list[Reject] | None = None
         refused_at: int | None = None  # the breadth of the narrowest limit that refuses
-        for limit in self._narrow_first:
-            if not limit.matches_attempt(attempt):
-                continue
-            scope = limit.scope_of(attempt)
+        for limit, scope in self._narrow_first.scoped(attempt):
             times = self._counters[limit.name].get(scope)
             counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
             if counts:
