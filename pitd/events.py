@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -55,7 +55,7 @@ class Recent:
 
     def __init__(self, engine: Engine) -> None:
         self._names = _Names(engine)
-        self._rows: OrderedDict[int, e.Row] = OrderedDict()
+        self._rows: deque[e.Row] = deque()
         self._told: dict[int, tuple[ev.AnyEvent, ...]] = {}
         self._effects = 0
         self.head = engine.seq
@@ -63,21 +63,22 @@ class Recent:
 
     @property
     def first_row(self) -> int:
-        return next(iter(self._rows), self.head + 1)
+        return self.head + 1 - len(self._rows)
 
     def take(self, rows: Sequence[e.Row]) -> None:
-        """Keeps rows that have been journaled."""
+        """Keeps rows that have been journaled, each the next one."""
         kept = self._rows
+        kept.extend(rows)
         for row in rows:
-            kept[row.entry.seq] = row
             self._effects += len(row.effects)
             if type(row.reply) is e.Deferred:
                 self._names.note(row)
         self.head = rows[-1].entry.seq
         while len(kept) > KEPT_ROWS or self._effects > KEPT_EFFECTS:
-            oldest, row = kept.popitem(last=False)
-            self._effects -= len(row.effects)
-            self._told.pop(oldest, None)
+            first = kept.popleft()
+            self._effects -= len(first.effects)
+            if self._told:
+                self._told.pop(first.entry.seq, None)
 
     def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
         """What is kept from there on, as far as one answer goes."""
@@ -101,7 +102,7 @@ class Recent:
         told = self._told.get(seq)
         if told is None:
             try:
-                told = events_of(self._rows[seq], self._names)
+                told = events_of(self._rows[seq - self.first_row], self._names)
             except Exception as trouble:  # who watches must not take the daemon along
                 log.error("event.untold", seq=seq, why=repr(trouble))
                 told = ()

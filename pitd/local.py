@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pit
-from pit import _calls, wire
+from pit import _calls, _process, wire
 from pit.aio import Connecting
 from pit.errors import Closed, Forked, NotAuthorized, PitError, Unavailable
 from pit.transport import Transport
@@ -135,7 +135,7 @@ class _LocalTransport:
         self._session = session
         self._door = door
         self._context = context
-        self._pid = os.getpid()
+        self._pid = _process.pid
         self._is_closed = False
         self._failures: list[tuple[str, PitError]] = []
 
@@ -148,10 +148,12 @@ class _LocalTransport:
         with door.lock:  # as `_turn` does: a generator would cost as much as the whole start stage
             self._check_turn()
             door.is_busy = True
+            before = decimal.getcontext()
             try:
-                with decimal.localcontext(self._context):
-                    return self._reply_to(command)
+                decimal.setcontext(self._context)
+                return self._reply_to(command)
             finally:
+                decimal.setcontext(before)
                 door.is_busy = False
 
     def _reply_to(self, command: wire.Command) -> wire.Reply:
@@ -197,7 +199,7 @@ class _LocalTransport:
         return self._sequencer.read_clock_ns()
 
     def close(self) -> None:
-        if self._is_closed or os.getpid() != self._pid:
+        if self._is_closed or _process.pid != self._pid:
             return
         with contextlib.suppress(Unavailable):  # broken off or busy: its leases say what it would
             if self._session.id and self._session.ended_by is None:
@@ -210,7 +212,7 @@ class _LocalTransport:
 
     def _check_turn(self) -> None:
         """Whether a call may go on that has the door's lock."""
-        if os.getpid() != self._pid:
+        if _process.pid != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if self._is_closed:
             raise Closed("this engine has been closed")

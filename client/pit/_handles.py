@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
-from . import wire
+from . import _process, wire
 from .types import OpenOrder, Order, OrderState
 
 _LEASED = (OrderState.HELD, OrderState.SENT)
@@ -20,7 +19,7 @@ class EngineBase:
         self.name = name
         self.timeout_s = timeout_s
         self._monotonic_ns = monotonic_ns
-        self._pid = os.getpid()
+        self._pid = _process.pid
         self._dropped_reservations: deque[int] = deque()
         self._dropped_requests: deque[int] = deque()
 
@@ -55,7 +54,7 @@ class RequestBase:
         return True
 
     def __del__(self) -> None:
-        if not getattr(self, "_is_over", True) and self._engine._pid == os.getpid():
+        if not getattr(self, "_is_over", True) and self._engine._pid == _process.pid:
             self._engine._dropped_requests.append(self.id)
 
     def __repr__(self) -> str:
@@ -106,7 +105,7 @@ class ReservationBase:
         return True
 
     def __del__(self) -> None:
-        if getattr(self, "_is_settled", True) or not self._is_watched or self._engine._pid != os.getpid():
+        if getattr(self, "_is_settled", True) or not self._is_watched or self._engine._pid != _process.pid:
             return
         self._engine._dropped_reservations.append(self.id)
 

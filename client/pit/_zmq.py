@@ -16,7 +16,7 @@ from typing import Protocol
 
 import zmq
 
-from . import _calls, wire
+from . import _calls, _process, wire
 from ._session import Session
 from .errors import Closed, Forked, InvalidInput, NotAuthorized, PitError, PostedFailed, Unavailable
 from .keys import Curve
@@ -51,7 +51,7 @@ class ZmqTransport:
         self, client: str, endpoint: str, timeout_s: float, *, read_only: bool = False, curve: Curve | None = None
     ) -> None:
         self._endpoint = endpoint
-        self._pid = os.getpid()
+        self._pid = _process.pid
         self._lock = threading.Lock()
         self._is_closed = False
         self._round_trip_s = _LOOK_OUT_S / 2
@@ -127,14 +127,14 @@ class ZmqTransport:
 
     def leave(self) -> None:
         """Sees what was posted through before the process ends. Raises PostedFailed."""
-        if os.getpid() == self._pid and not self._is_closed:
+        if _process.pid == self._pid and not self._is_closed:
             see_through(self._session, self._socket)
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
     def close(self) -> None:
-        if os.getpid() != self._pid or self._is_closed or not self._lock.acquire(timeout=GOODBYE_S):
+        if _process.pid != self._pid or self._is_closed or not self._lock.acquire(timeout=GOODBYE_S):
             return
         try:
             if self._session.over is None and (self._session.is_open or self._session.posted):
@@ -154,7 +154,7 @@ class ZmqTransport:
     # ------------------------------------------------------------------------------------------ within
 
     def _take_turn(self, timeout_s: float) -> None:
-        if os.getpid() != self._pid:
+        if _process.pid != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if not self._lock.acquire(timeout=timeout_s):
             raise Unavailable(f"nothing was sent: other threads kept this engine busy for {timeout_s:g} s")

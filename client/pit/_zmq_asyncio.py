@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from . import _calls, wire
+from . import _calls, _process, wire
 from ._session import Session
 from ._zmq import (
     AGAIN_S,
@@ -72,7 +72,7 @@ class AsyncZmqTransport:
     def __init__(self, client: str, endpoint: str, *, read_only: bool = False, curve: Curve | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._endpoint = endpoint
-        self._pid = os.getpid()
+        self._pid = _process.pid
         self._is_closed = False
         self._session = Session(client, os.urandom(16), read_only=read_only)
         self._opening: _Call | None = None
@@ -200,14 +200,14 @@ class AsyncZmqTransport:
 
     def leave(self) -> None:
         """Sees what was posted through before the process ends; its loop is over by then. Raises PostedFailed."""
-        if os.getpid() == self._pid and not self._is_ended:
+        if _process.pid == self._pid and not self._is_ended:
             see_through(self._session, self._socket)
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
 
     async def close(self) -> None:
-        if self._is_closed or os.getpid() != self._pid:
+        if self._is_closed or _process.pid != self._pid:
             return
         if asyncio.get_running_loop() is not self._loop:
             if not self._loop.is_closed():
@@ -236,7 +236,7 @@ class AsyncZmqTransport:
     # ------------------------------------------------------------------------------------------ one call
 
     def _check(self) -> None:
-        if os.getpid() != self._pid:
+        if _process.pid != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if self._is_closed:
             raise Closed("this engine has been closed")
@@ -293,7 +293,7 @@ class AsyncZmqTransport:
     def _move(self) -> None:
         """Takes in what has come and sends what is to be said, until neither is left: the descriptor tells it once."""
         session, sock = self._session, self._socket
-        if sock.closed or os.getpid() != self._pid:
+        if sock.closed or _process.pid != self._pid:
             return
         if self._room and session.has_room:
             self._let_in()
@@ -368,7 +368,7 @@ class AsyncZmqTransport:
     def _on_time(self) -> None:
         """Wakes whose time is up, and says again what has not been answered for long."""
         self._timer, self._timer_at = None, math.inf
-        if os.getpid() != self._pid:
+        if _process.pid != self._pid:
             return
         now = self._loop.time()
         waiting = []

@@ -138,9 +138,11 @@ def _unit(limit: Rate) -> str:
 def _drop_stale(counters: OrderedDict[str, deque[int]], horizon_ns: int) -> None:
     """Looks at the two scopes untouched for longest; each attempt adds at most one."""
     for _ in range(2):
+        if len(counters) == 1:
+            return
         scope = next(iter(counters))
         times = counters[scope]
-        if len(counters) == 1 or (times and times[-1] > horizon_ns):
+        if times and times[-1] > horizon_ns:
             return
         del counters[scope]
 
