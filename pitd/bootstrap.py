@@ -78,7 +78,8 @@ def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
 
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
     terms, bounds = LimitTerms(config.limits), config.gate.bounds
-    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared())
+    awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
+    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared(), awaiting)
 
 
 def blank_engine(policies: Sequence[Policy] = ()) -> Engine:

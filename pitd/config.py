@@ -166,6 +166,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """The asset that it is kept in."""
     day: DayRule | None = None
     """When its day begins and ends, where that is not when the firm's does."""
+    requires_positions: bool = False
+    """Whether it must not trade before its positions have been imported for the day."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -416,7 +418,11 @@ class _Reader:
             key = f"accounts.{name}"
             self._name(key, name)
             one = self._table(table, name, "accounts")
-            self._only_keys(key, one, ("group", "currency", "zone", "start_of_day", "end_of_day", "reports_from"))
+            self._only_keys(
+                key,
+                one,
+                ("group", "currency", "zone", "start_of_day", "end_of_day", "reports_from", "requires_positions"),
+            )
             for word in ("group", "currency"):
                 if word in one:
                     self._name(f"{key}.{word}", self._text(key, one, word, None))
@@ -425,6 +431,7 @@ class _Reader:
                 group=one.get("group"),
                 currency=one.get("currency"),
                 day=self._day_rule(key, one, "UTC" if calendar is None else calendar.zone) if has_day else None,
+                requires_positions=self._yes_or_no(key, one, "requires_positions"),
             )
         return accounts
 
@@ -894,6 +901,12 @@ class _Reader:
             if name not in known:
                 at = f"{key}.{name}" if key else name
                 self._fail(at, f"there is no such key{_meant(name, known)}; known here: {', '.join(known)}")
+
+    def _yes_or_no(self, key: str, table: Mapping[str, Any], name: str) -> bool:
+        value = table.get(name, False)
+        if not isinstance(value, bool):
+            self._fail(f"{key}.{name}", f"true or false is wanted, not {value!r}")
+        return value
 
     def _text(self, key: str, table: Mapping[str, Any], name: str, default: str | None) -> str:
         value = table.get(name, default)

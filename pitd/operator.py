@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -21,7 +22,7 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import AccountBalance, Outcome, RejectCode
 
-from . import __version__, completion, operator_explain, operator_limits, operator_report
+from . import __version__, completion, operator_books, operator_explain, operator_limits, operator_report
 from .bench import options as bench_options
 from .core.orders import ENDED
 from .errors import PitdError
@@ -186,6 +187,62 @@ def _balance_pages(engine: pit.Engine, account: str | None) -> Iterator[wire.Bal
         last = page.balances[-1]
         page = _expect(engine, wire.ListBalances(account, last.account, last.asset), wire.BalancesAre)
         yield page
+
+
+def _import_books(options: argparse.Namespace) -> int:
+    """Of positions or balances: shows what would change, and puts the file's word in its place."""
+    return _apply_books(options, _compared(options), is_import=options.kind == "positions")
+
+
+def _reconcile_books(options: argparse.Namespace) -> int:
+    compared = _compared(options)
+    if options.apply and compared.differences:
+        if options.reason is None:
+            _parser().error(f"{options.kind} reconcile --apply: say why by --reason TEXT")
+        return _apply_books(options, compared, is_import=False)
+    if options.json:
+        _put_books(options, compared, 0, is_applied=False)
+    else:
+        if compared.differences:
+            Screen().put(operator_books.table(compared))
+        print(printable(operator_books.summary(compared)))
+    return _SAID_NO if compared.differences else 0
+
+
+def _compared(options: argparse.Namespace) -> operator_books.Comparison:
+    also = [*options.also, *([] if options.account is None else [options.account])]
+    with _connected(options) as engine:
+        return operator_books.compare(engine, options.kind, options.file, accounts=also, is_partial=options.partial)
+
+
+def _apply_books(options: argparse.Namespace, compared: operator_books.Comparison, *, is_import: bool) -> int:
+    adjustments = compared.adjustments()
+    imported = compared.accounts if is_import else ()
+    if adjustments and not options.json:
+        Screen().put(operator_books.table(compared))
+    if adjustments and not _is_agreed(options, f"put the file's word in the place of these {len(adjustments)}?"):
+        return _SAID_NO
+    changed = 0
+    if adjustments or imported:
+        with _acting(options) as engine:
+            id = options.id or f"pitctl {uuid.uuid4().hex}"
+            done = engine.apply_account_adjustment(*adjustments, id=id, reason=options.reason, imported=imported)
+            changed = done.changed
+    if options.json:
+        _put_books(options, compared, changed, is_applied=True)
+        return 0
+    told = f"{changed} {compared.kind} of {', '.join(compared.accounts)} {'is' if changed == 1 else 'are'} as it says"
+    told = told if changed else operator_books.summary(compared)
+    print(printable(f"{told} (by {options.name}: {options.reason})"))
+    return 0
+
+
+def _put_books(
+    options: argparse.Namespace, compared: operator_books.Comparison, changed: int, *, is_applied: bool
+) -> None:
+    told = [_plain(each) | {"difference": objects.plain(each.by)} for each in compared.differences]
+    said = {"accounts": list(compared.accounts), "differences": told, "is_applied": is_applied, "changed": changed}
+    _put(said | {"actor": options.name, "reason": options.reason})
 
 
 def _orders(options: argparse.Namespace) -> int:
@@ -742,11 +799,33 @@ def _parser() -> argparse.ArgumentParser:
     add("sessions", _sessions, "show every session: in flight, unsettled, and how its client's death would be noticed")
     add("accounts", _accounts, "show every account: realised P&L against its bounds, open orders, blocks")
 
-    one = add("positions", _positions, "show what accounts hold, what it cost and what it made, from reported fills")
-    one.add_argument("--account", metavar="A", help="of this account")
-
-    one = add("balances", _balances, "show what accounts have of each asset, and what open orders hold of it")
-    one.add_argument("--account", metavar="A", help="of this account")
+    for name, show, told, columns in (
+        (
+            "positions",
+            _positions,
+            "show what accounts hold, what it cost and what it made; or compare it with a file",
+            "account, instrument, quantity, and cost or average_price",
+        ),
+        (
+            "balances",
+            _balances,
+            "show what accounts have of each asset and what open orders hold of it; or compare it with a file",
+            "account, asset, total",
+        ),
+    ):
+        books = add(name, show, told)
+        books.add_argument("--account", metavar="A", help="of this account")
+        acts = books.add_subparsers(metavar="ACT", title="acts")
+        one = add("import", _import_books, f"put a file's word in the place of the {name} of its accounts", acts)
+        _add_books(one, name, columns)
+        one.add_argument("--id", metavar="ID", help="the same id again changes nothing (default: a new one each time)")
+        _add_change(one)
+        one = add("reconcile", _reconcile_books, f"compare {name} with a file: exit code 1 where they differ", acts)
+        _add_books(one, name, columns)
+        one.add_argument("--apply", action="store_true", help="put the file's word in the place of what differs")
+        one.add_argument("--reason", type=_reason, metavar="TEXT", help="with --apply: why: it is journaled")
+        one.add_argument("--yes", action="store_true", help="don't ask")
+        one.set_defaults(id=None)
 
     one = add("orders", _orders, "show everybody's orders")
     which = one.add_mutually_exclusive_group()
@@ -879,6 +958,20 @@ def _add_scope(parser: argparse.ArgumentParser, help: str = "account NAME, clien
 def _add_order(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("order", metavar="ORDER", help="its id")
     parser.add_argument("--account", metavar="A", help="in this account (needed unless the id is open in one only)")
+
+
+def _add_books(parser: argparse.ArgumentParser, kind: str, columns: str) -> None:
+    parser.set_defaults(kind=kind)
+    parser.add_argument("file", metavar="FILE", help=f"CSV with a header, or JSON as --json prints it: {columns}")
+    parser.add_argument(
+        "--account",
+        action="append",
+        dest="also",
+        metavar="A",
+        default=[],
+        help="also this account, of which the file names nothing (again for more)",
+    )
+    parser.add_argument("--partial", action="store_true", help="leave alone what the file does not name")
 
 
 def _add_change(parser: argparse.ArgumentParser) -> None:

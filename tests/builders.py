@@ -400,6 +400,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "positions": msgspec.to_builtins(engine.positions.save()),
         "balances": msgspec.to_builtins(engine.balances.save()),
         "adjustments": msgspec.to_builtins(engine.adjustments.save()),
+        "imported": engine.adjustments.imported(),
         "overrides": msgspec.to_builtins(engine.overrides.all()),
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
         "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],

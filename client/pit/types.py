@@ -26,6 +26,8 @@ E = TypeVar("E", bound=StrEnum)
 
 MAX_DIGITS = 18
 MAX_SCALE = 9
+MAX_SUM_DIGITS = 36
+MAX_SUM_SCALE = 18
 MAX_ID_LENGTH = 64
 MAX_REASON_LENGTH = 500
 
@@ -592,7 +594,7 @@ def _set_or_moved(adjustment: Adjustment, *names: str) -> None:
     for name in names:
         value = getattr(adjustment, name)
         if value is not None:
-            force_setattr(adjustment, name, exact(value, f"adjustment.{name}"))
+            force_setattr(adjustment, name, exact_sum(value, f"adjustment.{name}"))
     if (adjustment.set_to is None) == (adjustment.move_by is None):
         raise InvalidInput("adjustment: give set_to or move_by, one of them")
 
@@ -696,12 +698,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
 def exact(value: Number, name: str) -> Decimal:
     """The exact decimal behind a number, as text would give it. Raises InvalidInput naming the field."""
     if type(value) is not Decimal:
-        if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
-            raise InvalidInput(f"{name}: a number is wanted (str, int, Decimal or float), not {value!r}")
-        try:
-            value = Decimal(repr(value) if isinstance(value, float) else value)
-        except (InvalidOperation, ValueError):
-            raise InvalidInput(f"{name}: not a number: {str(value)[:80]!r}") from None
+        value = _decimal(value, name)
     text = str(value)
     if len(text) <= MAX_SCALE + 1 and "E" not in text and value.is_finite():
         return value  # few enough digits, wherever the point stands: by far the usual case
@@ -711,6 +708,32 @@ def exact(value: Number, name: str) -> Decimal:
     if -MAX_SCALE <= exponent <= 0 and len(digits) <= MAX_DIGITS:
         return value
     return _squeezed(value, name)
+
+
+def exact_sum(value: Number, name: str) -> Decimal:
+    """The same for what has been added up: with up to 36 digits, 18 of them after the point. Raises InvalidInput."""
+    number = value if type(value) is Decimal else _decimal(value, name)
+    if not number.is_finite():
+        raise InvalidInput(f"{name}: a finite number is wanted, not {number}")
+    if not number:
+        return Decimal(0)
+    if number.adjusted() < MAX_SUM_DIGITS - MAX_SUM_SCALE and len(number.as_tuple().digits) <= 2 * MAX_SUM_DIGITS:
+        stripped = number.normalize(_WIDE)
+        exponent = stripped.as_tuple().exponent
+        if isinstance(exponent, int) and exponent >= -MAX_SUM_SCALE:
+            return stripped if exponent <= 0 else stripped.quantize(Decimal(1), context=_WIDE)
+    raise InvalidInput(
+        f"{name}: at most {MAX_SUM_DIGITS} digits, {MAX_SUM_SCALE} of them after the point, not {str(number)[:60]}"
+    )
+
+
+def _decimal(value: Number, name: str) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
+        raise InvalidInput(f"{name}: a number is wanted (str, int, Decimal or float), not {value!r}")
+    try:
+        return Decimal(repr(value) if isinstance(value, float) else value)
+    except (InvalidOperation, ValueError):
+        raise InvalidInput(f"{name}: not a number: {str(value)[:80]!r}") from None
 
 
 def _squeezed(value: Decimal, name: str) -> Decimal:

@@ -16,11 +16,14 @@ from pit.types import (
     Block,
     PnlAdjustment,
     PositionAdjustment,
+    Reject,
+    RejectCode,
     Side,
 )
 
 from . import entry as e
 from . import positions
+from .days import IsNew
 from .entry import Failed, Failure
 from .numbers import ZERO, NotRepresentable, canonical, text
 
@@ -36,22 +39,49 @@ class Adjustments:
 
     def __init__(self) -> None:
         self._noted: OrderedDict[tuple[str, str], e.AdjustmentNoted] = OrderedDict()
+        self._imported: dict[str, None] = {}
 
     def find(self, client: str, id: str) -> e.AdjustmentNoted | None:
         return self._noted.get((client, id))
 
     def note(self, effect: e.AdjustmentNoted, most: int) -> None:
         """Remembers it, and forgets the oldest where that makes one too many."""
+        self._imported.update(dict.fromkeys(effect.imported))
         self._noted[effect.client, effect.id] = effect
         while len(self._noted) > most:
             self._noted.popitem(last=False)
 
+    def is_imported(self, account: str) -> bool:
+        """Whether the positions that the account begins its day with have been imported."""
+        return account in self._imported
+
+    def imported(self) -> list[str]:
+        return sorted(self._imported)
+
+    def begin_day(self, is_new: IsNew) -> None:
+        """Where a day begins, positions are to be imported anew."""
+        for account in [each for each in self._imported if is_new(each)]:
+            del self._imported[account]
+
     def save(self) -> list[e.AdjustmentNoted]:
         return list(self._noted.values())
 
-    def load(self, saved: Sequence[e.AdjustmentNoted]) -> None:
+    def load(self, saved: Sequence[e.AdjustmentNoted], imported: Sequence[str]) -> None:
+        self._imported = dict.fromkeys(imported)
         for effect in saved:
             self._noted[effect.client, effect.id] = effect
+
+
+def awaits_import(account: str, day: str) -> Reject:
+    """What an order is answered whose account must not trade before its positions are imported."""
+    return Reject(
+        code=RejectCode.REFERENCE_DATA_UNAVAILABLE,
+        policy="engine",
+        limit="requires_positions",
+        scope=f"account {account}",
+        reason=f"the positions of account {account} have not been imported{f' for {day}' if day else ''}: "
+        f"pitctl positions import FILE, or --account {account} where it holds nothing",
+    )
 
 
 class _Refused(Exception):

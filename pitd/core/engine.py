@@ -124,6 +124,8 @@ class Setup(NamedTuple):
     currency: Currency | None = None
     declared: frozenset[str] | None = None
     """The only accounts that may trade; None for any."""
+    requires_positions: frozenset[str] = frozenset()
+    """The accounts that must not trade before their positions have been imported for the day."""
 
 
 class Judgement(NamedTuple):
@@ -188,6 +190,7 @@ class Engine:
         )
         self.balances = balances.Balances()
         self.adjustments = adjustments.Adjustments()
+        self._requires_positions: frozenset[str] = frozenset()
         self.requests: dict[int, Request] = {}
         self.requests_ended: OrderedDict[int, EndedBy] = OrderedDict()
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
@@ -586,7 +589,8 @@ class Engine:
         """
         blocks = self.accounts.blocks_on(order.account, *clients)
         is_declared = self.accounts.may_trade(order.account)
-        if is_declared and not blocks and not len(self.trading):
+        awaits = order.account in self._requires_positions and not self.adjustments.is_imported(order.account)
+        if is_declared and not blocks and not len(self.trading) and not awaits:
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
         restrictions = self.trading.over(order.account, group, symbol)
@@ -596,7 +600,12 @@ class Engine:
             *strange,
             *(trading.reject_of(each, weigh) for each in restrictions if trading.stops(each, weigh)),
             *(reject_of(each) for each in blocks if trading.stops(each, weigh)),
+            *([self._awaits_import(order.account)] if awaits else ()),
         )
+
+    def _awaits_import(self, account: str) -> Reject:
+        day = self.days.of(account)
+        return adjustments.awaits_import(account, "" if day is None else day.name)
 
     def _stops_on_open(self, record: OrderRecord, *clients: str) -> tuple[Reject, ...]:
         """What keeps an order that is open, and counted, from going on."""
@@ -1558,6 +1567,7 @@ class Engine:
     def _do_day_began(self, effect: e.DayBegan) -> None:
         if self.orders.for_a_day:
             self.days.close_orders(effect.scopes, self._seq)
+        self.adjustments.begin_day(self.days.is_new(effect.scopes))
         self.days.begin(effect.scopes, Day(self._seq, effect.day, effect.at_wall_ns))
 
     def _do_day_ended(self, effect: e.DayEnded) -> None:
@@ -1615,6 +1625,7 @@ class Engine:
         self.bounds = setup.bounds
         self.days.go_by(setup.own_days)
         self.accounts.declared = setup.declared
+        self._requires_positions = setup.requires_positions
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 

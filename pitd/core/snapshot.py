@@ -53,6 +53,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     days: Sequence[tuple[str, Day]] = ()
     balances: Sequence[tuple[str, dict[str, Decimal]]] = ()
     adjustments: Sequence[AdjustmentNoted] = ()
+    imported: Sequence[str] = ()
     closing: dict[str, Closing] = {}
     quotes: Sequence[Quote] = ()
     """What entries have brought of prices, where somebody values by it."""
@@ -90,6 +91,7 @@ def take(engine: Engine) -> Image:
         days=engine.days.all(),
         balances=engine.balances.save(),
         adjustments=engine.adjustments.save(),
+        imported=engine.adjustments.imported(),
         closing=dict(engine.days.closing),
         quotes=engine.valuation.marks.save(),
         of_clients=engine.positions.clients(),
@@ -136,7 +138,7 @@ def load(engine: Engine, image: Image) -> None:
     reader = Reader(engine.policies)
     engine.positions.load(image.positions)
     engine.balances.load(image.balances)
-    engine.adjustments.load(image.adjustments)
+    engine.adjustments.load(image.adjustments, image.imported)
     engine.days.load(image.days, image.closing)
     engine.positions.load_clients(image.of_clients)
     engine.valuation.marks.keep(image.quotes)

@@ -25,6 +25,7 @@ SIZE = 'control = "order_size_limit", each = "account"'
 RATE = 'control = "rate_limit", max_orders = 1, window = "1s"'
 PNL = 'control = "pnl_kill_switch", each = "account", settlement = "USD"'
 POSITION = 'control = "position_limit", each = "account+instrument"'
+CASH = 'control = "spot_funds"'
 FLOW = 'control = "turnover_limit", window = "1m"'
 NET = 'control = "position_limit", max_quantity = 5'
 OPEN = 'control = "open_order_notional", max_notional = "1000"'
@@ -182,6 +183,13 @@ def refused(text: str) -> str:
         (limit(f'{FLOW}, each = "account", max_notional = 5'), "limits.x", 'add settlement = "USD"'),
         (limit(f'{FLOW}, each = "settlement", max_quantity = 5'), "limits.x", "units of different instruments"),
         (limit('control = "turnover_limit", each = "instrument", max_quantity = 5'), "limits.x.window", "is wanted"),
+        (limit(f'{CASH}, each = "instrument"'), "limits.x", 'each = "account"'),
+        (limit(f'{CASH}, over = "firm"'), "limits.x", 'each = "account"'),
+        (limit(f'{CASH}, clients = ["mm1"]'), "limits.x", "whoever asks"),
+        (limit(f'{CASH}, mode = "tracks"'), "limits.x.mode", "did you mean track?"),
+        (limit(f'{CASH}, slippage_percent = "100.5"'), "limits.x.slippage_percent", "0 to 100"),
+        (limit(f'{CASH}, fee_percent = "0.00001"'), "limits.x.fee_percent", "up to four decimals"),
+        ('[accounts.a]\nrequires_positions = "yes"', "accounts.a.requires_positions", "true or false"),
         # a limit that limits nothing, or does not say whom
         (limit(SIZE), "limits.x", "add max_quantity or max_notional"),
         (limit(PNL), "limits.x", "add max_loss or max_profit"),

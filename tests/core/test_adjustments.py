@@ -169,3 +169,41 @@ def test_of_an_account_that_keeps_no_balances_fills_move_none(core: Core) -> Non
     core.report(fill("g1", "1", "4800", fee="2.5", instrument=AAPL, side="buy"))
     assert core.engine.balances.accounts() == ["beta"]
     assert not any(isinstance(effect, e.BalancesMoved) for effect in core.rows[-1].effects)
+
+
+# ---------------------------------------------------------------------------------------------- required imports
+
+AWAITING = """
+[calendar]
+start_of_day = "17:00"
+[accounts.alpha]
+requires_positions = true
+[accounts.beta]
+requires_positions = true
+start_of_day = "08:00"
+"""
+
+
+def test_an_account_that_requires_its_positions_trades_once_they_are_imported() -> None:
+    core = Core(AWAITING)
+    no = core.check(order()).rejected.rejects[0]
+    assert (no.code, no.limit) == ("ReferenceDataUnavailable", "requires_positions")
+    assert "pitctl positions import" in no.reason
+    assert isinstance(core.check(order(account="gamma")), e.Accepted)
+    core.adjust(units(set_to=0))
+    assert isinstance(core.check(order()), e.Refused)
+    core.adjust(imported=("alpha",))
+    assert isinstance(core.check(order()), e.Accepted)
+    assert isinstance(core.check(order(account="beta")), e.Refused)
+
+
+def test_a_new_day_of_the_account_wants_them_again_and_another_ones_does_not() -> None:
+    core = Core(AWAITING)
+    core.adjust(imported=("alpha", "beta"))
+    core.begin_day("2026-11-24", "account beta")
+    assert "for 2026-11-24" in core.check(order(account="beta")).rejected.reason
+    held = core.check(order())
+    core.begin_day("2026-11-24")
+    for each in (core, core.again("rows"), core.again("snapshot")):
+        assert isinstance(each.mark_sent(held.reservation_id), e.Refused)
+        assert isinstance(each.rollback(held.reservation_id), e.Stands)
