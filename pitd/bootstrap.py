@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from . import config as config_module
+from . import own_policies
 from .calendar import Calendar
 from .clock import Clock, SystemClock
 from .config import CONTROLS, Config
@@ -17,6 +18,7 @@ from .core.engine import Engine, Setup, exact_context
 from .core.entry import Configured
 from .core.overrides import Numbers
 from .core.policy import Policy
+from .errors import ConfigError
 from .journal import SegmentJournal
 from .limit_terms import LimitTerms, with_numbers
 from .policies.duplicate_order import DuplicateOrder, Duplicates
@@ -37,8 +39,10 @@ from .recovery import Progress, recover
 from .sequencer import AWAY_NS, Journal, Sequencer
 
 
-def build_policies(config: Config) -> list[Policy]:
-    """Validation first, then every control: one without limits is idle, and keeps what its history left behind."""
+def build_policies(config: Config, running: Config | None = None) -> list[Policy]:
+    """Validation first, then every control: one without limits is idle, and keeps what its history left behind. At the
+    end those that are not pitd's own; for `running`, see `own_policies.made_for`.
+    """
     cover = config.gate.uncovered == "reject"
     pnl = [limit for limit in config.limits if isinstance(limit, PnlBound)]
     rates = [limit for limit in config.limits if isinstance(limit, Rate)]
@@ -61,20 +65,23 @@ def build_policies(config: Config) -> list[Policy]:
         OpenOrderLimit(counts),
         TurnoverLimit([limit for limit in config.limits if isinstance(limit, Turnover)], cover=cover),
         SpotFundsPolicy([limit for limit in config.limits if isinstance(limit, SpotFunds)], cover=cover),
+        *own_policies.made_for(
+            config.policies, config.limits, cover=cover, instead=None if running is None else running.policies
+        ),
     ]
 
 
 def build_engine(config: Config, policies: Sequence[Policy] = ()) -> Engine:
     """An engine with the configured policies, then the given ones."""
-    engine = Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings), policies))
+    engine = blank_engine(policies)
     engine.configure(settings_text(config), tuple(config.instruments.values()), config.groups)
     return engine
 
 
-def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
+def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | None = None) -> Setup:
     def built(numbers: Numbers) -> list[Policy]:
         limits = with_numbers(config.limits, numbers)
-        return [*build_policies(msgspec.structs.replace(config, limits=limits)), *policies]
+        return [*build_policies(msgspec.structs.replace(config, limits=limits), running), *policies]
 
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
     terms, bounds = LimitTerms(config.limits), config.gate.bounds
@@ -82,9 +89,11 @@ def _setup(config: Config, policies: Sequence[Policy] = ()) -> Setup:
     return Setup(built, terms, names, bounds, own_days, config.currency, config.declared(), awaiting)
 
 
-def blank_engine(policies: Sequence[Policy] = ()) -> Engine:
-    """An engine that has no settings yet: a journal's own entries bring them."""
-    return Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings), policies))
+def blank_engine(policies: Sequence[Policy] = (), running: Config | None = None) -> Engine:
+    """An engine that has no settings yet: a journal's own entries bring them. The code of policies that are not pitd's
+    own is that of the configuration that is `running`; without one it is looked for where it was.
+    """
+    return Engine(setup_of=lambda settings: _setup(config_module.from_settings(settings), policies, running))
 
 
 def build_sequencer(
@@ -118,12 +127,15 @@ def build_daemon(
 
     `clock_from` makes a clock that goes on from a moment of engine time; `progress` hears how far recovery is. The
     journal's directory must be locked.
-    Raises JournalDamaged, JournalFailed.
+    Raises JournalDamaged, JournalFailed; ConfigError for a policy that can't be taken away yet.
     """
     if not config.journal.is_kept:
         return build_sequencer(config, clock_from(0), policies=policies, away_ns=AWAY_NS, epoch=os.urandom(8)), None
     with decimal.localcontext(exact_context()):
-        found = recover(Path(config.journal.directory), lambda: blank_engine(policies), progress)
+        found = recover(Path(config.journal.directory), lambda: blank_engine(policies, config), progress)
+        in_use = own_policies.still_in_use(found.engine, config.policies)
+        if in_use:
+            raise ConfigError(f"{config.source}: {in_use}")
         journal = SegmentJournal(
             config.journal, found.journal or os.urandom(16), found.head, snapshot_seq=found.snapshot_seq
         )

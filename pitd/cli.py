@@ -17,7 +17,20 @@ from typing import NoReturn
 
 import pit
 
-from . import __version__, bootstrap, clients, completion, config, config_files, journal, log, replay_cli, systemd
+from . import (
+    __version__,
+    bootstrap,
+    check_policy,
+    clients,
+    completion,
+    config,
+    config_files,
+    journal,
+    log,
+    replay_cli,
+    systemd,
+)
+from .config import control_of
 from .config_diff import Difference, differences, runs_on
 from .core.engine import CarryOutFailed, Engine
 from .core.limits import Limit
@@ -28,6 +41,7 @@ from .journal_tools import commands as journal_commands
 from .journal_tools.background import Verification
 from .journal_tools.words import printable
 from .limit_terms import would_be
+from .own_policies import OwnLimit
 from .pulse import Pulse
 from .reload import Reloader, announcing, tell_disagreements
 from .running import own_name, settings_of
@@ -74,7 +88,9 @@ def _serve(settings: config.Config, path: str, manager: systemd.Manager, held_fd
     manager.recovering()
     sequencer, kept = bootstrap.build_daemon(settings, progress=manager.recovering)
     tell_disagreements(sequencer.engine.disagreements())
-    reloader = Reloader(settings, lambda: config.load(path, is_serving=True), bootstrap.configured)
+    reloader = Reloader(
+        settings, lambda: config.load(path, is_serving=True, running=reloader.running), bootstrap.configured
+    )
     server = Server(sequencer, settings, kept, reloader)
     server.bind(held_fd)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,7 +152,7 @@ def init(options: argparse.Namespace) -> int:
 def check_config(options: argparse.Namespace) -> int:
     """Says what would run, and starts nothing."""
     written = _written(options)
-    settings = config.from_written(written)
+    settings = config.from_written(written, Path(_config_path(options)).parent)
     if options.json:
         print(bootstrap.settings_text(settings))
         return 0
@@ -221,12 +237,13 @@ def demo(options: argparse.Namespace) -> int:
 
 def _shown_limit(limit: Limit) -> str:
     by = f"over {'the firm' if limit.over == 'firm' else 'group ' + limit.over.group}" if limit.over else ""
-    words = [str(type(limit).__struct_config__.tag), by or f"for each {' and '.join(limit.each)}"]
+    words = [control_of(limit), by or f"for each {' and '.join(limit.each)}"]
     for name in type(limit).__struct_fields__:
         value = getattr(limit, name)
-        if name in Limit.__struct_fields__ or value is None:
+        if name in Limit.__struct_fields__ or value is None or isinstance(limit, OwnLimit):
             continue
         words.append(f"window {value / 1e9:g} s" if name == "window_ns" else f"{name} {text(Decimal(value))}")
+    words += [f"{key} {value}" for key, value in limit.own.items()] if isinstance(limit, OwnLimit) else []
     for title, selection in (("only", limit.only), ("except", limit.without)):
         for name in selection.__struct_fields__ if selection is not None else ():
             value = getattr(selection, name)
@@ -294,6 +311,8 @@ def _parser() -> argparse.ArgumentParser:
         "--name", default=own_name(), metavar="NAME", help='who asks: needs the role "observe" (default: %(default)s)'
     )
     one.set_defaults(run=check_config)
+
+    check_policy.add_parser(commands)
 
     replay_cli.add_parser(commands)
 

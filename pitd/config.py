@@ -20,14 +20,17 @@ from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
 from . import config_currency, config_files, zones
+from . import config_files, own_policies, zones
 from .calendar import DayRule
 from .config_files import Places, Written
 from .core.accounts import FIRM
 from .core.currency import Currency
 from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
-from .core.limits import DIMENSIONS, Dimension, Group, Selection
+from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection
+from .core.policy import Policy
 from .errors import ConfigError
+from .own_policies import OwnLimit, OwnPolicy
 from .policies.duplicate_order import Duplicates
 from .policies.instrument_rules import Rules
 from .policies.open_order_limit import OpenOrders
@@ -56,6 +59,7 @@ AnyLimit = (
     | OpenOrders
     | Turnover
     | SpotFunds
+    | OwnLimit
 )
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe", "adjust"]
@@ -85,6 +89,9 @@ CONTROLS = (
     "turnover_limit",
     "spot_funds",
 )
+
+_TAKEN = ("order_validation", "engine", "trading_state", OPERATOR, POISONED)
+"""What else stands for a policy, or for a limit, in rejects and blocks."""
 
 _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
     "price_collar": ("instrument",),
@@ -182,6 +189,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """Account to group."""
     clients: dict[str, Client] = {}
     limits: tuple[AnyLimit, ...] = ()
+    policies: dict[str, OwnPolicy] = {}
+    """Those that are not pitd's own, by id."""
     accounts: dict[str, Account] = {}
     """Those that are declared."""
     calendar: DayRule | None = None
@@ -222,12 +231,12 @@ def default_journal() -> str:
     return str(Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state", "pitd", "journal"))
 
 
-def load(path: str | Path, *, is_serving: bool = False) -> Config:
+def load(path: str | Path, *, is_serving: bool = False, running: Config | None = None) -> Config:
     """Reads a configuration file and its drop-ins. Raises ConfigError naming file, line, key and mend.
 
-    Who `is_serving` waits for no pipe.
+    Who `is_serving` waits for no pipe. Where a configuration is `running`, the code of its policies is what counts.
     """
-    return from_written(config_files.read(path, is_serving=is_serving))
+    return from_written(config_files.read(path, is_serving=is_serving), Path(path).parent, running)
 
 
 def parse(text: str, source: str = "<configuration>") -> Config:
@@ -235,9 +244,11 @@ def parse(text: str, source: str = "<configuration>") -> Config:
     return from_written(config_files.read_text(text, source))
 
 
-def from_written(written: Written) -> Config:
-    """What was written, read. Raises ConfigError naming file, line, key and mend."""
-    return _Reader(written.source, written.places).config(written.tables)
+def from_written(written: Written, directory: Path = Path(), running: Config | None = None) -> Config:
+    """What was written, read; files it names are looked for from that directory. Raises ConfigError naming file, line,
+    key and mend.
+    """
+    return _Reader(written.source, written.places, directory, running).config(written.tables)
 
 
 def from_settings(settings: str) -> Config:
@@ -253,18 +264,24 @@ def from_tables(tables: Mapping[str, Any], source: str = "<configuration>") -> C
 class _Reader:
     """Reads one configuration. Knows where each key was written, so that every error can begin with that."""
 
-    def __init__(self, source: str, places: Places) -> None:
+    def __init__(self, source: str, places: Places, directory: Path = Path(), running: Config | None = None) -> None:
         self._source = source
         self._places = places
         self._currency: Currency | None = None
         self._calendar_rule: DayRule | None = None
+        self._directory = directory
+        self._running = running
+        self._controls: dict[str, type[Policy]] = {}
+        """The policies that are not pitd's own."""
 
     def config(self, tables: Mapping[str, Any]) -> Config:
         self._only_keys(
             "",
             tables,
             ("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients", "limits"),
+            ("daemon", "journal", "gate", "calendar", "instruments", "accounts", "clients", "policies", "limits"),
         )
+        policies = self._policies(self._table(tables, "policies"))
         instruments = self._instruments(self._table(tables, "instruments"))
         calendar = self._calendar_rule = self._calendar(self._table(tables, "calendar"))
         accounts = self._accounts(self._table(tables, "accounts"), calendar)
@@ -272,6 +289,7 @@ class _Reader:
         clients = self._clients(self._table(tables, "clients"))
         self._currency = config_currency.currency(self, self._table(tables, "currency"), instruments)
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
+        self._try_out(policies, limits)
         return Config(
             source=self._source,
             daemon=self._daemon(self._table(tables, "daemon")),
@@ -284,6 +302,7 @@ class _Reader:
             currency=self._currency,
             clients=clients,
             limits=limits,
+            policies=policies,
             reports_from=self._reports_from(self._table(tables, "accounts"), clients),
         )
 
@@ -521,6 +540,52 @@ class _Reader:
             except keys.BadKey as trouble:
                 self._fail(f"{key}.key_file", str(trouble))
 
+    # ------------------------------------------------------------------------------------------ own policies
+
+    def _policies(self, table: Mapping[str, Any]) -> dict[str, OwnPolicy]:
+        found = {}
+        for name in table:
+            key = f"policies.{name}"
+            one = self._table(table, name, "policies")
+            self._only_keys(key, one, ("file", "settings"))
+            if name in (*CONTROLS, *_TAKEN):
+                self._fail(key, f"{name!r} is a name of pitd's own; give the policy another id")
+            file = self._text(key, one, "file", "")
+            if file:
+                file = os.path.abspath(self._directory / file)  # noqa: PTH100 - the name stays, wherever a link leads
+            settings = dict(self._table(one, "settings", key))
+            before = None if self._running is None else self._running.policies.get(name)
+            try:
+                policy, code = own_policies.load(name, file)
+            except own_policies.Unusable as trouble:
+                self._fail(f"{key}.{trouble.key}".rstrip("."), str(trouble))
+            if before is not None and before.file == file:
+                policy = own_policies.known(before) or policy  # other code waits for the next start
+            self._controls[name] = policy
+            found[name] = OwnPolicy(name=name, file=file, code=code, settings=settings)
+        return found
+
+    def _own_limit(self, key: str, table: Mapping[str, Any], common: dict[str, Any], control: str) -> OwnLimit:
+        policy = self._controls[control]
+        assert policy.limit_type is not None
+        own = {name: table[name] for name in own_policies.keys_of(policy.limit_type, Limit) if name in table}
+        numbers = own_policies.numbers_of(policy.limit_type, own)
+        limit = OwnLimit(**common, policy=control, own=own, numbers=numbers)
+        try:
+            own_policies.limit_of(policy.limit_type, limit)
+        except own_policies.Unusable as trouble:
+            self._fail(f"{key}.{trouble.key}".rstrip("."), str(trouble))
+        return limit
+
+    def _try_out(self, policies: Mapping[str, OwnPolicy], limits: Sequence[AnyLimit]) -> None:
+        """Makes each of them once, as the engine will."""
+        own_limits = [limit for limit in limits if isinstance(limit, OwnLimit)]
+        for name, own in policies.items():
+            try:
+                own_policies.make(own, self._controls[name], own_limits, cover=True)
+            except own_policies.Unusable as trouble:
+                self._fail(f"policies.{name}.{trouble.key}".rstrip("."), str(trouble))
+
     # ------------------------------------------------------------------------------------------ the limits
 
     def _limits(
@@ -554,9 +619,12 @@ class _Reader:
         if name in (OPERATOR, POISONED):  # a trip of that name would pass for a person's block, which anyone lifts
             self._fail(key, f"{name!r} stands for another kind of block; give the limit another name")
         control = self._text(key, table, "control", None)
-        if control not in CONTROLS:
-            self._fail(f"{key}.control", f"{_or(CONTROLS)} is wanted, not {control!r}{_meant(control, CONTROLS)}")
+        own_controls = {each: policy.limit_type for each, policy in self._controls.items() if policy.limit_type}
+        if control not in (*CONTROLS, *own_controls):
+            known = (*CONTROLS, *own_controls)
+            self._fail(f"{key}.control", f"{_or(known)} is wanted, not {control!r}{_meant(control, known)}")
         own = {
+            **{each: tuple(own_policies.keys_of(type_, Limit)) for each, type_ in own_controls.items()},
             "pnl_kill_switch": ("max_loss", "max_profit", "initial_pnl"),
             "rate_limit": ("max_orders", "window"),
             "order_size_limit": ("max_quantity", "max_notional", "currency"),
@@ -600,6 +668,8 @@ class _Reader:
         }
         if _leaves_nobody(common, groups, instruments):
             self._fail(f"{key}.except", "it takes out all that the limit is for: nothing would be left under it")
+        if control in own_controls:
+            return self._own_limit(key, table, common, control)
         match control:
             case "pnl_kill_switch":
                 return self._pnl_bound(key, table, common)
@@ -1027,6 +1097,11 @@ _LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executio
 _PRICES = ("min_price", "max_price")
 _PERCENTS = ("slippage_percent", "fee_percent")
 _MAY_BE_ZERO = ("max_notional", "max_quantity", "max_long", "max_short", *_PERCENTS)
+
+
+def control_of(limit: Limit) -> str:
+    """The control that a limit is of."""
+    return limit.policy if isinstance(limit, OwnLimit) else str(type(limit).__struct_config__.tag)
 
 
 def bad_client(name: str) -> str:

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from .config import Config
+from .config import Config, control_of
 from .core.numbers import canonical, text
+from .own_policies import OwnLimit, OwnPolicy
 
 _NOTHING = "-"
 
@@ -57,8 +58,16 @@ def runs_on(running: Config, written: Config) -> tuple[Config, list[Difference]]
     it is reached, and where its history is kept.
     """
     daemon = msgspec.structs.replace(written.daemon, endpoint=running.daemon.endpoint)
-    fresh = msgspec.structs.replace(written, daemon=daemon, journal=running.journal)
+    policies = {name: _as_loaded(own, running.policies.get(name)) for name, own in written.policies.items()}
+    fresh = msgspec.structs.replace(written, daemon=daemon, journal=running.journal, policies=policies)
     return fresh, differences(fresh, written)
+
+
+def _as_loaded(written: OwnPolicy, running: OwnPolicy | None) -> OwnPolicy:
+    """The policy with the code that runs: it is not exchanged under orders that are open."""
+    if running is None or running.file != written.file:
+        return written
+    return msgspec.structs.replace(written, code=running.code)
 
 
 def _keys(config: Config) -> Iterator[tuple[str, str]]:
@@ -82,12 +91,20 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
         yield f"accounts.{account}.reports_from", ", ".join(sorted(clients))
     for client, told in config.clients.items():
         yield from _flat(f"clients.{client}", told)
+    for policy in config.policies.values():
+        at = f"policies.{policy.name}"
+        yield f"{at}.file", policy.file or "of an installed package"
+        yield f"{at}.code", policy.code
+        for key, value in policy.settings.items():
+            yield f"{at}.settings.{key}", str(value)
     for limit in config.limits:
-        yield f"limits.{limit.name}.control", str(type(limit).__struct_config__.tag)
+        yield f"limits.{limit.name}.control", control_of(limit)
         for name, value in _flat(f"limits.{limit.name}", limit):
             last = name.rpartition(".")[2]
-            if last not in ("name", "position"):
+            if last not in ("name", "position", "policy", "own", "numbers"):
                 yield name.replace(".only.", ".").replace(".without.", ".except."), value
+        for key, value in limit.own.items() if isinstance(limit, OwnLimit) else ():
+            yield f"limits.{limit.name}.{key}", str(value)
     if len(config.limits) > 1:
         yield "limits, in order", ", ".join(limit.name for limit in config.limits)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 EXIT_NOT_FOUND = 1
 EXIT_DIFFERENT = 1
 """The demo did not add up, or a replay came out differently."""
+EXIT_BROKEN_LAW = 1
 EXIT_USAGE = 64
 EXIT_DAMAGED = 65
 EXIT_ENDPOINT_BUSY = 69

@@ -583,6 +583,7 @@ def broken_by(law: Law, subject: Subject, *, examples: int, seed: int | None = N
         max_examples=examples,
         deadline=None,
         database=None,
+        phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
         report_multiple_bugs=False,
         print_blob=False,
         suppress_health_check=list(hypothesis.HealthCheck),

@@ -8,12 +8,15 @@ from typing import Any
 
 import msgspec
 
-from pit.types import LimitOverride
+from pit.errors import InvalidInput
+from pit.types import LimitOverride, exact
 
+from . import own_policies
 from .config import AnyLimit, number_of
 from .core.numbers import canonical, text
 from .core.overrides import Numbers, Override, Unreadable, disagreement, in_force
 from .errors import ConfigError
+from .own_policies import OwnLimit
 from .policies.duplicate_order import Duplicates
 from .policies.instrument_rules import Rules
 from .policies.open_order_limit import OpenOrders
@@ -59,17 +62,25 @@ class LimitTerms:
 
     def keys(self, limit: str) -> Sequence[str]:
         known = self._limits.get(limit)
+        if isinstance(known, OwnLimit):
+            return tuple(known.numbers)
         keys = () if known is None else _KEYS[type(known)]
         if isinstance(known, Turnover):  # what it counts by may fit one of its bounds alone
             return tuple(key for key in keys if self.base(limit, key) is not None)
         return keys
 
     def base(self, limit: str, key: str) -> str | None:
+        known = self._limits[limit]
+        if isinstance(known, OwnLimit):
+            return self.read(limit, key, str(known.own[key]))
         value = getattr(self._limits[limit], _FIELDS.get(key, key))
         return None if value is None or (key == "window" and not value) else _written(key, value)
 
     def read(self, limit: str, key: str, value: str) -> str:
+        known = self._limits[limit]
         try:
+            if isinstance(known, OwnLimit):
+                return _read_own(known.numbers[key], key, value)
             return _written(key, number_of(f"limits.{limit}", key, value))
         except ConfigError as trouble:
             raise Unreadable(str(trouble).removeprefix(f"limits.{limit}: ")) from trouble
@@ -80,6 +91,9 @@ class LimitTerms:
         """
         choose = max if key in ("window", "slippage_percent", "fee_percent") or key.startswith("min_") else min
         return choose((one, other), key=lambda each: number_of("", key, each))
+        """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one."""
+        choose = max if key.endswith("window") or key.startswith("min_") else min
+        return choose((one, other), key=_size)
 
 
 def with_numbers(limits: Sequence[AnyLimit], numbers: Numbers) -> tuple[AnyLimit, ...]:
@@ -99,8 +113,29 @@ def would_be(overrides: Sequence[LimitOverride], limits: Sequence[AnyLimit]) -> 
 
 
 def _with(limit: AnyLimit, numbers: Any) -> AnyLimit:
+    if isinstance(limit, OwnLimit):
+        read = {key: int(value) if limit.numbers[key] == "count" else value for key, value in numbers.items()}
+        return msgspec.structs.replace(limit, own=limit.own | read)
     read = {_FIELDS.get(key, key): number_of(f"limits.{limit.name}", key, value) for key, value in numbers.items()}
     return msgspec.structs.replace(limit, **read)
+
+
+def _read_own(kind: str, key: str, value: str) -> str:
+    """A number of a limit that is not pitd's own, as canonical text. Raises Unreadable."""
+    try:
+        if kind == "duration":
+            return _written("window", own_policies.duration_ns(value, key))
+        number = exact(value, key)
+    except (own_policies.Unusable, InvalidInput) as trouble:
+        raise Unreadable(str(trouble)) from trouble
+    if kind == "count" and number != int(number):
+        raise Unreadable(f"{key}: a whole number is wanted, not {value}")
+    return text(canonical(number))
+
+
+def _size(written: str) -> Decimal:
+    """A number, or a window in seconds, to be compared."""
+    return Decimal(written.removesuffix("s"))
 
 
 def _written(key: str, value: Decimal | int) -> str:

@@ -44,7 +44,7 @@ class LocalEngine:
         with decimal.localcontext(self._context):
             self.sequencer = bootstrap.build_sequencer(self.config, clock or SystemClock(), journal, policies)
         self.house = House(self.sequencer, self.config)
-        self._reloader = Reloader(self.config, lambda: _read_again(settings), bootstrap.configured)
+        self._reloader = Reloader(self.config, lambda: _read_again(settings, self.config), bootstrap.configured)
         self._reloader.adopted.append(self._go_by)
 
     def connect(self, name: str, *, timeout_s: float = 1.0, read_only: bool = False) -> pit.Engine:
@@ -258,11 +258,11 @@ class _AsyncLocalTransport:
         self._transport.close()
 
 
-def _read_again(settings: config.Config | Mapping[str, Any] | str | Path) -> config.Config:
+def _read_again(settings: config.Config | Mapping[str, Any] | str | Path, running: config.Config) -> config.Config:
     """The file that it was read from, as it is by now. Raises ConfigError."""
     if isinstance(settings, (config.Config, Mapping)) or (isinstance(settings, str) and _is_text(settings)):
         raise ConfigError(NO_FILE)
-    return config.load(settings, is_serving=True)
+    return config.load(settings, is_serving=True, running=running)
 
 
 def _is_text(settings: str) -> bool:

@@ -13,8 +13,10 @@ from .calendar import Calendar
 from .config import Config
 from .config_diff import differences, runs_on
 from .core import entry as e
+from .core.engine import Engine
 from .core.sessions import Known, Session
 from .errors import ConfigError
+from .own_policies import still_in_use
 from .sequencer import Sequencer
 
 BY_SIGNAL = "SIGHUP"
@@ -56,10 +58,13 @@ class Reloader:
         self._written = written
         self._entry = entry
 
-    def read(self, author: str, reason: str) -> Fresh:
+    def read(self, author: str, reason: str, engine: Engine) -> Fresh:
         """What would come into force. Changes nothing; raises ConfigError, which names file, line and key."""
         try:
             fresh, waits = runs_on(self.running, self._written())
+            in_use = still_in_use(engine, fresh.policies)
+            if in_use:
+                raise ConfigError(f"{fresh.source}: {in_use}")
         except ConfigError as trouble:
             log.error("config.refused", by=author, reason=reason, why=trouble)
             raise
@@ -84,7 +89,7 @@ class Reloader:
     def by_signal(self, sequencer: Sequencer) -> None:
         """Nobody waits for an answer: the log says what has come of it."""
         with contextlib.suppress(ConfigError):
-            fresh = self.read(BY_SIGNAL, "asked by SIGHUP")
+            fresh = self.read(BY_SIGNAL, "asked by SIGHUP", sequencer.engine)
             sequencer.configure(fresh.command.configured)
             sequencer.go_by(Calendar(fresh.config))
             self.adopt(fresh, sequencer.engine.disagreements())
@@ -99,7 +104,7 @@ class Reloader:
             return known
         with self.announced():
             try:
-                fresh = self.read(session.client, reason)
+                fresh = self.read(session.client, reason, sequencer.engine)
             except ConfigError as trouble:
                 return Known(e.Failed(e.Failure.INVALID_INPUT, str(trouble)), True)
             known = sequencer.command(session, number, acked, digest, fresh.command)

@@ -1639,6 +1639,10 @@ class Engine:
             before = self.policies.get(policy.id)
             if before is not None and before is not policy:
                 policy.load(before.save())
+        if missing:
+            for record in self.orders.closed.values():  # one that comes back is no longer counted by them
+                if any(hold.policy in missing for hold in record.holds):
+                    record.holds = tuple(hold for hold in record.holds if hold.policy not in missing)
         self.policies.clear()
         self.policies.update((policy.id, policy) for policy in policies)
         self.pipeline = Pipeline(policies)

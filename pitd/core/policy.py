@@ -345,6 +345,14 @@ class Policy:
     effect_types: ClassVar[tuple[type, ...]] = ()
     needs_instrument: ClassVar[bool] = True
     """False for a policy that can judge an order whose symbol is not declared."""
+    settings_type: ClassVar[type[msgspec.Struct] | None] = None
+    """What [policies.NAME.settings] is read into, for an author's own: it is made with `settings=`."""
+    limit_type: ClassVar[type[Any] | None] = None
+    """The `Limit` of an author's own control: it is made with `limits=`, a `LimitSet` of those under [limits]."""
+    needs_cover: ClassVar[bool] = False
+    """Whether an order that none of these limits is for is to be refused, where there are any."""
+    is_own: ClassVar[bool] = False
+    """Whether it is an author's own, and not pitd's."""
 
     asks_for_quotes: Asks = Asks.NEVER
     """What it asks for comes with the order's entry, as `Attempt.quote`; what nobody asks for costs nothing."""

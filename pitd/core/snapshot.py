@@ -11,6 +11,7 @@ import msgspec
 from pit.types import Block, Restriction
 
 from .days import Closing, Day
+from .departed import Departed
 from .engine import Engine
 from .entry import AdjustmentNoted, EndedBy
 from .instruments import Instruments, Listed
@@ -129,8 +130,8 @@ def load(engine: Engine, image: Image) -> None:
     engine.configure(image.settings, image.instruments, image.groups, image.overrides)
     for id, state in image.policies.items():
         policy = engine.policies.get(id)
-        if policy is None:
-            continue  # its open effects, if there are any, are refused below
+        if policy is None or isinstance(policy, Departed):
+            continue  # its open effects, if there are any, are refused below, or by who knows the configuration
         if policy.state_version != state.version:
             has, wants = state.version, policy.state_version
             raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
