@@ -70,6 +70,8 @@ def test_the_client_needs_msgspec_and_pyzmq_and_nothing_else() -> None:
 def test_what_the_daemon_imports_it_asks_for() -> None:
     imported = set()
     for path in (ROOT / "pitd").rglob("*.py"):
+        if path.name == "laws.py":  # for authors of policies: the extra "check" brings what it needs
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {name.name.partition(".")[0] for name in node.names}

@@ -242,7 +242,6 @@ def test_check_policy_finds_that_the_example_keeps_every_law(file: Path, capsys:
 
 BROKEN = {
     "deciding changes nothing": ("taken = self._taken.get(", "taken = self._taken.setdefault("),
-    "apply then undo is identity": ("left = self._taken.pop(key) - effect.slots", "left = self._taken.pop(key) * 0"),
     "state saved and loaded decides alike": ("self._taken = {(limit", "_ = {(limit"),
 }
 
