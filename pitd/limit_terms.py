@@ -89,10 +89,8 @@ class LimitTerms:
         """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one, and of
         two shares to be held on top.
         """
-        choose = max if key in ("window", "slippage_percent", "fee_percent") or key.startswith("min_") else min
-        return choose((one, other), key=lambda each: number_of("", key, each))
-        """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one."""
-        choose = max if key.endswith("window") or key.startswith("min_") else min
+        is_more = key.endswith("window") or key.startswith("min_") or key in ("slippage_percent", "fee_percent")
+        choose = max if is_more else min
         return choose((one, other), key=_size)
 
 
