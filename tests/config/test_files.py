@@ -336,6 +336,8 @@ def test_limits_never_come_from_flags(capsys: pytest.CaptureFixture[str]) -> Non
 
 # ---------------------------------------------------------------------------------------------- differences
 
+ROOT = Path(__file__).parents[2]
+
 TELLING = {
     "daemon": "daemon.batch = 9",
     "journal": "journal.keep = '9d'",
@@ -348,6 +350,7 @@ TELLING = {
     "reports_from": "accounts.alpha.reports_from = ['x']\nclients.x.roles = ['report']",
     "clients": "clients.x.roles = ['report']",
     "limits": "limits.x = { control = 'rate_limit', each = 'client', max_orders = 1, window = '1s' }",
+    "policies": f"policies.order_slots = {{ file = '{ROOT}/docs/order_slots.py', settings = {{ large = 1 }} }}",
 }
 
 
