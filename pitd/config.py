@@ -19,8 +19,7 @@ from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, check_name, exact
 
-from . import config_currency, config_files, zones
-from . import config_files, own_policies, zones
+from . import config_currency, config_files, own_policies, zones
 from .calendar import DayRule
 from .config_files import Places, Written
 from .core.accounts import FIRM
