@@ -277,8 +277,10 @@ class _Reader:
         self._only_keys(
             "",
             tables,
-            ("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients", "limits"),
-            ("daemon", "journal", "gate", "calendar", "instruments", "accounts", "clients", "policies", "limits"),
+            (
+                *("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients"),
+                *("policies", "limits"),
+            ),
         )
         policies = self._policies(self._table(tables, "policies"))
         instruments = self._instruments(self._table(tables, "instruments"))
