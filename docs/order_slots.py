@@ -82,7 +82,7 @@ class OrderSlots(Policy):
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
         if order.quantity is None:
             return hold  # a volume order keeps its slots until it ends
-        return Taken(hold.limit, hold.scope, min(hold.slots, self._slots(open_quantity)))
+        return Taken(hold.limit, hold.scope, self._slots(open_quantity))
 
     def apply(self, effect: Taken) -> None:
         key = (effect.limit, effect.scope)
