@@ -134,7 +134,7 @@ def test_every_answer_that_comes_out_otherwise_is_shown_and_the_rest_is_judged_b
         made.check(order(id="next", quantity=9))
     kept = bootstrap.build_policies
 
-    def laxer(settings: config.Config) -> Any:
+    def laxer(settings: config.Config, *running: object) -> Any:
         limits = [
             msgspec.structs.replace(limit, max_quantity=decimal.Decimal(11)) if limit.name == "size" else limit
             for limit in settings.limits
