@@ -28,6 +28,9 @@ _MOST_UNTOLD = 64
 """So many rows wait to be told to the world, at the most, while nobody asks and nobody watches."""
 
 
+_NEVER, _WITHOUT_PRICE = Asks.NEVER, Asks.WITHOUT_PRICE
+
+
 class Journal(Protocol):
     """Keeps rows. Nothing is acknowledged before `append` has returned."""
 
@@ -226,9 +229,9 @@ class Sequencer:
             return ()
         asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
         if not marks.is_needed:
-            if asked is Asks.NEVER:
+            if asked is _NEVER:
                 return ()
-            if asked is Asks.WITHOUT_PRICE and type(command) is e.CheckOrder and command.order.price is not None:
+            if asked is _WITHOUT_PRICE and type(command) is e.CheckOrder and command.order.price is not None:
                 return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
         quotes = tuple(quote for quote in found if quote is not None)

@@ -15,6 +15,11 @@ from .errors import CapacityExceeded, InvalidInput, NotAuthorized, OutcomeUnknow
 
 Frames = tuple[bytes, bytes]
 
+_HELLO, _COMMAND, _POSTED = wire.Message.HELLO, wire.Message.COMMAND, wire.Message.POSTED
+_QUERY, _SETTLE = wire.Message.QUERY, wire.Message.SETTLE
+_REFUSAL, _CONFIRMED = wire.Message.REFUSAL, wire.Message.CONFIRMED
+"""Members that are asked for at every message: to look one up in its enum costs a quarter of a microsecond."""
+
 _CLAIMS_KEPT = 256
 
 _AGAIN = wire.Start | wire.Check | wire.Take
@@ -119,7 +124,7 @@ class Session:
         self._is_open = False
         seen = (0, b"") if self.read_only else (self._seen_seq, self._epoch)  # each question stands for itself
         hello = wire.Hello(self._protocol, self.client, self._token, self._session, *seen, self.read_only)
-        self.outbox = [(wire.pack_header(wire.Message.HELLO, self._session, 0, 0), wire.encode(hello))]
+        self.outbox = [(wire.pack_header(_HELLO, self._session, 0, 0), wire.encode(hello))]
 
     def submit(self, command: wire.Command) -> int:
         """Takes a command on its way. The ticket tells its answer from others.
@@ -191,7 +196,7 @@ class Session:
     def sent(self, frames: Frames) -> None:
         """Notes that a message has left: from here on its outcome can be unknown."""
         header = wire.unpack_header(frames[0])
-        if header.message in (wire.Message.COMMAND, wire.Message.POSTED):
+        if header.message in (_COMMAND, _POSTED):
             flight = self._flights.get(header.number)
             if flight is not None:
                 flight.was_sent = True
@@ -245,26 +250,26 @@ class Session:
         except ValueError as trouble:
             raise ProtocolError(f"the daemon's message cannot be read: {trouble}") from trouble
         self._seen_seq = max(self._seen_seq, wire.heard(header.acked, self._epoch))
-        match header.message:
-            case wire.Message.HELLO:
-                self._greeted(reply, header.acked)
-            case wire.Message.COMMAND | wire.Message.CONFIRMED:
-                if self._is_meant(header):
-                    if self._posted and header.number in self._flights and not isinstance(reply, wire.Voided):
-                        self._look_at_posted(header.number, header.message == wire.Message.CONFIRMED)
-                    return self._answered_with(header.number, reply)
-            case wire.Message.SETTLE:
-                flight = self._flights.get(header.number)
-                if flight is not None and flight.is_settling and not _is_still_open(reply):
-                    return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
-            case wire.Message.QUERY:
-                if self._queries.pop(header.number, None) is not None:
-                    return Answer(header.number, reply)
-            case wire.Message.REFUSAL if isinstance(reply, wire.Failed):
-                if self._is_meant(header):
-                    return self._refused(header.number, reply)
-            case _:
-                raise ProtocolError(f"a message of kind {header.message} makes no sense here")
+        message = header.message
+        if message in (_COMMAND, _CONFIRMED):
+            if self._is_meant(header):
+                if self._posted and header.number in self._flights and not isinstance(reply, wire.Voided):
+                    self._look_at_posted(header.number, message == _CONFIRMED)
+                return self._answered_with(header.number, reply)
+        elif message == _QUERY:
+            if self._queries.pop(header.number, None) is not None:
+                return Answer(header.number, reply)
+        elif message == _HELLO:
+            self._greeted(reply, header.acked)
+        elif message == _SETTLE:
+            flight = self._flights.get(header.number)
+            if flight is not None and flight.is_settling and not _is_still_open(reply):
+                return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
+        elif message == _REFUSAL and isinstance(reply, wire.Failed):
+            if self._is_meant(header):
+                return self._refused(header.number, reply)
+        else:
+            raise ProtocolError(f"a message of kind {message} makes no sense here")
         return None
 
     # ------------------------------------------------------------------------------------------ within
@@ -431,15 +436,15 @@ class Session:
 
     def _put_command(self, flight: _Flight) -> None:
         if flight.is_settling:
-            self.outbox.append((wire.pack_header(wire.Message.SETTLE, self._session, flight.number, self._acked), b""))
+            self.outbox.append((wire.pack_header(_SETTLE, self._session, flight.number, self._acked), b""))
         else:
             flight.is_quiet = flight.is_quiet and not flight.copies
-            kind = wire.Message.POSTED if flight.is_quiet else wire.Message.COMMAND
+            kind = _POSTED if flight.is_quiet else _COMMAND
             self.outbox.append((wire.pack_header(kind, self._session, flight.number, self._acked), flight.body))
             flight.copies += 1
 
     def _put_query(self, ticket: int) -> None:
-        header = wire.pack_header(wire.Message.QUERY, self._session, ticket, 0)
+        header = wire.pack_header(_QUERY, self._session, ticket, 0)
         self.outbox.append((header, self._queries[ticket]))
 
     def _flight(self, ticket: int) -> _Flight | None:
@@ -461,10 +466,10 @@ def _is_still_open(reply: wire.Reply) -> bool:
 
 def _is_command(number: int, header_frame: bytes) -> bool:
     header = wire.unpack_header(header_frame)
-    return header.message in (wire.Message.COMMAND, wire.Message.POSTED) and header.number == number
+    return header.message in (_COMMAND, _POSTED) and header.number == number
 
 
-_NUMBERED = (wire.Message.COMMAND, wire.Message.POSTED, wire.Message.SETTLE)
+_NUMBERED = (_COMMAND, _POSTED, _SETTLE)
 
 
 def _is_command_from(number: int, header_frame: bytes) -> bool:

@@ -54,6 +54,8 @@ class ZmqTransport:
         self._pid = _process.pid
         self._lock = threading.Lock()
         self._is_closed = False
+        self._is_seen_through = False
+        """Whether what it has posted is waited for when the process ends."""
         self._round_trip_s = _LOOK_OUT_S / 2
         """About what an answer has taken of late."""
         self._session = Session(client, os.urandom(16), read_only=read_only)
@@ -108,7 +110,9 @@ class ZmqTransport:
                 self._wait(_FOR_ROOM, time.monotonic() + timeout_s)
             self._session.post(command, order_id)
             send_outbox(self._session, self._socket)
-            at_exit.add(self)
+            if not self._is_seen_through:
+                self._is_seen_through = True
+                at_exit.add(self)
         finally:
             self._lock.release()
 

@@ -79,6 +79,9 @@ SHARED_VENUE_ID = "shared_venue_id"
 _LONGEST_NS = 3_650 * 86_400_000_000_000
 """Ten years: moments that far away still fit the 64 bits that they travel in."""
 
+_COMMIT, _COMMIT_LATE, _ROLLBACK, _OWNER = Event.COMMIT, Event.COMMIT_LATE, Event.ROLLBACK, EndedBy.OWNER
+"""Bound once: to look a member up in its enum costs more than to compare it."""
+
 NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest, e.ModifyOrder})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
 
@@ -711,7 +714,7 @@ class Engine:
         return e.Taken(record.reservation_id, record.order, SENT, end_ns)
 
     def _commit(self, command: e.Commit, session: Session) -> e.Reply:
-        event = Event.COMMIT_LATE if command.late else Event.COMMIT
+        event = _COMMIT_LATE if command.late else _COMMIT
         reply = self._on_reservation(command.reservation_id, session, event)
         if type(reply) is e.Stands and command.venue_order_id is not None:
             record = self.orders.find(command.reservation_id)
@@ -722,7 +725,7 @@ class Engine:
         return reply
 
     def _rollback(self, command: e.Rollback, session: Session) -> e.Reply:
-        return self._on_reservation(command.reservation_id, session, Event.ROLLBACK, EndedBy.OWNER, command.reason)
+        return self._on_reservation(command.reservation_id, session, _ROLLBACK, _OWNER, command.reason)
 
     def _quarantine(self, command: e.Quarantine, session: Session) -> e.Reply:
         return self._on_reservation(command.reservation_id, session, Event.QUARANTINE, None, command.reason)
@@ -755,7 +758,7 @@ class Engine:
             if reply is not None:
                 return reply
             return Failed(Failure.UNKNOWN_ID, f"no reservation {reservation_id} is known, or it closed long ago")
-        if record.client != session.client and event is not Event.COMMIT_LATE:
+        if record.client != session.client and event is not _COMMIT_LATE:
             return Failed(Failure.NOT_AUTHORIZED, _whose(record, session))
         self._lapse_if_due(record)
         does = step(event, record)

@@ -12,6 +12,8 @@ from pit.types import Instrument, Kind
 from .numbers import coarsened_up, divided_up
 
 ONE = Decimal(1)
+INVERSE = Kind.INVERSE
+"""Bound once: to look a member up in its enum costs more than to compare it."""
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -31,7 +33,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """|price| × quantity × multiplier, rounded up to 18 decimals, which only a multiplier with decimals can reach;
         inverse: quantity × multiplier / |price|, rounded up to nine decimals.
         """
-        if self.kind is Kind.INVERSE:
+        if self.kind is INVERSE:
             return divided_up(quantity * self.multiplier, abs(price))
         worth = abs(price) * quantity * self.multiplier
         return coarsened_up(worth) if self.multiplier % 1 else worth

@@ -63,6 +63,9 @@ class Event(StrEnum):
     """The order that it was to change is filled, cancelled or closed."""
 
 
+_COMMIT_LATE = Event.COMMIT_LATE
+
+
 class Step(msgspec.Struct, frozen=True, gc=False):
     """What an event does in a state: go to `to`; or nothing (`to` is None) and maybe `refuse`; or raise a `flag`."""
 
@@ -212,7 +215,7 @@ def step(event: Event, record: OrderRecord) -> Step:
     found = LIFECYCLE[event][state]
     if found is _ENDED:
         return _LOST if record.ended_by in LOST_LEASE else _OVER
-    if event is Event.COMMIT_LATE and record.ended_by is EndedBy.OPERATOR and not record.final_seen:
+    if event is _COMMIT_LATE and record.ended_by is EndedBy.OPERATOR and not record.final_seen:
         return _to(WORKING, "late_commit")  # a person ended it, and no final report was ever seen
     return found
 

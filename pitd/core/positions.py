@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from pit.types import MAX_DIGITS, Kind, Order, Side
+from pit.types import MAX_DIGITS, Order, Side
 
-from .instruments import Listed
+from .instruments import INVERSE, Listed
 from .numbers import ZERO, NotRepresentable, canonical, divided_even, divided_up
 
 
@@ -29,6 +29,7 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 FLAT = Position()
+BUY = Side.BUY
 
 
 _MOST_UNITS = Decimal(10) ** MAX_DIGITS
@@ -49,7 +50,7 @@ def filled(position: Position, listed: Listed, side: Side, quantity: Decimal, pr
     gives back all that is left, so that nothing stays behind. Without a price nothing is realised, and what is opened
     costs nothing. Example: long 10 for 1000, 4 sold at 110: quantity -4, cost -400, realised 40.
     """
-    signed = quantity if side is Side.BUY else -quantity
+    signed = quantity if side is BUY else -quantity
     held = position.quantity
     if not held or (held > 0) == (signed > 0):
         return Change(signed, _worth(listed, signed, price), ZERO)
@@ -66,7 +67,7 @@ def _worth(listed: Listed, signed: Decimal, price: Decimal | None) -> Decimal:
     """What a signed quantity is worth in the settlement asset; it grows with the price, whatever the kind."""
     if price is None or not signed:
         return ZERO
-    if listed.kind is Kind.INVERSE:
+    if listed.kind is INVERSE:
         return divided_even(-signed * listed.multiplier, price) if price else ZERO
     return signed * price * listed.multiplier
 
@@ -80,7 +81,7 @@ def units_of(order: Order, listed: Listed, open_quantity: Decimal) -> Decimal | 
     if not order.price:
         return None
     try:
-        if listed.kind is Kind.INVERSE:
+        if listed.kind is INVERSE:
             units = divided_up(open_quantity * abs(order.price), listed.multiplier)
         else:
             units = divided_up(open_quantity, abs(order.price) * listed.multiplier)
@@ -169,14 +170,14 @@ class Positions:
 
     def on_the_way(self, whose: Whose, symbol: str, side: Side) -> Decimal | None:
         """The units that open orders of that side may still trade; None where one of them may trade any number."""
-        key = (whose, symbol, side is Side.BUY)
+        key = (whose, symbol, side is BUY)
         return None if key in self._unknown else self._on_the_way.get(key, ZERO)
 
     def coming(self, whose: Whose, symbol: str, side: Side) -> tuple[Decimal, Decimal]:
         """What open orders of that side may still trade: units, and an amount of the settlement asset where nobody
         knows how many units that is.
         """
-        key = (whose, symbol, side is Side.BUY)
+        key = (whose, symbol, side is BUY)
         return self._on_the_way.get(key, ZERO), self._amounts.get(key, ZERO)
 
     def pools_of(self, account: str) -> tuple[Pool, ...]:
@@ -204,7 +205,7 @@ class Positions:
         Ten orders that would each reduce it do not all: what is on the way counts (CONTROLS, "Reducing").
         """
         held = self.of(order.account, listed.symbol).quantity
-        if not held or (held > 0) == (order.side is Side.BUY):
+        if not held or (held > 0) == (order.side is BUY):
             return False
         quantity = open_quantity
         if quantity is None:
@@ -256,7 +257,7 @@ class Positions:
         """Counts what an open order of that client may still trade."""
         units = units_of(order, listed, open_quantity)
         for whose in self._whose(order.account, client):
-            key = (whose, listed.symbol, order.side is Side.BUY)
+            key = (whose, listed.symbol, order.side is BUY)
             if units is None:
                 _add(self._unknown, key, 1)
                 _add(self._amounts, key, open_quantity)
@@ -269,7 +270,7 @@ class Positions:
         """Takes back what `expect` has counted for that much of the order."""
         units = units_of(order, listed, open_quantity)
         for whose in self._whose(order.account, client):
-            key = (whose, listed.symbol, order.side is Side.BUY)
+            key = (whose, listed.symbol, order.side is BUY)
             if units is None:
                 assert key in self._unknown, key
                 _add(self._unknown, key, -1)
