@@ -23,6 +23,7 @@ from .journal import SegmentJournal
 from .limit_terms import LimitTerms, with_numbers
 from .policies.duplicate_order import DuplicateOrder, Duplicates
 from .policies.instrument_rules import InstrumentRules, Rules
+from .policies.message_rate import MessageRate, Messages
 from .policies.open_order_limit import OpenOrderLimit, OpenOrders
 from .policies.open_order_notional import OpenNotional, OpenOrderNotional
 from .policies.order_size_limit import OrderSize, OrderSizeLimit
@@ -45,7 +46,7 @@ def build_policies(config: Config, running: Config | None = None) -> list[Policy
     """
     cover = config.gate.uncovered == "reject"
     pnl = [limit for limit in config.limits if isinstance(limit, PnlBound)]
-    rates = [limit for limit in config.limits if isinstance(limit, Rate)]
+    rates = [limit for limit in config.limits if type(limit) is Rate]
     sizes = [limit for limit in config.limits if isinstance(limit, OrderSize)]
     notionals = [limit for limit in config.limits if isinstance(limit, OpenNotional)]
     held = [limit for limit in config.limits if isinstance(limit, PositionBound)]
@@ -65,6 +66,7 @@ def build_policies(config: Config, running: Config | None = None) -> list[Policy
         OpenOrderLimit(counts),
         TurnoverLimit([limit for limit in config.limits if isinstance(limit, Turnover)], cover=cover),
         SpotFundsPolicy([limit for limit in config.limits if isinstance(limit, SpotFunds)], cover=cover),
+        MessageRate([limit for limit in config.limits if isinstance(limit, Messages)]),
         *own_policies.made_for(
             config.policies, config.limits, cover=cover, instead=None if running is None else running.policies
         ),

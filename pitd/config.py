@@ -32,6 +32,7 @@ from .errors import ConfigError
 from .own_policies import OwnLimit, OwnPolicy
 from .policies.duplicate_order import Duplicates
 from .policies.instrument_rules import Rules
+from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
@@ -59,6 +60,7 @@ AnyLimit = (
     | Turnover
     | SpotFunds
     | OwnLimit
+    | Messages
 )
 
 Role = Literal["trade", "gateway", "report", "quote", "operate", "observe", "adjust"]
@@ -87,6 +89,7 @@ CONTROLS = (
     "open_order_limit",
     "turnover_limit",
     "spot_funds",
+    "message_rate",
 )
 
 _TAKEN = ("order_validation", "engine", "trading_state", OPERATOR, POISONED)
@@ -642,6 +645,7 @@ class _Reader:
             "open_order_limit": ("max_orders",),
             "spot_funds": ("mode", "slippage_percent", "fee_percent"),
             "turnover_limit": ("max_notional", "max_quantity", "window", "per", "currency"),
+            "message_rate": ("max_messages", "window", "orders", "cancels"),
         }[control]
         self._only_keys(
             key,
@@ -714,6 +718,20 @@ class _Reader:
                 return OpenOrders(**common, max_orders=self._count(key, table, "max_orders", None, least=0))
             case "spot_funds":
                 return self._spot_funds(key, table, common)
+            case "message_rate":
+                orders = table.get("orders", False)
+                if not isinstance(orders, bool):
+                    self._fail(f"{key}.orders", f"true or false is wanted, not {orders!r}")
+                cancels = self._text(key, table, "cancels", "refuse")
+                if cancels not in ("refuse", "count"):
+                    self._fail(f"{key}.cancels", f'"refuse" or "count" is wanted, not {cancels!r}')
+                return Messages(
+                    **common,
+                    max_orders=self._count(key, table, "max_messages", None, least=0),
+                    window_ns=self._duration(key, table, "window", None),
+                    orders=orders,
+                    refuses_cancels=cancels == "refuse",
+                )
             case "turnover_limit":
                 self._one_of(key, table, "max_notional", "max_quantity")
                 if "max_notional" in table and "instrument" not in common["each"]:
@@ -1092,7 +1110,7 @@ def number_of(key: str, name: str, written: str) -> Decimal | int:
     return amount
 
 
-_LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executions": 1}
+_LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executions": 1, "max_messages": 0}
 """The numbers of limits that are whole, and how small each may be."""
 
 _PRICES = ("min_price", "max_price")

@@ -215,6 +215,7 @@ _ASKED = {
     e.UnblockScope: "unblock",
     e.SettleOrder: "settle",
     e.ModifyOrder: "modify",
+    e.CancelOrder: "cancel",
 }
 
 
@@ -253,7 +254,7 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
     elif isinstance(command, e.ModifyOrder):
         order = reply.order if isinstance(reply, e.Modified) else None
         whose = Whose(command.account, command.order_id, head.actor)
-    elif isinstance(command, e.TakeOrder):
+    elif isinstance(command, e.TakeOrder | e.CancelOrder):
         whose = Whose(command.account, command.order_id, head.actor)
     elif isinstance(command, e.MarkSent | e.Renew):
         whose = names.order(command.reservation_id)
@@ -314,6 +315,14 @@ def _replaced(effect: e.OrderReplaced, row: e.Row, names: Names, head: _Head) ->
         order=order,
         open_quantity=effect.open_quantity,
     )
+
+
+def _cancel_asked(effect: e.CancelAsked, row: e.Row, names: Names, head: _Head) -> ev.CancelAsked:
+    return ev.CancelAsked(*head, *_order(effect, names))
+
+
+def _cancel_refused(effect: e.CancelRefused, row: e.Row, names: Names, head: _Head) -> ev.CancelRefused:
+    return ev.CancelRefused(*head, *_order(effect, names))
 
 
 def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
@@ -473,6 +482,8 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.AdjustmentNoted: _adjusted,
     e.ModifyMoved: _modify_moved,
     e.OrderReplaced: _replaced,
+    e.CancelAsked: _cancel_asked,
+    e.CancelRefused: _cancel_refused,
 }
 
 UNTOLD = frozenset(

@@ -19,6 +19,7 @@ from .errors import ConfigError
 from .own_policies import OwnLimit
 from .policies.duplicate_order import Duplicates
 from .policies.instrument_rules import Rules
+from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
@@ -45,10 +46,11 @@ _KEYS: dict[type, tuple[str, ...]] = {
     OpenOrders: ("max_orders",),
     Turnover: ("max_notional", "max_quantity", "window"),
     SpotFunds: ("slippage_percent", "fee_percent"),
+    Messages: ("max_messages", "window"),
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
-_FIELDS = {"window": "window_ns"}
+_FIELDS = {"window": "window_ns", "max_messages": "max_orders"}
 
 
 class LimitTerms:

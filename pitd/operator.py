@@ -573,6 +573,17 @@ def _settle(options: argparse.Namespace) -> int:
     )
 
 
+def _settle_modify(options: argparse.Namespace) -> int:
+    stands = "goes by the new terms of its modify" if options.replaced else "keeps its old terms: no modify is left"
+    return _change_order(
+        options,
+        stands,
+        lambda engine, account: engine.settle_modify(
+            account, options.order, replaced=options.replaced, reason=options.reason
+        ),
+    )
+
+
 def _close_order(options: argparse.Namespace) -> int:
     return _change_order(
         options,
@@ -924,6 +935,12 @@ def _parser() -> argparse.ArgumentParser:
     stands = one.add_mutually_exclusive_group(required=True)
     stands.add_argument("--working", action="store_const", dest="working", const=True, help="it works at the venue")
     stands.add_argument("--not-sent", action="store_const", dest="working", const=False, help="it was never sent")
+    _add_change(one)
+    one = add("settle-modify", _settle_modify, "say what became of a modify that the venue has not answered")
+    _add_order(one)
+    stands = one.add_mutually_exclusive_group(required=True)
+    stands.add_argument("--replaced", action="store_const", dest="replaced", const=True, help="the new terms hold")
+    stands.add_argument("--refused", action="store_const", dest="replaced", const=False, help="the old terms hold")
     _add_change(one)
     one = add("close-order", _close_order, "say that nothing of an open order is left at the venue")
     _add_order(one)

@@ -112,6 +112,10 @@ def said(event: ev.AnyEvent) -> str:
         case ev.ModifyMoved():
             why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
             return f"{_order(event)} modify {event.modify_id} {event.state}{f' ({why})' if why else ''}"
+        case ev.CancelAsked():
+            return f"{_order(event)} cancel by {event.actor}"
+        case ev.CancelRefused():
+            return f"{_order(event)} cancel refused by the venue"
         case ev.OrderReplaced():
             return f"{_order(event)} is now {words.order(event.order)}, open {text(event.open_quantity)}"
         case ev.OrderFilled():

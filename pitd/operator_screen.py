@@ -14,7 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from pit import wire
-from pit.types import AccountBalance, AccountPosition, Block, LimitOverride, OrderState, Restriction, TradingState
+from pit.types import (
+    AccountBalance,
+    AccountPosition,
+    Block,
+    LimitOverride,
+    Order,
+    OrderState,
+    Restriction,
+    TradingState,
+)
 
 from .journal_tools.words import moment, printable
 from .operator_limits import local_moment
@@ -303,8 +312,15 @@ def what_of(seen: wire.OrderSeen) -> str:
     order = seen.order
     if order is None:
         return "known from the venue only"
+    told = f"{order.side} {terms_of(order)}"
+    if seen.modify is not None:
+        told += f", modify {seen.modify.state} to {terms_of(seen.modify.order)}"
+    return f"{told}, cancel asked for" if seen.cancel_asked else told
+
+
+def terms_of(order: Order) -> str:
     amount = f"volume {order.volume:f}" if order.volume is not None else f"{order.quantity:f}"
-    return f"{order.side} {amount} {order.instrument} {'at market' if order.price is None else f'@ {order.price:f}'}"
+    return f"{amount} {order.instrument} {'at market' if order.price is None else f'@ {order.price:f}'}"
 
 
 def plainly(effect: str) -> str:

@@ -28,6 +28,9 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.Quarantine: _SETTLING,
     wire.Renew: _SETTLING,
     wire.Take: ("gateway",),
+    wire.Modify: _SETTLING,
+    wire.Cancel: ("trade", "gateway", "operate"),
+    wire.SettleModify: _OPERATING,
     wire.Report: ("report",),
     wire.BlockScope: _OPERATING,
     wire.UnblockScope: _OPERATING,
@@ -139,13 +142,13 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
             return command.order.account
         case wire.Report():
             return command.report.account
-        case wire.Take() | wire.SettleOrder() | wire.CloseOrder():
+        case wire.Take() | wire.SettleOrder() | wire.CloseOrder() | wire.Modify() | wire.Cancel() | wire.SettleModify():
             return command.account
         case wire.Execute():
             request = engine.requests.get(command.request_id)
             return None if request is None else request.order.account
         case wire.MarkSent() | wire.Commit() | wire.Rollback() | wire.Quarantine() | wire.Renew():
-            record = engine.orders.find(command.reservation_id)
+            record = engine.orders.find(command.reservation_id) or engine.orders.modified.get(command.reservation_id)
             return None if record is None else record.account
         case wire.BlockScope() | wire.UnblockScope() | wire.Rearm() | wire.SetTradingState():
             kind, _, account = command.scope.partition(" ")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pit import wire
-from pit.types import Block, OpenOrder, OrderState, Outcome, TradingState
+from pit.types import Block, OpenModify, OpenOrder, OrderState, Outcome, TradingState
 
 from . import __version__, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
@@ -134,7 +134,16 @@ def _open_order(record: OrderRecord, now_ns: int) -> OpenOrder:
         venue_order_id=record.venue_order_id,
         lease_left_s=left_s,
         flags=record.flags,
+        modify=_open_modify(record, now_ns),
     )
+
+
+def _open_modify(record: OrderRecord, now_ns: int) -> OpenModify | None:
+    modify = record.pending
+    if modify is None:
+        return None
+    left_s = max(0, modify.lease_end_ns - now_ns) / 1e9 if modify.state in LEASED else None
+    return OpenModify(reservation_id=modify.modify_id, order=modify.order, state=modify.state, lease_left_s=left_s)
 
 
 def _outcome(engine: Engine, client: str, query: wire.AskOutcome, sees_all: bool) -> wire.Reply:
@@ -316,6 +325,8 @@ def _order_seen(engine: Engine, record: OrderRecord, now_ns: int) -> wire.OrderS
         reason=record.reason,
         flags=record.flags,
         quiet_s=max(0, now_ns - record.heard_ns) / 1e9,
+        modify=_open_modify(record, now_ns),
+        cancel_asked=bool(record.cancel_asked_ns) and record.state not in ENDED,
     )
 
 

@@ -29,6 +29,11 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.SettleOrder: lambda c: e.SettleOrder(c.account, c.order_id, c.working, _cut(c.reason)),
     wire.AcceptHistory: lambda c: e.AcceptHistory(_cut(c.reason)),
     wire.Take: lambda c: e.TakeOrder(c.account, c.order_id, c.lease_ns),
+    wire.Modify: lambda c: e.ModifyOrder(
+        c.account, c.order_id, c.quantity, c.price, c.volume, c.new_id, c.sent, c.lease_ns
+    ),
+    wire.SettleModify: lambda c: e.SettleModify(c.account, c.order_id, c.replaced, _cut(c.reason)),
+    wire.Cancel: lambda c: e.CancelOrder(c.account, c.order_id),
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
     wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason)),
@@ -45,6 +50,10 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Taken: lambda r, now_ns: wire.Taken(
         r.reservation_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed
     ),
+    e.Modified: lambda r, now_ns: wire.Modified(
+        r.modify_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed
+    ),
+    e.CancelCleared: lambda r, now_ns: wire.CancelCleared(r.cleared),
     e.Refused: lambda r, now_ns: wire.Refused(r.rejected),
     e.Stands: lambda r, now_ns: wire.Settled(r.state, _left(r.lease_end_ns, now_ns)),
     e.Applied: lambda r, now_ns: wire.Applied(r.result),

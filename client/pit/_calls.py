@@ -108,14 +108,14 @@ def wall_ns(moment: datetime | None) -> int | None:
     return round(moment.timestamp() * 1e6) * 1_000
 
 
-ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew, wire.Take)
+ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew, wire.Take, wire.Modify, wire.Cancel)
 """Commands that ask for something: not to be carried out any more once nobody waits. All others tell what is so."""
 
 
 def undo_of(reply: wire.Reply) -> wire.Command | None:
     """What takes back what an answer has given, when nobody got it: the venue surely has nothing of it."""
     match reply:
-        case wire.Accepted(replayed=False) | wire.Taken(replayed=False):
+        case wire.Accepted(replayed=False) | wire.Taken(replayed=False) | wire.Modified(replayed=False):
             return wire.Rollback(reply.reservation_id, "its task was cancelled before the answer came")
         case wire.Deferred():
             return wire.Drop((), (reply.request_id,))
@@ -131,8 +131,8 @@ def unknown(command: wire.Command, place: str, timeout_s: float) -> errors.Outco
     return errors.OutcomeUnknown(f"{why}; ask engine.outcome()", order_id)
 
 
-def accepted(taken: wire.Taken) -> wire.Accepted:
-    """What was taken, as if it had been accepted for this client in the first place."""
+def accepted(taken: wire.Taken | wire.Modified) -> wire.Accepted:
+    """What was taken, or modified, as if it had been accepted for this client in the first place."""
     return wire.Accepted(taken.reservation_id, taken.order.id, taken.state, taken.lease_ns, taken.replayed)
 
 
@@ -149,9 +149,32 @@ def order_id_of(command: wire.Command) -> str | None:
         return command.order.id
     if isinstance(command, wire.Report):
         return command.report.order_id
-    if isinstance(command, wire.Take):
+    if isinstance(command, wire.Modify):
+        return command.new_id or command.order_id
+    if isinstance(command, wire.Take | wire.Cancel | wire.SettleModify):
         return command.order_id
     return None
+
+
+def modify(
+    account: str,
+    order_id: str,
+    quantity: Number | None,
+    price: Number | None,
+    volume: Number | None,
+    new_id: str | None,
+    sent: bool,
+    lease_s: float | None,
+) -> wire.Modify:
+    """A modify as it goes out. Raises InvalidInput when it changes nothing, or a value cannot be meant."""
+    if quantity is None and price is None and volume is None:
+        raise errors.InvalidInput(f"modify of order {order_id}: it changes nothing; give quantity, price or volume")
+
+    def term(value: Number | None, name: str) -> Decimal | None:
+        return None if value is None else exact(value, f"modify.{name}")
+
+    terms = (term(quantity, "quantity"), term(price, "price"), term(volume, "volume"))
+    return wire.Modify(account, order_id, *terms, new_id, sent, lease_ns(lease_s))
 
 
 def venue_id(given: object, order: Order) -> tuple[str | None, errors.InvalidInput | None]:

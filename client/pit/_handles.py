@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from . import _process, wire
-from .types import OpenOrder, Order, OrderState
+from .types import OpenModify, OpenOrder, Order, OrderState
 
 _LEASED = (OrderState.HELD, OrderState.SENT)
 
@@ -113,8 +113,8 @@ class ReservationBase:
         return f"<pit.{type(self).__name__} {self.id} of order {self.order.id}: {self.state}>"
 
 
-def left_behind(found: OpenOrder) -> wire.Accepted:
-    """The answer that an open order stands for, whoever got it. Who lets go of it lets nothing go."""
+def left_behind(found: OpenOrder | OpenModify) -> wire.Accepted:
+    """The answer that an open order or a modify stands for, whoever got it. Who lets go of it lets nothing go."""
     lease_ns = round((found.lease_left_s or 0) * 1e9)
     return wire.Accepted(found.reservation_id, found.order.id, found.state, lease_ns, replayed=True)
 

@@ -22,7 +22,7 @@ _REFUSAL, _CONFIRMED = wire.Message.REFUSAL, wire.Message.CONFIRMED
 
 _CLAIMS_KEPT = 256
 
-_AGAIN = wire.Start | wire.Check | wire.Take
+_AGAIN = wire.Start | wire.Check | wire.Take | wire.Modify
 """What asks for an order by its id, so that it may be asked for again."""
 
 
@@ -233,7 +233,7 @@ class Session:
         command = _calls.undo_of(reply)
         if command is None or self.over is not None:
             return
-        if isinstance(reply, wire.Accepted | wire.Taken):
+        if isinstance(reply, wire.Accepted | wire.Taken | wire.Modified):
             order_id = reply.order_id if isinstance(reply, wire.Accepted) else reply.order.id
             asked = (flight.command for flight in self._flights.values() if not flight.is_given_up)
             ids = map(_calls.order_id_of, (each for each in asked if isinstance(each, _AGAIN)))
@@ -318,7 +318,7 @@ class Session:
             if flight.is_abandoned:
                 self.undo(reply)
             return None
-        if isinstance(reply, wire.Accepted | wire.Taken) and reply.replayed:
+        if isinstance(reply, wire.Accepted | wire.Taken | wire.Modified) and reply.replayed:
             self._claim(reply.reservation_id)
         if not isinstance(reply, wire.Voided):
             return self._answer(flight, reply)

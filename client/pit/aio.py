@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _calls, wire
 from ._handles import EngineBase, RequestBase, ReservationBase, left_behind
-from .errors import OutcomeUnknown, PitError, PostedFailed, Unavailable
+from .errors import InvalidInput, OutcomeUnknown, PitError, PostedFailed, Unavailable
 from .explained import DryRun, Explanation
 from .transport import AsyncTransport
 from .types import (
@@ -18,6 +18,7 @@ from .types import (
     Adjustment,
     AdjustmentResult,
     Block,
+    ClearedCancel,
     ExecutionReport,
     Instrument,
     LimitOverride,
@@ -111,6 +112,46 @@ class AsyncEngine(EngineBase):
             return taken
         return AsyncReservation(self, taken.order, _calls.accepted(taken), sent_ns)
 
+    async def modify_pre_trade(
+        self,
+        account: str,
+        order_id: str,
+        *,
+        quantity: Number | None = None,
+        price: Number | None = None,
+        volume: Number | None = None,
+        new_id: str | None = None,
+        sent: bool = False,
+        lease_s: float | None = None,
+    ) -> AsyncReservation | Rejected:
+        """Both stages for a working order of this client as it is to be: what is left out stays as it is. `quantity` is
+        the whole order's, what has traded included; `new_id` is the order's id from here on, beside the old one.
+
+        The reservation is settled as an order's is: `commit()` once the venue has the modify, `rollback()` if it surely
+        has not, `quarantine()` if nobody knows. Until the venue's report (`replaced`, `replace_rejected`) or the end of
+        the order, limit by limit the worse of old and new counts.
+
+        Raises InvalidInput for an order that is not working, for what has traded already or changes nothing, and while
+        another modify of it is under way; AlreadyFinalized for one that has ended, UnknownId.
+        """
+        sent_ns = self._monotonic_ns()
+        command = _calls.modify(account, order_id, quantity, price, volume, new_id, sent, lease_s)
+        modified = _calls.expect_or_no(await self._ask(command), wire.Modified)
+        if isinstance(modified, Rejected):
+            return modified
+        return AsyncReservation(self, modified.order, _calls.accepted(modified), sent_ns)
+
+    async def cancel_pre_trade(self, account: str, order_id: str) -> ClearedCancel | Rejected:
+        """Tells that a cancel of that order is about to be sent. `Rejected` if it would break a message_rate: send it
+        later. Under a block, a halt or a reducing state it is never refused. The order stays counted until the venue
+        says that it is cancelled. It may be another client's order of an account that this one may touch.
+
+        Raises AlreadyFinalized when there is nothing left to cancel, InvalidInput for an order that was not sent.
+        """
+        reply = await self._ask(wire.Cancel(account, order_id))
+        cleared = _calls.expect_or_no(reply, wire.CancelCleared)
+        return cleared if isinstance(cleared, Rejected) else cleared.cleared
+
     async def apply_execution_report(self, report: ExecutionReport) -> ReportResult:
         """Tells what the venue said. The same report twice is applied once.
 
@@ -129,9 +170,14 @@ class AsyncEngine(EngineBase):
             if not page.more:
                 return orders
 
-    def reservation(self, open_order: OpenOrder) -> AsyncReservation:
-        """The handle of an open order, to settle what an earlier process of this client left behind."""
-        return AsyncReservation(self, open_order.order, left_behind(open_order), self._monotonic_ns())
+    def reservation(self, open_order: OpenOrder, *, modify: bool = False) -> AsyncReservation:
+        """The handle of an open order, or of the modify of it that is under way, to settle what an earlier process of
+        this client left behind.
+        """
+        found = open_order if not modify else open_order.modify
+        if found is None:
+            raise InvalidInput(f"no modify of order {open_order.order.id} is under way")
+        return AsyncReservation(self, found.order, left_behind(found), self._monotonic_ns())
 
     async def outcome(self, account: str, order_id: str) -> Outcome:
         """What became of an order id, as long as the daemon's journal goes back.
@@ -310,6 +356,13 @@ class AsyncEngine(EngineBase):
     async def settle(self, account: str, order_id: str, *, working: bool, reason: str) -> OrderState:
         """A person's word on an open order: it is working at the venue (True), or it was never sent (False)."""
         command = wire.SettleOrder(account, order_id, working, _calls.reason_text(reason))
+        return _calls.expect(await self._command(command), wire.Settled).state
+
+    async def settle_modify(self, account: str, order_id: str, *, replaced: bool, reason: str) -> OrderState:
+        """A person's word on a modify that the venue has not answered: it goes by the new terms (True), or stays with
+        the old ones (False). How the order stands after it.
+        """
+        command = wire.SettleModify(account, order_id, replaced, _calls.reason_text(reason))
         return _calls.expect(await self._command(command), wire.Settled).state
 
     async def close_order(self, account: str, order_id: str, *, reason: str) -> OrderState:

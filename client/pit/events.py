@@ -125,6 +125,14 @@ class OrderReplaced(OfOrder, frozen=True):
     open_quantity: Decimal
 
 
+class CancelAsked(OfOrder, frozen=True):
+    """The `actor` is about to send a cancel of an order."""
+
+
+class CancelRefused(OfOrder, frozen=True):
+    """The venue has refused a cancel."""
+
+
 class LeaseRenewed(OfOrder, frozen=True):
     lease_s: float
 
@@ -265,6 +273,8 @@ AnyEvent = (
     | AccountsAdjusted
     | ModifyMoved
     | OrderReplaced
+    | CancelAsked
+    | CancelRefused
 )
 """Every event that a daemon tells."""
 

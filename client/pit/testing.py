@@ -20,6 +20,8 @@ from collections.abc import Generator, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+import msgspec
+
 from . import _calls, wire
 from .aio import AsyncEngine
 from .engine import Engine
@@ -28,8 +30,10 @@ from .explained import DryRun, Explanation
 from .types import (
     AdjustmentResult,
     Block,
+    ClearedCancel,
     ExecutionReport,
     Number,
+    OpenModify,
     OpenOrder,
     Order,
     OrderState,
@@ -55,6 +59,8 @@ WORDS: dict[type, str] = {
     wire.Rollback: "rollback",
     wire.Quarantine: "quarantine",
     wire.Drop: "drop",
+    wire.Modify: "modify_pre_trade",
+    wire.Cancel: "cancel_pre_trade",
     wire.Report: "apply_execution_report",
     wire.Goodbye: "close",
     wire.ListOpenOrders: "open_orders",
@@ -66,7 +72,10 @@ WORDS: dict[type, str] = {
 }
 """What a call is named by, here and in `Script.said`: the method's own name. Others go by their command's type."""
 
-_CAN_SAY_NO = ("start_pre_trade", "execute_pre_trade", "execute", "mark_sent", "renew")
+_CAN_SAY_NO = (
+    *("start_pre_trade", "execute_pre_trade", "execute", "mark_sent", "renew"),
+    *("modify_pre_trade", "cancel_pre_trade"),
+)
 """What the next no is for. A dry run takes none away; `on="execute_pre_trade_dry_run"` is for either of them."""
 
 
@@ -89,6 +98,7 @@ class Script:
         self._now_ns = 1_000_000_000
         self._planned: deque[_Planned] = deque()
         self._orders: dict[int, _Life] = {}
+        self._modifies: dict[int, _Change] = {}
         self._requests: dict[int, tuple[Order, int, str]] = {}
         """An order, until when it may be executed, and how it is over."""
         self._adjusted: dict[str, None] = {}
@@ -149,6 +159,9 @@ class Script:
         for life in self._orders.values():
             if life.state in (HELD, SENT) and life.ends_ns <= self._now_ns:
                 life.lapse("lease")
+        for change in self._modifies.values():
+            if change.state in (HELD, SENT) and change.ends_ns <= self._now_ns:
+                change.lapse("lease")
 
     # ------------------------------------------------------------------------------------------ what has happened
 
@@ -211,10 +224,17 @@ class Script:
             case wire.Execute():
                 return self._execute(said)
             case wire.MarkSent() | wire.Renew() | wire.Commit() | wire.Rollback() | wire.Quarantine():
-                return self._settle(said)
+                change = self._modifies.get(said.reservation_id)
+                return self._settle(said) if change is None else self._settle_modify(change, said)
+            case wire.Modify():
+                return self._modify(said)
+            case wire.SettleModify():
+                return self._settled_modify_by_hand(said)
+            case wire.Cancel():
+                return self._cancel(said)
             case wire.Drop():
                 for id in said.reservation_ids:
-                    self._orders[id].lapse("dropped")
+                    (self._modifies.get(id) or self._orders[id]).lapse("dropped")
                 for id in said.request_ids:
                     self._requests[id] = (*self._requests[id][:2], "dropped")
                 return wire.Done(len(said.reservation_ids) + len(said.request_ids))
@@ -237,6 +257,8 @@ class Script:
             case wire.Goodbye():
                 for life in self._orders.values():
                     life.lapse("client_gone")
+                for change in self._modifies.values():
+                    change.lapse("client_gone")
                 return wire.Done()
             case wire.SettleOrder() | wire.CloseOrder():
                 return self._settled_by_hand(said)
@@ -322,6 +344,87 @@ class Script:
                 life.ends_ns = self._now_ns + (said.lease_ns or self._lease_ns)
         return wire.Settled(life.state, life.left_ns(self._now_ns))
 
+    def _modify(self, asked: wire.Modify) -> wire.Reply:
+        life, failed = self._find(asked.account, asked.order_id, None), wire.FailureCode
+        if life is None:
+            return wire.Failed(failed.UNKNOWN_ID, f"order {asked.order_id} is not known")
+        old = life.order
+        order = msgspec.structs.replace(
+            old,
+            id=asked.new_id or old.id,
+            quantity=old.quantity if asked.quantity is None else asked.quantity,
+            volume=old.volume if asked.volume is None else asked.volume,
+            price=old.price if asked.price is None else asked.price,
+        )
+        pending = life.pending
+        if pending is not None and pending.order == order:
+            pending.state = SENT if asked.sent and pending.state is HELD else pending.state
+            return wire.Modified(pending.id, order, pending.state, pending.left_ns(self._now_ns), replayed=True)
+        if not life.is_open:
+            return wire.Failed(failed.ALREADY_FINALIZED, f"order {old.id} has ended ({life.ended_by})")
+        if life.state is not WORKING or pending is not None:
+            why = f"order {old.id} is {life.state}" if pending is None else f"modify {pending.id} of it is under way"
+            return wire.Failed(failed.INVALID_INPUT, f"modify of order {old.id}: {why}")
+        if msgspec.structs.replace(order, id=old.id) == old:
+            return wire.Failed(failed.INVALID_INPUT, f"modify of order {old.id}: it has these terms already")
+        if _size(order) <= life.traded:
+            return wire.Failed(failed.INVALID_INPUT, f"modify of order {old.id}: {life.traded} of it have traded")
+        lease_ns = asked.lease_ns or self._lease_ns
+        change = _Change(self._next_id(), life, order, SENT if asked.sent else HELD, self._now_ns + lease_ns)
+        self._modifies[change.id] = life.change = change
+        life.ids.add(order.id)
+        return wire.Modified(change.id, order, change.state, lease_ns)
+
+    def _settle_modify(
+        self, change: _Change, said: wire.MarkSent | wire.Renew | wire.Commit | wire.Rollback | wire.Quarantine
+    ) -> wire.Reply:
+        why_not = change.refuses(said)
+        if why_not is not None:
+            return wire.Failed(why_not, f"modify {change.id} is {change.state} ({change.ended_by or 'not ended'})")
+        match said:
+            case wire.Commit() if change.is_open or (said.late and change.state is ROLLED_BACK):
+                change.state, change.ended_by = WORKING, None
+                change.venue_order_id = said.venue_order_id
+            case wire.Rollback() if change.is_open:
+                change.end(ROLLED_BACK, "owner")
+            case wire.Quarantine() if change.is_open:
+                change.state = QUARANTINED
+            case wire.MarkSent():
+                change.state = SENT
+            case wire.Renew():
+                change.ends_ns = self._now_ns + (said.lease_ns or self._lease_ns)
+        return wire.Settled(change.state, change.left_ns(self._now_ns))
+
+    def _settled_modify_by_hand(self, said: wire.SettleModify) -> wire.Reply:
+        life = self._find(said.account, said.order_id, None)
+        if life is None or life.pending is None:
+            return wire.Failed(wire.FailureCode.UNKNOWN_ID, f"no modify of order {said.order_id} is under way")
+        if said.replaced:
+            life.replaced(None)
+        else:
+            life.pending.end(ROLLED_BACK, "operator")
+        return wire.Settled(life.state)
+
+    def _cancel(self, said: wire.Cancel) -> wire.Reply:
+        life = self._find(said.account, said.order_id, None)
+        if life is None:
+            return wire.Failed(wire.FailureCode.UNKNOWN_ID, f"order {said.order_id} is not known")
+        if not life.is_open:
+            why = f"order {said.order_id} was {life.state} before ({life.ended_by})"
+            return wire.Failed(wire.FailureCode.ALREADY_FINALIZED, why)
+        if life.state is HELD:
+            why = f"order {said.order_id} is held and was not sent; roll it back"
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, why)
+        return wire.CancelCleared(
+            ClearedCancel(
+                account=life.order.account,
+                order_id=life.order.id,
+                venue_order_id=life.venue_order_id,
+                state=life.state,
+                open_quantity=life.open_quantity,
+            )
+        )
+
     def _settled_by_hand(self, said: wire.SettleOrder | wire.CloseOrder) -> wire.Reply:
         life = self._find(said.account, said.order_id, None)
         if life is None:
@@ -349,7 +452,7 @@ class Script:
 
     def _find(self, account: str, order_id: str | None, venue_order_id: str | None) -> _Life | None:
         for life in reversed(self._orders.values()):
-            is_named = life.order.id == order_id or (order_id is None and life.venue_order_id == venue_order_id)
+            is_named = order_id in life.ids or (order_id is None and life.venue_order_id == venue_order_id)
             if is_named and life.order.account == account:
                 return life
         return None
@@ -360,9 +463,12 @@ class Script:
                 found = self._requests.get(said.request_id)
                 return None if found is None else found[0].id
             case wire.MarkSent() | wire.Renew() | wire.Commit() | wire.Rollback() | wire.Quarantine():
+                change = self._modifies.get(said.reservation_id)
+                if change is not None:
+                    return change.order.id
                 life = self._orders.get(said.reservation_id)
                 return None if life is None else life.order.id
-            case wire.AskOutcome() | wire.SettleOrder() | wire.CloseOrder():
+            case wire.AskOutcome() | wire.SettleOrder() | wire.CloseOrder() | wire.SettleModify():
                 return said.order_id
             case _:
                 return _calls.order_id_of(said)  # type: ignore[arg-type]
@@ -402,6 +508,33 @@ class _Life:
         self.ended_by: str | None = None
         self.reason = ""
         self.flags: tuple[str, ...] = ()
+        self.ids = {order.id}
+        """Every id of its own that it goes, or went, by."""
+        self.change: _Change | None = None
+
+    @property
+    def pending(self) -> _Change | None:
+        """The modify of it that is under way."""
+        return self.change if self.change is not None and self.change.is_open else None
+
+    @property
+    def traded(self) -> Decimal:
+        return _size(self.order) - self.open_quantity
+
+    def replaced(self, report: ExecutionReport | None) -> None:
+        """The venue goes by the terms of the modify that is under way, or by those that it tells."""
+        change = self.pending
+        order = self.order if change is None else change.order
+        if report is not None and report.quantity is not None:
+            told = {"quantity": report.quantity} if order.volume is None else {"volume": report.quantity}
+            order = msgspec.structs.replace(order, **told)
+        if report is not None and report.price is not None:
+            order = msgspec.structs.replace(order, price=report.price)
+        if change is not None:
+            change.end(CLOSED, "replaced")
+            self.venue_order_id = change.venue_order_id or self.venue_order_id
+        self.open_quantity = max(Decimal(0), _size(order) - self.traded)
+        self.order = order
 
     @property
     def is_open(self) -> bool:
@@ -447,11 +580,20 @@ class _Life:
             else:
                 flags += ["after_rollback"] if was is ROLLED_BACK else []
                 self.state, self.ended_by = WORKING, None
-        else:
+        elif report.kind is ReportKind.REPLACED:
+            if self.is_open:
+                self.state = WORKING
+                self.replaced(report)
+            else:
+                flags.append("after_close")
+        elif report.kind is ReportKind.REPLACE_REJECTED:
+            if self.pending is not None:
+                self.pending.end(CLOSED, "replace_rejected")
+        elif report.kind is not ReportKind.CANCEL_REJECTED:
             self.is_final = True
             if self.is_open:
                 self.end(CLOSED, str(report.kind))
-        if report.quantity is not None:
+        if report.kind is ReportKind.FILL and report.quantity is not None:
             self.filled_quantity += report.quantity
             if report.quantity > self.open_quantity and self.state is not CLOSED:
                 flags.append("overfill")
@@ -472,6 +614,7 @@ class _Life:
             venue_order_id=self.venue_order_id,
             lease_left_s=self.left_ns(now_ns) / 1e9 if self.state in (HELD, SENT) else None,
             flags=self.flags,
+            modify=None if self.pending is None else self.pending.seen(now_ns),
         )
 
     def outcome(self) -> Outcome:
@@ -486,6 +629,64 @@ class _Life:
             venue_order_id=self.venue_order_id,
             flags=self.flags,
         )
+
+
+class _Change:
+    """A modify of an order, and where it stands."""
+
+    def __init__(self, id: int, life: _Life, order: Order, state: OrderState, ends_ns: int) -> None:
+        self.id = id
+        self.life = life
+        self.order = order
+        self.state = state
+        self.ends_ns = ends_ns
+        self.venue_order_id: str | None = None
+        self.ended_by: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state not in (ROLLED_BACK, CLOSED) and self.life.is_open
+
+    def left_ns(self, now_ns: int) -> int:
+        return max(0, self.ends_ns - now_ns) if self.state in (HELD, SENT) else 0
+
+    def end(self, state: OrderState, ended_by: str) -> None:
+        self.state, self.ended_by = state, ended_by
+
+    def lapse(self, why: str) -> None:
+        if self.state is HELD:
+            self.end(ROLLED_BACK, why)
+        elif self.state is SENT:
+            self.state = QUARANTINED
+
+    def refuses(self, said: wire.MarkSent | wire.Renew | wire.Commit | wire.Rollback | wire.Quarantine) -> Any:
+        """Why this can't be done where the modify stands, or None: the lifecycle of modifies, as a daemon keeps it."""
+        over = wire.FailureCode.ALREADY_FINALIZED
+        ended = wire.FailureCode.LEASE_EXPIRED if self.ended_by == "lease" else over
+        is_answered = not self.is_open and self.state is not ROLLED_BACK
+        match said:
+            case wire.Rollback():
+                return over if self.state is WORKING or self.ended_by == "replaced" else None
+            case wire.Commit():
+                return None if self.is_open or said.late or is_answered else ended
+            case wire.Quarantine() if is_answered:
+                return None
+            case _ if not self.is_open:
+                return ended
+            case _ if self.state is WORKING:
+                return over
+            case wire.Quarantine():
+                return None
+            case _:
+                return wire.FailureCode.LEASE_EXPIRED if self.state is QUARANTINED else None
+
+    def seen(self, now_ns: int) -> OpenModify:
+        left_s = self.left_ns(now_ns) / 1e9 if self.state in (HELD, SENT) else None
+        return OpenModify(reservation_id=self.id, order=self.order, state=self.state, lease_left_s=left_s)
+
+
+def _size(order: Order) -> Decimal:
+    return order.quantity if order.quantity is not None else order.volume or Decimal(0)
 
 
 def _duplicate(known: _Life, order: Order) -> wire.Refused | None:

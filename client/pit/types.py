@@ -665,11 +665,39 @@ class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
         return True
 
 
+class OpenModify(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A modify of an open order that the venue has not answered: the order as it is to be, and where the modify stands.
+    `engine.reservation(open_order, modify=True)` is its handle.
+    """
+
+    reservation_id: int
+    order: Order
+    state: OrderState
+    lease_left_s: float | None = None
+
+
+class ClearedCancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A cancel that may go out now: of which order, by what id at the venue, and how much of it may still trade."""
+
+    account: str
+    order_id: str
+    venue_order_id: str | None
+    state: OrderState
+    open_quantity: Decimal
+
+    @property
+    def ok(self) -> Literal[True]:
+        return True
+
+    def __bool__(self) -> Literal[True]:
+        return True
+
+
 class OpenOrder(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One open order as the daemon counts it: how a restarted strategy finds its own.
 
     `open_quantity` is what may still trade (an amount of the settlement asset for volume orders). `lease_left_s` is
-    None once no lease runs (quarantined and working orders).
+    None once no lease runs (quarantined and working orders). `modify` is one that is under way.
     """
 
     reservation_id: int
@@ -679,6 +707,7 @@ class OpenOrder(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=F
     venue_order_id: str | None = None
     lease_left_s: float | None = None
     flags: tuple[str, ...] = ()
+    modify: OpenModify | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):

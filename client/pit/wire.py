@@ -26,9 +26,11 @@ from .types import (
     Adjustment,
     AdjustmentResult,
     Block,
+    ClearedCancel,
     ExecutionReport,
     Instrument,
     LimitOverride,
+    OpenModify,
     OpenOrder,
     Order,
     OrderState,
@@ -306,6 +308,43 @@ class Reload(Body, frozen=True):
     reason: str
 
 
+class Modify(Body, frozen=True):
+    """A working order is to have other terms; what is None stays as it is."""
+
+    account: str
+    order_id: str
+    quantity: Decimal | None = None
+    price: Decimal | None = None
+    volume: Decimal | None = None
+    new_id: str | None = None
+    sent: bool = False
+    lease_ns: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("quantity", "price", "volume"):
+            value = getattr(self, name)
+            if value is not None:
+                force_setattr(self, name, exact(value, f"modify.{name}"))
+        if self.new_id is not None:
+            check_name(self.new_id, "modify.new_id")
+
+
+class SettleModify(Body, frozen=True):
+    """A person's word on a modify: the venue goes by the new terms, or stays with the old ones."""
+
+    account: str
+    order_id: str
+    replaced: bool
+    reason: str
+
+
+class Cancel(Body, frozen=True):
+    """A cancel of that order is about to be sent."""
+
+    account: str
+    order_id: str
+
+
 class Take(Body, frozen=True):
     """A gateway will send an order that a strategy holds: it counts as sent, and is the gateway's from here on."""
 
@@ -355,6 +394,9 @@ Command = (
     | Reload
     | Take
     | Adjust
+    | Modify
+    | SettleModify
+    | Cancel
 )
 
 
@@ -597,6 +639,20 @@ class Taken(Body, frozen=True):
     replayed: bool = False
 
 
+class Modified(Body, frozen=True):
+    """The reservation of a modify, and the order as it is to be. `replayed`: this very one is under way already."""
+
+    reservation_id: int
+    order: Order
+    state: OrderState
+    lease_ns: int
+    replayed: bool = False
+
+
+class CancelCleared(Body, frozen=True):
+    cleared: ClearedCancel
+
+
 class Refused(Body, frozen=True):
     rejected: Rejected
 
@@ -775,6 +831,8 @@ class OrderSeen(Seen, frozen=True, kw_only=True):
     reason: str = ""
     flags: tuple[str, ...] = ()
     quiet_s: float | None = None
+    modify: OpenModify | None = None
+    cancel_asked: bool = False
 
 
 class OrdersAre(Body, frozen=True):
@@ -972,6 +1030,8 @@ Reply = (
     | BalancesAre
     | WouldPass
     | Explained
+    | Modified
+    | CancelCleared
 )
 
 _encoder = msgspec.msgpack.Encoder()

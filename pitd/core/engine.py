@@ -30,7 +30,7 @@ from pit.types import (
     TradingState,
 )
 
-from . import adjustments, balances, day_orders, overrides, positions, trading
+from . import adjustments, balances, cancels, day_orders, overrides, positions, trading
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of, unknown
 from .currency import Currency
@@ -240,6 +240,7 @@ class Engine:
             e.AdjustAccounts: self._adjust,
             e.ModifyOrder: self.modifies.modify,
             e.SettleModify: self.modifies.settle,
+            e.CancelOrder: lambda command, session: cancels.cancel(self, command, session),
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -280,6 +281,8 @@ class Engine:
             e.ModifyHolds: self.modifies.do_holds,
             e.OrderReplaced: self.modifies.do_replaced,
             e.QuotesKept: self._do_quotes_kept,
+            e.CancelAsked: lambda effect: cancels.do_asked(self, effect),
+            e.CancelRefused: lambda effect: cancels.do_refused(self, effect),
         }
 
     @property
@@ -968,6 +971,8 @@ class Engine:
             self.modifies.replaced(record, told, report.venue_order_id)
         elif report.kind is ReportKind.REPLACE_REJECTED:
             self.modifies.replace_rejected(record)
+        elif report.kind is ReportKind.CANCEL_REJECTED and record.cancel_asked_ns:
+            self._emit(e.CancelRefused(id))
         if fill is not None:
             if fill.of_modify is not None:
                 self._emit(fill.of_modify)

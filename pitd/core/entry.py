@@ -12,6 +12,7 @@ from pit.types import (
     Adjustment,
     AdjustmentResult,
     Block,
+    ClearedCancel,
     ExecutionReport,
     Order,
     OrderState,
@@ -210,6 +211,13 @@ class ModifyOrder(Record, frozen=True):
     lease_ns: int | None
 
 
+class CancelOrder(Record, frozen=True):
+    """A client is about to send a cancel of an order."""
+
+    account: str
+    order_id: str
+
+
 class SettleModify(Record, frozen=True):
     """A person's word on a modify: the venue goes by the new terms, or stays with the old ones."""
 
@@ -246,6 +254,7 @@ Command = (
     | AdjustAccounts
     | ModifyOrder
     | SettleModify
+    | CancelOrder
 )
 
 
@@ -522,6 +531,19 @@ class OrderReplaced(Record, frozen=True):
     holds: tuple[Hold, ...]
 
 
+class CancelAsked(Record, frozen=True):
+    """A cancel of it was let go out, to be sent by that client."""
+
+    reservation_id: int
+    client: str
+
+
+class CancelRefused(Record, frozen=True):
+    """The venue has refused the cancel."""
+
+    reservation_id: int
+
+
 class OrderFlagged(Record, frozen=True):
     reservation_id: int
     flag: str
@@ -720,6 +742,8 @@ Effect = (
     | ModifyHolds
     | OrderReplaced
     | QuotesKept
+    | CancelAsked
+    | CancelRefused
 )
 
 
@@ -785,6 +809,10 @@ class Modified(Record, frozen=True):
     replayed: bool = False
 
 
+class CancelCleared(Record, frozen=True):
+    cleared: ClearedCancel
+
+
 class Refused(Record, frozen=True):
     rejected: Rejected
 
@@ -845,6 +873,7 @@ Reply = (
     | Taken
     | Adjusted
     | Modified
+    | CancelCleared
 )
 
 

@@ -190,6 +190,9 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     ids_before: tuple[str, ...] = ()
     """Ids of its own that it went by, or might have, before or beside `order_id`: reports may name them."""
     venue_ids_before: tuple[str, ...] = ()
+    cancel_asked_ns: int = 0
+    """When a cancel of it was let go out that the venue has not refused; 0 for never."""
+    cancel_asked_by: str = ""
 
     @property
     def pending(self) -> Modify | None:
@@ -225,7 +228,7 @@ def modify_step(event: Event, modify: Modify) -> Step:
     found = MODIFY_LIFECYCLE[event][modify.state]
     if found is not _ENDED:
         return found
-    if event is Event.ROLLBACK and modify.ended_by is not EndedBy.REPLACED:
+    if event is Event.ROLLBACK and modify.ended_by not in (EndedBy.REPLACED, EndedBy.OPERATOR):
         return _SAME  # the venue refused it, or the order is over: there is nothing left to take back
     return _LOST if modify.ended_by in LOST_LEASE else _OVER
 

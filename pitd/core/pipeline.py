@@ -22,6 +22,7 @@ class Pipeline:
         awake = [policy for policy in policies if not policy.is_idle]
         self._start = [policy for policy in awake if type(policy).start is not Policy.start]
         self._main = [policy for policy in awake if type(policy).main is not Policy.main]
+        self._cancel = [policy for policy in awake if type(policy).cancel is not Policy.cancel]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
         self._day = [policy for policy in policies if type(policy).day_began is not Policy.day_began]
         self.asks_for_quotes = max((policy.asks_for_quotes for policy in awake), default=Asks.NEVER)
@@ -106,6 +107,16 @@ class Pipeline:
         if any(reject.code in _OF_AMOUNTS for reject in rejects):
             rejects = _no_step_down(rejects, self.start(before, is_listed)[1])
         return effects, rejects
+
+    def cancel(self, attempt: Attempt) -> tuple[Sequence[Effect], tuple[Reject, ...]]:
+        """What policies say to a cancel: effects to be carried out in any case, and rejects."""
+        effects: list[Effect] = []
+        rejects: list[Reject] = []
+        for policy in self._cancel:
+            verdict = _asked(policy, policy.cancel, attempt)
+            effects.extend(self.as_effects(policy, verdict.effects))
+            rejects.extend(verdict.rejects)
+        return effects, self.in_order(rejects)
 
     def hold_replaced(self, attempt: Attempt) -> tuple[Hold, ...]:
         """What an order holds that the venue has replaced by itself: no limit can refuse it any more."""

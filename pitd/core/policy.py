@@ -373,6 +373,12 @@ class Policy:
         """The start stage, which sees every order. Its effects are applied even when the order is rejected."""
         return PASS
 
+    def cancel(self, attempt: Attempt) -> Verdict:
+        """A cancel of an order that is about to be sent; `attempt` is that order. Its effects are applied in any case,
+        its rejects looked at only while nothing stops new risk: then a cancel always goes out.
+        """
+        return PASS
+
     def main(self, attempt: Attempt) -> Verdict:
         """The main stage. Its effects are what the order holds: all policies' together, or none."""
         return PASS
@@ -537,6 +543,8 @@ def _worse(one: Any, other: Any) -> Any | None:
     """What is alike in both, with the greater numbers; None where they are not alike."""
     if one == other:
         return one
+    if one is None or other is None:
+        return other if one is None else one
     if type(one) is not type(other):
         return None
     if isinstance(one, Decimal | int) and not isinstance(one, bool):
@@ -549,7 +557,7 @@ def _worse(one: Any, other: Any) -> Any | None:
     parts = []
     for mine, theirs in zip(one, other, strict=True):
         part = mine if mine == theirs else _worse(mine, theirs)
-        if part is None and mine is not None:
+        if part is None and mine != theirs:
             return None
         parts.append(part)
     return type(one)(*parts) if hasattr(one, "_fields") else tuple(parts)

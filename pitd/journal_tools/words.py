@@ -118,6 +118,8 @@ def command(command: e.Command) -> str:
             named = f" as {command.new_id}" if command.new_id else ""
             to = f"modify {command.account} {command.order_id} to {' '.join(words)}"
             return f"{to}{named}{', sent' if command.sent else ''}"
+        case e.CancelOrder():
+            return f"cancel {command.account} {command.order_id}"
         case e.SettleModify():
             stands = "replaced" if command.replaced else "not replaced"
             return f"settle-modify {command.account} {command.order_id} as {stands}{_because(command.reason)}"
@@ -256,6 +258,10 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} modify {effect.modify_id} {effect.state}{_because(why)}"
         case e.OrderReplaced():
             return f"{effect.reservation_id} is now {order(effect.order)}, open {text(effect.open_quantity)}"
+        case e.CancelAsked():
+            return f"{effect.reservation_id} cancel lets go to {effect.client}"
+        case e.CancelRefused():
+            return f"{effect.reservation_id} cancel refused by the venue"
         case e.ModifyLeaseSet():
             return f"modify {effect.modify_id} lease {effect.lease_ns / 1e9:g} s"
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed() | e.QuotesKept():
@@ -277,6 +283,8 @@ def answered(reply: e.Reply) -> str:
             return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Taken():
             return f"taken, {reply.state}{' (as before)' if reply.replayed else ''}"
+        case e.CancelCleared():
+            return f"cancel may go out, open {text(reply.cleared.open_quantity)}"
         case e.Modified():
             return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Refused():

@@ -41,6 +41,8 @@ class RateLimit(Policy):
     id: ClassVar[str] = "rate_limit"
     effect_types = (Attempted,)
     needs_instrument: ClassVar[bool] = False
+    unit: ClassVar[str] = "orders"
+    """What is counted."""
 
     def __init__(self, limits: Sequence[Rate]) -> None:
         self._limits = LimitSet(self.id, limits, cover=False)
@@ -52,13 +54,15 @@ class RateLimit(Policy):
         stale ones are found in front."""
 
     def start(self, attempt: Attempt) -> Verdict:
-        if attempt.is_modify:
-            return PASS
+        return PASS if attempt.is_modify else self.judge(attempt, self._narrow_first)
+
+    def judge(self, attempt: Attempt, limits: LimitSet[Rate]) -> Verdict:
+        """Whether an attempt is one too many for those limits, the narrow ones first; and what counts it."""
         now_ns = attempt.now_ns
         counted: list[tuple[str, str]] = []
         rejects: list[Reject] | None = None
         refused_at: int | None = None  # the breadth of the narrowest limit that refuses
-        for limit, scope in self._narrow_first.scoped(attempt):
+        for limit, scope in limits.scoped(attempt):
             times = self._counters[limit.name].get(scope)
             counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
             if counts:
@@ -97,11 +101,14 @@ class RateLimit(Policy):
 
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
-        return [Counter(scope=bound.subject, what=_unit(bound), bound=Decimal(bound.max_orders))]
+        return [Counter(scope=bound.subject, what=self._unit(bound), bound=Decimal(bound.max_orders))]
+
+    def _unit(self, limit: Rate) -> str:
+        return f"{self.unit} in {limit.window_ns / 1e9:g} s"
 
     def _counter(self, limit: Rate, scope: str, times: deque[int], now_ns: int) -> Counter:
         inside = sum(1 for at in times if now_ns - at < limit.window_ns)
-        return Counter(scope=scope, what=_unit(limit), bound=Decimal(limit.max_orders), used=Decimal(inside))
+        return Counter(scope=scope, what=self._unit(limit), bound=Decimal(limit.max_orders), used=Decimal(inside))
 
     def save(self) -> Any:
         return {name: [[scope, list(times)] for scope, times in of.items()] for name, of in self._counters.items()}
@@ -123,16 +130,12 @@ class RateLimit(Policy):
             policy=self.id,
             limit=limit.name,
             scope=scope,
-            reason=f"{scope}: limit {limit.max_orders} orders in {limit.window_ns / 1e9:g} s is used up{later}",
+            reason=f"{scope}: limit {limit.max_orders} {self._unit(limit)} is used up{later}",
             bound=Decimal(limit.max_orders),
             used=Decimal(len(inside)),
             requested=Decimal(1),
             retry_after_s=retry_after_s,
         )
-
-
-def _unit(limit: Rate) -> str:
-    return f"orders in {limit.window_ns / 1e9:g} s"
 
 
 def _drop_stale(counters: OrderedDict[str, deque[int]], horizon_ns: int) -> None:

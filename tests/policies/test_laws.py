@@ -51,6 +51,7 @@ net = { control = "position_limit", each = "instrument", max_quantity = "300" }
 long = { control = "position_limit", each = "account+instrument", max_long = "200", max_short = 0 }
 few = { control = "open_order_limit", each = "account", max_orders = 3 }
 less = { control = "open_order_limit", over = { group = "eq" }, max_orders = 4 }
+msgs = { control = "message_rate", each = "account", max_messages = 3, window = "5s", orders = true }
 flow = { control = "turnover_limit", each = "settlement", max_notional = "90000", window = "2s" }
 funds = { control = "spot_funds", slippage_percent = "2.5", fee_percent = "0.1", accounts = ["alpha", "gamma"] }
 watch = { control = "spot_funds", mode = "track", accounts = ["beta"] }

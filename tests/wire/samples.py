@@ -13,6 +13,7 @@ from pit.types import (
     AdjustmentResult,
     BalanceAdjustment,
     Block,
+    ClearedCancel,
     ExecutionReport,
     Instrument,
     LimitOverride,
@@ -305,6 +306,10 @@ METRICS = wire.MetricsAre(
     watchers=2,
 )
 
+CLEARED = ClearedCancel(
+    account="alpha", order_id="o1", venue_order_id="V1", state=OrderState.WORKING, open_quantity=Decimal(60)
+)
+
 HEAD = (4711, 0, 1_700_000_000_000_000_000, "mm1")
 OF_ORDER = (*HEAD, "alpha", "o1", "mm1", 7)
 EVENTS: tuple[ev.AnyEvent, ...] = (
@@ -314,6 +319,10 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.OrderMoved(*OF_ORDER, OrderState.QUARANTINED, "lease", "lease"),
     ev.OrderMoved(*OF_ORDER, OrderState.SENT),
     ev.OrderTaken(*OF_ORDER),
+    ev.ModifyMoved(*OF_ORDER, 9, OrderState.CLOSED, "replaced", ""),
+    ev.OrderReplaced(*OF_ORDER, ORDER, Decimal(60)),
+    ev.CancelAsked(*OF_ORDER),
+    ev.CancelRefused(*OF_ORDER),
     ev.AccountsAdjusted(*HEAD, "day-1", ("alpha",), "alpha USD = 1000.5", "start of day"),
     ev.OrderFilled(*OF_ORDER, Decimal(40), Decimal(60)),
     ev.OrderNamed(*OF_ORDER, "V1"),
@@ -402,6 +411,10 @@ COMMANDS: list[wire.Body] = [
     wire.Take("alpha", "o1"),
     wire.Adjust("day-1", ADJUSTMENTS, "start of day", ("alpha",)),
     wire.Adjust("day-1", (), "nothing is held", ("alpha",)),
+    wire.Modify("alpha", "o1", Decimal("12"), Decimal("110"), None, "o2", True, 5_000_000_000),
+    wire.Modify("alpha", "o1", volume=Decimal("1000")),
+    wire.SettleModify("alpha", "o1", True, "asked the venue"),
+    wire.Cancel("alpha", "o1"),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),
@@ -490,6 +503,8 @@ REPLIES: list[wire.Body] = [
     wire.WouldPass(DryRun(order_id="o1")),
     wire.Explained(EXPLANATION),
     wire.Explained(BARE_EXPLANATION),
+    wire.Modified(9, ORDER, OrderState.SENT, 5_000_000_000, True),
+    wire.CancelCleared(CLEARED),
 ]
 HEADERS: list[wire.Header] = [
     wire.Header(wire.Message.HELLO, 0, 0, 0),
