@@ -46,7 +46,7 @@ def build_policies(config: Config, running: Config | None = None) -> list[Policy
     """
     cover = config.gate.uncovered == "reject"
     pnl = [limit for limit in config.limits if isinstance(limit, PnlBound)]
-    rates = [limit for limit in config.limits if type(limit) is Rate]
+    rates = [limit for limit in config.limits if isinstance(limit, Rate)]
     sizes = [limit for limit in config.limits if isinstance(limit, OrderSize)]
     notionals = [limit for limit in config.limits if isinstance(limit, OpenNotional)]
     held = [limit for limit in config.limits if isinstance(limit, PositionBound)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pitd.core.limits import LimitSet
 from pitd.core.policy import PASS, Attempt, Verdict
+from pitd.core.rates import Pace, SlidingRate
 
-from .rate_limit import Rate, RateLimit
 
-
-class Messages(Rate, frozen=True, kw_only=True, tag_field="control", tag="message_rate"):
+class Messages(Pace, frozen=True, kw_only=True, tag_field="control", tag="message_rate"):
     """At most `max_orders` messages in any window of `window_ns`: cancels and modifies, and with `orders` new orders.
 
     `refuses_cancels` False: they are counted, and never refused.
@@ -20,7 +20,7 @@ class Messages(Rate, frozen=True, kw_only=True, tag_field="control", tag="messag
     refuses_cancels: bool = True
 
 
-class MessageRate(RateLimit):
+class MessageRate(SlidingRate):
     """Refuses with RateLimitExceeded when the cancels and modifies with an age below the window, this one included,
     exceed `max_messages`; with `orders = true` new orders are counted with them, as a venue's own throttle does. The
     window, the counting of refused attempts and of wider limits are those of rate_limit.
@@ -38,17 +38,23 @@ class MessageRate(RateLimit):
 
     def __init__(self, limits: Sequence[Messages]) -> None:
         super().__init__(limits)
-        self._orders_too = [limit for limit in self._narrow_first if isinstance(limit, Messages) and limit.orders]
+        self._orders_too = LimitSet(
+            self.id, [limit for limit in self._narrow_first if _counts_orders(limit)], cover=False
+        )
 
     def start(self, attempt: Attempt) -> Verdict:
         if attempt.is_modify:
             return self.judge(attempt, self._narrow_first)
-        return self.judge(attempt, self._orders_too) if self._orders_too else PASS
+        return self.judge(attempt, self._orders_too) if self._orders_too.limits else PASS
 
     def cancel(self, attempt: Attempt) -> Verdict:
         verdict = self.judge(attempt, self._narrow_first)
         stays = {limit.name for limit in self._narrow_first if isinstance(limit, Messages) and limit.refuses_cancels}
         return Verdict(verdict.effects, tuple(reject for reject in verdict.rejects if reject.limit in stays))
+
+
+def _counts_orders(limit: Pace) -> bool:
+    return isinstance(limit, Messages) and limit.orders
 
 
 __all__ = ["MessageRate", "Messages"]

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import Sequence
-from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import msgspec
-
-from pit.types import Reject, RejectCode
-from pitd.core.limits import Limit, LimitSet
-from pitd.core.policy import PASS, Attempt, Counter, Look, Policy, Verdict
+from pitd.core.policy import PASS, Attempt, Verdict
+from pitd.core.rates import Attempted, Pace, SlidingRate
 
 
-class Rate(Limit, frozen=True, kw_only=True, tag_field="control", tag="rate_limit"):
+class Rate(Pace, frozen=True, kw_only=True, tag_field="control", tag="rate_limit"):
     """At most `max_orders` attempts in any window of `window_ns`."""
 
-    max_orders: int
-    window_ns: int
 
-
-class Attempted(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """An attempt that counts on these counters: (limit, scope) pairs."""
-
-    at_ns: int
-    counters: tuple[tuple[str, str], ...]
-
-
-class RateLimit(Policy):
+class RateLimit(SlidingRate):
     """Refuses with RateLimitExceeded when the attempts with an age below the window, this one included, exceed
     `max_orders`. One exactly a window old is out. Every attempt that reaches the start stage counts, also a rejected
     one, so a flood does not recover until it slows down; only an attempt that a narrower rate limit refuses does not
@@ -39,120 +23,9 @@ class RateLimit(Policy):
     """
 
     id: ClassVar[str] = "rate_limit"
-    effect_types = (Attempted,)
-    needs_instrument: ClassVar[bool] = False
-    unit: ClassVar[str] = "orders"
-    """What is counted."""
-
-    def __init__(self, limits: Sequence[Rate]) -> None:
-        self._limits = LimitSet(self.id, limits, cover=False)
-        self._narrow_first = LimitSet(self.id, sorted(limits, key=lambda limit: limit.breadth), cover=False)
-        self.limit_names = self._limits.names
-        self.is_idle = not limits
-        self._counters: dict[str, OrderedDict[str, deque[int]]] = {limit.name: OrderedDict() for limit in limits}
-        """By limit, then scope: the attempts inside the window, newest last. The scope touched last stands last, so
-        stale ones are found in front."""
 
     def start(self, attempt: Attempt) -> Verdict:
         return PASS if attempt.is_modify else self.judge(attempt, self._narrow_first)
 
-    def judge(self, attempt: Attempt, limits: LimitSet[Rate]) -> Verdict:
-        """Whether an attempt is one too many for those limits, the narrow ones first; and what counts it."""
-        now_ns = attempt.now_ns
-        counted: list[tuple[str, str]] = []
-        rejects: list[Reject] | None = None
-        refused_at: int | None = None  # the breadth of the narrowest limit that refuses
-        for limit, scope in limits.scoped(attempt):
-            times = self._counters[limit.name].get(scope)
-            counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
-            if counts:
-                counted.append((limit.name, scope))
-            if _is_full(times, limit, now_ns):
-                rejects = rejects or []
-                rejects.append(self._reject(limit, scope, times, now_ns, counts))
-                if refused_at is None:
-                    refused_at = limit.breadth
-        effects = (Attempted(now_ns, tuple(counted)),) if counted else ()
-        return Verdict(effects, () if rejects is None else tuple(rejects))
 
-    def apply(self, effect: Any) -> None:
-        for name, scope in effect.counters:
-            limit = self._limits.by_name.get(name)
-            if limit is None or not limit.max_orders:
-                continue  # a limit that the configuration no longer has, or one that lets nothing pass: nothing to keep
-            counters = self._counters[name]
-            times = counters.get(scope)
-            if times is None:
-                times = counters[scope] = deque()
-            else:
-                counters.move_to_end(scope)
-            horizon_ns = effect.at_ns - limit.window_ns
-            had = len(times)
-            while times and times[0] <= horizon_ns:
-                times.popleft()
-            times.append(effect.at_ns)
-            if len(times) > max(limit.max_orders, had):  # a lowered limit forgets nothing: it may be raised again
-                times.popleft()
-            _drop_stale(counters, horizon_ns)
-
-    def counters(self, limit: str, look: Look) -> list[Counter]:
-        of = self._counters[limit]
-        return [self._counter(self._limits.by_name[limit], scope, of[scope], look.now_ns) for scope in look.page(of)]
-
-    def bounds(self, limit: str) -> list[Counter]:
-        bound = self._limits.by_name[limit]
-        return [Counter(scope=bound.subject, what=self._unit(bound), bound=Decimal(bound.max_orders))]
-
-    def _unit(self, limit: Rate) -> str:
-        return f"{self.unit} in {limit.window_ns / 1e9:g} s"
-
-    def _counter(self, limit: Rate, scope: str, times: deque[int], now_ns: int) -> Counter:
-        inside = sum(1 for at in times if now_ns - at < limit.window_ns)
-        return Counter(scope=scope, what=self._unit(limit), bound=Decimal(limit.max_orders), used=Decimal(inside))
-
-    def save(self) -> Any:
-        return {name: [[scope, list(times)] for scope, times in of.items()] for name, of in self._counters.items()}
-
-    def load(self, saved: Any) -> None:
-        for name in self._counters:
-            self._counters[name] = OrderedDict((scope, deque(times)) for scope, times in saved.get(name, ()))
-
-    def _reject(self, limit: Rate, scope: str, times: deque[int] | None, now_ns: int, counts: bool) -> Reject:
-        inside = [at for at in times or () if now_ns - at < limit.window_ns]
-        retry_after_s = None
-        if limit.max_orders:
-            after = [*inside, now_ns] if counts else inside
-            oldest_that_matters = after[-limit.max_orders :][0]
-            retry_after_s = (oldest_that_matters + limit.window_ns - now_ns) / 1e9
-        later = "" if retry_after_s is None else f"; the next passes in {retry_after_s:.3f} s if none comes before it"
-        return Reject(
-            code=RejectCode.RATE_LIMIT_EXCEEDED,
-            policy=self.id,
-            limit=limit.name,
-            scope=scope,
-            reason=f"{scope}: limit {limit.max_orders} {self._unit(limit)} is used up{later}",
-            bound=Decimal(limit.max_orders),
-            used=Decimal(len(inside)),
-            requested=Decimal(1),
-            retry_after_s=retry_after_s,
-        )
-
-
-def _drop_stale(counters: OrderedDict[str, deque[int]], horizon_ns: int) -> None:
-    """Looks at the two scopes untouched for longest; each attempt adds at most one."""
-    for _ in range(2):
-        if len(counters) == 1:
-            return
-        scope = next(iter(counters))
-        times = counters[scope]
-        if times and times[-1] > horizon_ns:
-            return
-        del counters[scope]
-
-
-def _is_full(times: deque[int] | None, limit: Rate, now_ns: int) -> bool:
-    """Whether one more is too many: the max_orders-th newest attempt is still inside the window."""
-    most = limit.max_orders
-    if not most:
-        return True
-    return times is not None and len(times) >= most and now_ns - times[-most] < limit.window_ns
+__all__ = ["Attempted", "Rate", "RateLimit"]
