@@ -54,7 +54,7 @@ flow = { control = "turnover_limit", over = "firm", settlement = "USD", max_noti
 """Every control of size, exposure or position, by limits that let nothing pass but what reduces."""
 OF_ANOTHER_KIND = {
     *("pnl_kill_switch", "rate_limit", "price_collar", "duplicate_order", "repeated_execution", "self_trade"),
-    "open_order_limit",
+    *("open_order_limit", "message_rate", "spot_funds"),
 }
 """Controls of conduct, of pace and of what may be traded at all: they refuse what reduces as well."""
 SHUT = f"""{GROUPED}
