@@ -85,10 +85,13 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
         limits = with_numbers(config.limits, numbers)
         return [*build_policies(msgspec.structs.replace(config, limits=limits), running), *policies]
 
+    def shadows(numbers: Numbers) -> frozenset[str]:
+        return frozenset(limit.name for limit in with_numbers(config.limits, numbers) if limit.shadow)
+
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
     terms, bounds = LimitTerms(config.limits), config.gate.bounds
     awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
-    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared(), awaiting)
+    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared(), awaiting, shadows)
 
 
 def blank_engine(policies: Sequence[Policy] = (), running: Config | None = None) -> Engine:

@@ -650,7 +650,10 @@ class _Reader:
         self._only_keys(
             key,
             table,
-            ("control", "each", "over", "accounts", "clients", "groups", "instruments", "settlement", "except", *own),
+            (
+                *("control", "each", "over", "accounts", "clients", "groups", "instruments", "settlement", "except"),
+                *("shadow", *own),
+            ),
         )
         each, over = self._each(key, table), self._over(key, table, groups)
         if not each and over is None:
@@ -670,6 +673,7 @@ class _Reader:
             "over": over,
             "only": self._selection(key, table, groups, instruments),
             "without": without,
+            "shadow": self._flag(key, table, "shadow"),
         }
         if _leaves_nobody(common, groups, instruments):
             self._fail(f"{key}.except", "it takes out all that the limit is for: nothing would be left under it")
@@ -850,6 +854,12 @@ class _Reader:
         if percent > 100 or (isinstance(exponent, int) and exponent < -4):
             self._fail(f"{key}.{name}", f"0 to 100 with up to four decimals is wanted, not {percent}")
         return percent
+
+    def _flag(self, key: str, table: Mapping[str, Any], name: str) -> bool:
+        value = table.get(name, False)
+        if not isinstance(value, bool):
+            self._fail(f"{key}.{name}", f"true or false is wanted, not {value!r}")
+        return value
 
     def _choice(self, key: str, table: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
         """One of these words; the first where it is left out."""

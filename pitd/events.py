@@ -275,6 +275,7 @@ def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict:
         state=reply.state if isinstance(reply, e.Accepted | e.Modified) else None,
         rejects=reply.rejected.rejects if isinstance(reply, e.Refused) else (),
         is_repeated=isinstance(reply, e.Accepted | e.Modified) and reply.replayed,
+        shadow_rejects=e.shadow_rejects_of(reply),
     )
 
 
@@ -384,6 +385,14 @@ def _unblocked(effect: e.Unblocked, row: e.Row, names: Names, head: _Head) -> ev
     return ev.ScopeUnblocked(*head, scope=effect.scope, limit=effect.limit, reason=reason)
 
 
+def _shadow_blocked(effect: e.ShadowBlocked, row: e.Row, names: Names, head: _Head) -> ev.ShadowBlocked:
+    return ev.ShadowBlocked(*head, block=effect.block)
+
+
+def _shadow_unblocked(effect: e.ShadowUnblocked, row: e.Row, names: Names, head: _Head) -> ev.ShadowUnblocked:
+    return ev.ShadowUnblocked(*head, scope=effect.scope, limit=effect.limit)
+
+
 def _trading_state(effect: e.TradingStateSet, row: e.Row, names: Names, head: _Head) -> ev.TradingStateChanged:
     return ev.TradingStateChanged(*head, restriction=effect.restriction)
 
@@ -469,6 +478,8 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.LeasesRestarted: _restarted,
     e.Blocked: _blocked,
     e.Unblocked: _unblocked,
+    e.ShadowBlocked: _shadow_blocked,
+    e.ShadowUnblocked: _shadow_unblocked,
     e.SessionStarted: _session_started,
     e.SessionFinished: _session_ended,
     e.Reconfigured: _reconfigured,

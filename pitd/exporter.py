@@ -147,6 +147,9 @@ def _counted(metrics: wire.MetricsAre) -> Iterator[Metric]:
     rejects = [((each.control, each.code), float(each.count)) for each in metrics.rejects]
     told = "Rejects by control and code; an order may have several."
     yield _counter("pitd_rejects", told, rejects, "control", "code")
+    shadow = [((each.control, each.code), float(each.count)) for each in metrics.shadow_rejects]
+    told = "What shadow limits would have refused, by control and code."
+    yield _counter("pitd_shadow_rejects", told, shadow, "control", "code")
     failed = _by_name(metrics.failed)
     yield _counter("pitd_commands_failed", "Commands that could not be done, by code.", failed, "code")
     refused = _by_name(metrics.refused)

@@ -50,6 +50,9 @@ _KEYS: dict[type, tuple[str, ...]] = {
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
+SHADOW = "shadow"
+"""What every limit has beside its numbers: whether it refuses nothing, "true" or "false"."""
+
 _FIELDS = {"window": "window_ns", "max_messages": "max_orders"}
 
 
@@ -64,16 +67,18 @@ class LimitTerms:
 
     def keys(self, limit: str) -> Sequence[str]:
         known = self._limits.get(limit)
+        if known is None:
+            return ()
         if isinstance(known, OwnLimit):
-            return tuple(known.numbers)
-        keys = () if known is None else _KEYS[type(known)]
+            return (*known.numbers, SHADOW)
+        keys = (*_KEYS[type(known)], SHADOW)
         if isinstance(known, Turnover):  # what it counts by may fit one of its bounds alone
             return tuple(key for key in keys if self.base(limit, key) is not None)
         return keys
 
     def base(self, limit: str, key: str) -> str | None:
         known = self._limits[limit]
-        if isinstance(known, OwnLimit):
+        if isinstance(known, OwnLimit) and key != SHADOW:
             return self.read(limit, key, str(known.own[key]))
         value = getattr(self._limits[limit], _FIELDS.get(key, key))
         return None if value is None or (key == "window" and not value) else _written(key, value)
@@ -81,17 +86,19 @@ class LimitTerms:
     def read(self, limit: str, key: str, value: str) -> str:
         known = self._limits[limit]
         try:
-            if isinstance(known, OwnLimit):
+            if isinstance(known, OwnLimit) and key != SHADOW:
                 return _read_own(known.numbers[key], key, value)
-            return _written(key, number_of(f"limits.{limit}", key, value))
+            return _written(key, _number(f"limits.{limit}", key, value))
         except ConfigError as trouble:
             raise Unreadable(str(trouble).removeprefix(f"limits.{limit}: ")) from trouble
 
     def tighter(self, key: str, one: str, other: str) -> str:
         """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one, and of
-        two shares to be held on top.
+        two shares to be held on top. A shadow lets everything through.
         """
         is_more = key.endswith("window") or key.startswith("min_") or key in ("slippage_percent", "fee_percent")
+        if key == SHADOW:
+            return "false" if "false" in (one, other) else "true"
         choose = max if is_more else min
         return choose((one, other), key=_size)
 
@@ -113,11 +120,24 @@ def would_be(overrides: Sequence[LimitOverride], limits: Sequence[AnyLimit]) -> 
 
 
 def _with(limit: AnyLimit, numbers: Any) -> AnyLimit:
+    is_shadow = numbers.get(SHADOW)
+    if is_shadow is not None:
+        limit = msgspec.structs.replace(limit, shadow=is_shadow == "true")
+        numbers = {key: value for key, value in numbers.items() if key != SHADOW}
     if isinstance(limit, OwnLimit):
         read = {key: int(value) if limit.numbers[key] == "count" else value for key, value in numbers.items()}
         return msgspec.structs.replace(limit, own=limit.own | read)
     read = {_FIELDS.get(key, key): number_of(f"limits.{limit.name}", key, value) for key, value in numbers.items()}
     return msgspec.structs.replace(limit, **read)
+
+
+def _number(at: str, key: str, written: str) -> Decimal | int:
+    """A number as it is typed; a shadow is 1. Raises ConfigError."""
+    if key != SHADOW:
+        return number_of(at, key, written)
+    if written not in ("true", "false"):
+        raise ConfigError(f"{at}.{key}: true or false is wanted, not {written!r}")
+    return int(written == "true")
 
 
 def _read_own(kind: str, key: str, value: str) -> str:
@@ -139,6 +159,8 @@ def _size(written: str) -> Decimal:
 
 
 def _written(key: str, value: Decimal | int) -> str:
+    if key == SHADOW:
+        return "true" if value else "false"
     if key == "window":
         return text(canonical(Decimal(value) / 10**9)) + "s"
     return text(canonical(Decimal(value)))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from pit import wire
+from pit.types import Reject
 
 from . import log
 from .core import entry as e
@@ -55,6 +56,7 @@ class Metrics:
         self._commands: Counter[type] = Counter()
         self._accepted = 0
         self._rejects: Counter[tuple[str, str]] = Counter()
+        self._shadow_rejects: Counter[tuple[str, str]] = Counter()
         self._failed: Counter[str] = Counter()
         self._lapses: Counter[str] = Counter()
         self._ends: Counter[str] = Counter()
@@ -70,14 +72,23 @@ class Metrics:
                 commands[type(body.command)] += 1
                 if type(reply) is e.Accepted:
                     self._accepted += 1
+                    if reply.shadow_rejects:
+                        self._count_shadows(reply.shadow_rejects)
                 elif type(reply) is e.Refused:
                     for reject in reply.rejected.rejects:
                         self._rejects[reject.policy, reject.code] += 1
+                    self._count_shadows(reply.rejected.shadow_rejects)
+                elif type(reply) is e.Deferred:
+                    self._count_shadows(reply.shadow_rejects)
                 elif type(reply) is e.Failed:
                     self._failed[reply.failure] += 1
             for effect in row.effects:
                 if (type(effect) is e.OrderMoved or type(effect) is e.RequestEnded) and effect.ended_by is not None:
                     self._end(effect.ended_by)
+
+    def _count_shadows(self, rejects: Sequence[Reject]) -> None:
+        for reject in rejects:
+            self._shadow_rejects[reject.policy, reject.code] += 1
 
     def _end(self, ended_by: EndedBy) -> None:
         if ended_by in _LAPSES:
@@ -92,10 +103,8 @@ class Metrics:
             entries=self._entries,
             commands=_pairs({each.__name__: count for each, count in self._commands.items()}),
             accepted=self._accepted,
-            rejects=tuple(
-                wire.RejectsSeen(control=control, code=str(code), count=count)
-                for (control, code), count in sorted(self._rejects.items())
-            ),
+            rejects=_seen(self._rejects),
+            shadow_rejects=_seen(self._shadow_rejects),
             failed=_pairs(self._failed),
             refused=_pairs(self.refused),
             malformed=self.malformed,
@@ -107,6 +116,13 @@ class Metrics:
             logged=tuple((level, event, count) for (level, event), count in sorted(log.counts.items())),
             watchers=self.count_watchers(),
         )
+
+
+def _seen(rejects: Counter[tuple[str, str]]) -> tuple[wire.RejectsSeen, ...]:
+    return tuple(
+        wire.RejectsSeen(control=control, code=str(code), count=count)
+        for (control, code), count in sorted(rejects.items())
+    )
 
 
 def _pairs(counts: dict[str, int]) -> tuple[tuple[str, int], ...]:

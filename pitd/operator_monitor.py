@@ -134,6 +134,10 @@ def said(event: ev.AnyEvent) -> str:
             return f"BLOCKED {event.block.scope} by {event.block.author} ({event.block.limit}): {event.block.reason}"
         case ev.ScopeUnblocked():
             return f"unblocked {event.scope} ({event.limit}){_because(event.reason)}"
+        case ev.ShadowBlocked():
+            return f"would block {event.block.scope} (shadow of {event.block.limit}): {event.block.reason}"
+        case ev.ShadowUnblocked():
+            return f"would no longer block {event.scope} (shadow of {event.limit})"
         case ev.TradingStateChanged():
             restriction = event.restriction
             return f"{restriction.scope} is {restriction.state.upper()}{_because(restriction.reason)}"
@@ -167,7 +171,9 @@ def _decided(event: ev.Decided) -> str:
     why = "; ".join(str(reject) for reject in event.rejects)
     verdict = event.verdict.upper() if event.verdict is ev.Verdict.REFUSED else event.verdict
     asked = "" if event.asked in ("check", "start") else f" on {event.asked}"
-    return f"{verdict}{asked}{stands}{again}  {what}{f'  {why}' if why else ''}"
+    shadow = "; ".join(str(reject) for reject in event.shadow_rejects)
+    noted = f"  in shadow: {shadow}" if shadow else ""
+    return f"{verdict}{asked}{stands}{again}  {what}{f'  {why}' if why else ''}{noted}"
 
 
 def _order(event: ev.OfOrder) -> str:
@@ -181,8 +187,8 @@ def _because(reason: str) -> str:
 def _codes(event: ev.AnyEvent) -> tuple[str, ...]:
     match event:
         case ev.Decided():
-            return tuple(str(reject.code) for reject in event.rejects)
-        case ev.ScopeBlocked():
+            return tuple(str(reject.code) for reject in (*event.rejects, *event.shadow_rejects))
+        case ev.ScopeBlocked() | ev.ShadowBlocked():
             return (str(event.block.code),)
         case ev.CommandFailed():
             return (event.code,)
@@ -193,9 +199,9 @@ def _codes(event: ev.AnyEvent) -> tuple[str, ...]:
 def _account(event: ev.AnyEvent) -> str | None:
     """Whose event it is; "account NAME" where it is about a scope."""
     match event:
-        case ev.ScopeBlocked():
+        case ev.ScopeBlocked() | ev.ShadowBlocked():
             scope = event.block.scope
-        case ev.ScopeUnblocked() | ev.LimitRearmed():
+        case ev.ShadowUnblocked() | ev.ScopeUnblocked() | ev.LimitRearmed():
             scope = event.scope
         case ev.TradingStateChanged():
             scope = event.restriction.scope

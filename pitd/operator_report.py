@@ -32,6 +32,7 @@ _OF_ACCOUNTS = (
     "unpriced",
     "pnl",
     "fees",
+    "shadow_rejects",
 )
 _OF_CHANGES = ("date", "zone", "seq", "wall", "author", "what", "reason")
 """The columns. New ones are only ever appended."""
@@ -46,6 +47,8 @@ def shown(day: Day) -> RenderableType:
         parts.append(_accounts(day.accounts))
     if any(line.rejects for line in day.accounts):
         parts += [Text("rejected, by code", style="bold"), _rejects(day.accounts)]
+    if any(line.shadow_rejects for line in day.accounts):
+        parts += [Text("in shadow, by code", style="bold"), _rejects(day.accounts, in_shadow=True)]
     if day.changes:
         parts += [Text("changes", style="bold"), _changes(day.changes, ZoneInfo(day.zone))]
     return Group(*parts)
@@ -63,7 +66,9 @@ def put_csv(day: Day, file: IO[str], *, changes: bool) -> None:
 def _account_cells(line: Line) -> Sequence[Any]:
     rejects = " ".join(f"{code}={count}" for code, count in line.rejects.items())
     counts = (line.orders, line.accepted, line.rejected, rejects, line.fills)
-    return (line.account, line.settlement, *counts, line.quantity, line.notional, line.unpriced, line.pnl, line.fees)
+    shadow = " ".join(f"{code}={count}" for code, count in line.shadow_rejects.items())
+    money = (line.quantity, line.notional, line.unpriced, line.pnl, line.fees)
+    return (line.account, line.settlement, *counts, *money, shadow)
 
 
 def _change_cells(change: Change) -> Sequence[Any]:
@@ -85,10 +90,10 @@ def _accounts(lines: Sequence[Line]) -> RenderableType:
     return table
 
 
-def _rejects(lines: Sequence[Line]) -> RenderableType:
+def _rejects(lines: Sequence[Line], *, in_shadow: bool = False) -> RenderableType:
     table = table_of("account", "in", "code", ">orders")
     for line in lines:
-        for code, count in line.rejects.items():
+        for code, count in (line.shadow_rejects if in_shadow else line.rejects).items():
             add_row(table, line.account, line.settlement or "-", code, count)
     return table
 

@@ -212,7 +212,8 @@ def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:
     for each in lines:
         left = None if each.used is None else each.bound - each.used
         style = "bold red" if each.is_tripped else "yellow" if share_of(each) >= ALARMING else ""
-        add_row(table, each.limit, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
+        name = f"{each.limit} (shadow)" if each.is_shadow else each.limit
+        add_row(table, name, each.scope, each.what, each.used, each.bound, left, _bar(each), style=style)
     return table
 
 
@@ -251,9 +252,11 @@ def decision_of(decision: wire.DecisionIs) -> RenderableType:
     where = f" in row {decision.decided_seq}, {moment(decision.wall_ns)}, client {decision.client or 'unknown'}"
     head = Text.assemble(f"order {decision.order_id} of account {decision.account}: ", said, where)
     parts: list[RenderableType] = [head]
-    if decision.rejects:
-        table = table_of("limit", "code", "for", ">used", ">asked", ">bound", "why")
-        for each in decision.rejects:
+    for rejects, shadow in ((decision.rejects, ""), (decision.shadow_rejects, " (shadow)")):
+        if not rejects:
+            continue
+        table = table_of(f"limit{shadow}", "code", "for", ">used", ">asked", ">bound", "why")
+        for each in rejects:
             numbers = (each.used, each.requested, each.bound)
             add_row(table, each.limit, str(each.code), each.scope, *numbers, each.reason)
         parts.append(table)

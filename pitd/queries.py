@@ -344,7 +344,8 @@ def _limits(engine: Engine, query: wire.ListLimits, now_ns: int, house: House) -
         counters = _told(policy.counters, name, look)
         if not counters and not after:
             counters = _told(policy.bounds, name)
-        page += [_limit_seen(name, policy.id, each) for each in counters]
+        is_shadow = name in engine.pipeline.shadows
+        page += [_limit_seen(name, policy.id, each, is_shadow=is_shadow) for each in counters]
         scopes = len({each.scope for each in counters})
         left -= scopes
         if left <= 0:
@@ -375,7 +376,7 @@ def _told(ask: Callable[..., Sequence[T]], *about: object) -> Sequence[T]:
         return ()
 
 
-def _limit_seen(name: str, control: str, counter: Counter) -> wire.LimitSeen:
+def _limit_seen(name: str, control: str, counter: Counter, *, is_shadow: bool) -> wire.LimitSeen:
     return wire.LimitSeen(
         limit=name,
         control=control,
@@ -384,6 +385,7 @@ def _limit_seen(name: str, control: str, counter: Counter) -> wire.LimitSeen:
         bound=counter.bound,
         used=counter.used,
         is_tripped=counter.is_tripped,
+        is_shadow=is_shadow,
     )
 
 

@@ -15,7 +15,7 @@ from pit.types import Order, PnlAdjustment, Reject, RejectCode
 from . import history
 from .core import adjustments, reading, snapshot
 from .core import entry as e
-from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, exact_context
+from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
 from .core.policy import Reported
 from .core.reading import Reader
 from .errors import JournalFailed
@@ -90,7 +90,7 @@ class Change(msgspec.Struct):
     """Orders that one limit would have answered otherwise."""
 
     would_be: str
-    """"refused" or "let through"."""
+    """"refused", "let through", or "told in shadow": what a shadow limit says no to, of orders that would be taken."""
     limit: str
     code: RejectCode
     orders: int = 0
@@ -112,6 +112,8 @@ class WhatIf(msgspec.Struct):
     refused_as_before: int = 0
     would_be_refused: int = 0
     would_be_let_through: int = 0
+    told_in_shadow: int = 0
+    """Orders that would be taken, and that shadow limits would have refused."""
     changes: list[Change] = []
 
 
@@ -159,6 +161,7 @@ class _Judged(NamedTuple):
     now: tuple[Reject, ...]
     settlement: str
     notional: Decimal | None
+    shadow: tuple[Reject, ...] = ()
 
 
 class _Other:
@@ -180,7 +183,9 @@ class _Other:
             "groups": self._engine.accounts.groups(),
             "overrides": (),
         }
-        snapshot.load(self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, policies={}))
+        snapshot.load(
+            self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, shadow_blocks=(), policies={})
+        )
         for id, state in policies.items():
             self._engine.policies[id].load(state.saved)
         for policy in self._engine.policies.values():
@@ -211,7 +216,7 @@ class _Other:
                 effects.extend(judgement.effects)
                 was = row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else ()
                 if not any(reject.code in _NOT_OF_LIMITS for reject in was):
-                    judged = self._judged(row.entry.seq, order, client, was, judgement.rejects)
+                    judged = self._judged(row.entry.seq, order, client, was, judgement)
                 holds = engine.hold(order, client)
             elif isinstance(body.command, e.ApplyReport) and isinstance(row.reply, e.Applied):
                 effects.extend(self._reported(body.command, row))
@@ -248,9 +253,9 @@ class _Other:
             case _:
                 return None
 
-    def _judged(self, seq: int, order: Order, client: str, was: tuple[Reject, ...], now: tuple[Reject, ...]) -> _Judged:
+    def _judged(self, seq: int, order: Order, client: str, was: tuple[Reject, ...], now: Judgement) -> _Judged:
         settlement, notional = self._engine.worth(order, client)
-        return _Judged(seq, order, was, now, settlement, notional)
+        return _Judged(seq, order, was, now.rejects, settlement, notional, now.shadow_rejects)
 
     def _reported(self, command: e.ApplyReport, row: e.Row) -> list[e.Effect]:
         """What these limits' policies do about a report that was applied."""
@@ -272,6 +277,8 @@ class _Other:
         """A recorded effect as it would have been: the same, but for what the limits themselves did."""
         match effect:
             case e.PolicyChanged() | e.Reconfigured() | e.Overridden() | e.HoldsReplaced():
+                return None
+            case e.ShadowBlocked() | e.ShadowUnblocked():
                 return None
             case e.Blocked():
                 return effect if effect.block.limit in _OF_PERSONS else None
@@ -306,6 +313,9 @@ class _Other:
 
 def _count(result: WhatIf, changes: dict[tuple[str, str, RejectCode], Change], judged: _Judged, keep: int) -> None:
     result.orders += 1
+    if judged.shadow and not judged.now:
+        result.told_in_shadow += 1
+        _add_up(changes, "told in shadow", judged.shadow, judged, keep)
     if bool(judged.was) == bool(judged.now):
         if judged.was:
             result.refused_as_before += 1
@@ -316,8 +326,17 @@ def _count(result: WhatIf, changes: dict[tuple[str, str, RejectCode], Change], j
         result.would_be_refused += 1
     else:
         result.would_be_let_through += 1
-    would_be = "refused" if judged.now else "let through"
-    for reject in judged.now or judged.was:
+    _add_up(changes, "refused" if judged.now else "let through", judged.now or judged.was, judged, keep)
+
+
+def _add_up(
+    changes: dict[tuple[str, str, RejectCode], Change],
+    would_be: str,
+    rejects: tuple[Reject, ...],
+    judged: _Judged,
+    keep: int,
+) -> None:
+    for reject in rejects:
         key = (would_be, reject.limit, reject.code)
         change = changes.get(key)
         if change is None:

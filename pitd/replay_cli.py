@@ -82,6 +82,8 @@ def _show_what_if(found: replay.WhatIf, source: str) -> None:
     print(f"  refused as before    {found.refused_as_before:>10}")
     print(f"  would be refused     {found.would_be_refused:>10}")
     print(f"  would be let through {found.would_be_let_through:>10}")
+    if found.told_in_shadow:
+        print(f"  told in shadow       {found.told_in_shadow:>10}")
     if not found.changes:
         return
     table = Table("would be", "limit", "code", "orders", "notional", "first: entry, order", "why")

@@ -43,9 +43,11 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
 }
 
 _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
-    e.Deferred: lambda r, now_ns: wire.Deferred(r.request_id, r.order_id, _left(r.lease_end_ns, now_ns)),
+    e.Deferred: lambda r, now_ns: wire.Deferred(
+        r.request_id, r.order_id, _left(r.lease_end_ns, now_ns), r.shadow_rejects
+    ),
     e.Accepted: lambda r, now_ns: wire.Accepted(
-        r.reservation_id, r.order_id, r.state, _left(r.lease_end_ns, now_ns), r.replayed
+        r.reservation_id, r.order_id, r.state, _left(r.lease_end_ns, now_ns), r.replayed, r.shadow_rejects
     ),
     e.Taken: lambda r, now_ns: wire.Taken(
         r.reservation_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed

@@ -392,6 +392,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "on the way": {repr(key): units for key, units in sorted(engine.positions._on_the_way.items(), key=repr)},
         "policies": {id: policy.save() for id, policy in engine.policies.items()},
         "blocks": msgspec.to_builtins(engine.accounts.save()),
+        "shadow blocks": msgspec.to_builtins(engine.accounts.shadow_blocks()),
         "days": msgspec.to_builtins([engine.days.all(), engine.days.closing]),
         "for a day": list(engine.orders.for_a_day),
         "restrictions": msgspec.to_builtins(engine.trading.restrictions()),

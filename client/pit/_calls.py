@@ -94,9 +94,15 @@ def _seconds_ns(name: str, seconds: float | None) -> int | None:
     return round(seconds * 1e9)
 
 
-def limit_values(values: Mapping[str, Number]) -> tuple[tuple[str, str], ...]:
-    """Numbers of a limit as text; a window as it is written, such as "10s". Raises InvalidInput."""
-    return tuple((key, value if isinstance(value, str) else f"{exact(value, key):f}") for key, value in values.items())
+def limit_values(values: Mapping[str, Number | bool]) -> tuple[tuple[str, str], ...]:
+    """Numbers of a limit as text; a window as it is written, such as "10s", and yes or no. Raises InvalidInput."""
+    return tuple((key, _limit_value(key, value)) for key, value in values.items())
+
+
+def _limit_value(key: str, value: Number | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else f"{exact(value, key):f}"
 
 
 def wall_ns(moment: datetime | None) -> int | None:

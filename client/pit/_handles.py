@@ -37,6 +37,8 @@ class RequestBase:
     def __init__(self, engine: EngineBase, order: Order, answer: wire.Deferred, sent_ns: int) -> None:
         self.id = answer.request_id
         self.order = order
+        self.shadow_rejects = answer.shadow_rejects
+        """What shadow limits, which refuse nothing, would have refused it for."""
         self._engine = engine
         self._ends_ns = sent_ns + answer.lease_ns
         self._is_over = False
@@ -70,6 +72,8 @@ class ReservationBase:
         self.state = answer.state
         """As this client has heard last: reports and ends of leases may have moved it on, see `engine.outcome()`."""
         self.lease_s = answer.lease_ns / 1e9
+        self.shadow_rejects = answer.shadow_rejects
+        """What shadow limits, which refuse nothing, would have refused it for."""
         self.replayed = answer.replayed
         """Whether this very order had been accepted before, and this is the same answer again."""
         self._engine = engine

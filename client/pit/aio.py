@@ -270,7 +270,7 @@ class AsyncEngine(EngineBase):
     async def set_limit(
         self,
         limit: str,
-        values: Mapping[str, Number],
+        values: Mapping[str, Number | bool],
         *,
         reason: str,
         lasts_s: float | None = None,

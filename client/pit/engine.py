@@ -265,7 +265,7 @@ class Engine(EngineBase):
     def set_limit(
         self,
         limit: str,
-        values: Mapping[str, Number],
+        values: Mapping[str, Number | bool],
         *,
         reason: str,
         lasts_s: float | None = None,

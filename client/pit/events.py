@@ -49,6 +49,7 @@ class Decided(Event, frozen=True):
 
     `order` is None where the command names it by its reservation. `state` is the order's after it (None unless
     accepted), `rejects` are every policy's. `is_repeated`: the same answer as before, to the same order again.
+    `shadow_rejects`: what shadow limits, which refuse nothing, would have refused it for.
     """
 
     verdict: Verdict
@@ -59,6 +60,7 @@ class Decided(Event, frozen=True):
     state: OrderState | None = None
     rejects: tuple[Reject, ...] = ()
     is_repeated: bool = False
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class OfOrder(Event, frozen=True):
@@ -165,6 +167,19 @@ class ScopeUnblocked(Event, frozen=True):
     scope: str
     limit: str
     reason: str = ""
+
+
+class ShadowBlocked(Event, frozen=True):
+    """A shadow limit would have blocked a scope: nobody is stopped."""
+
+    block: Block
+
+
+class ShadowUnblocked(Event, frozen=True):
+    """What a shadow limit would have blocked is over: rearmed, or the limit is live or gone."""
+
+    scope: str
+    limit: str
 
 
 class TradingStateChanged(Event, frozen=True):
@@ -275,6 +290,8 @@ AnyEvent = (
     | OrderReplaced
     | CancelAsked
     | CancelRefused
+    | ShadowBlocked
+    | ShadowUnblocked
 )
 """Every event that a daemon tells."""
 

@@ -360,10 +360,12 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fa
 
     `rejects` holds every reject of the stage in the order of the configuration; the attributes `code`, `policy`,
     `limit`, `scope`, `reason`, `bound`, `used`, `requested` and `retry_after_s` are the first one's.
+    `shadow_rejects` is what shadow limits, which refuse nothing, would have said as well.
     """
 
     order_id: str
     rejects: tuple[Reject, ...]
+    shadow_rejects: tuple[Reject, ...] = ()
 
     def __bool__(self) -> Literal[False]:
         return False

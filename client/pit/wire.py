@@ -617,16 +617,20 @@ class Deferred(Body, frozen=True):
     request_id: int
     order_id: str
     lease_ns: int
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class Accepted(Body, frozen=True):
-    """A reservation. `replayed`: this very order had been accepted before, and this is the same answer."""
+    """A reservation. `replayed`: this very order had been accepted before, and this is the same answer.
+    `shadow_rejects`: what shadow limits would have refused it for.
+    """
 
     reservation_id: int
     order_id: str
     state: OrderState
     lease_ns: int
     replayed: bool = False
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class Taken(Body, frozen=True):
@@ -855,6 +859,7 @@ class LimitSeen(Seen, frozen=True, kw_only=True):
     bound: Decimal
     used: Decimal | None = None
     is_tripped: bool = False
+    is_shadow: bool = False
 
 
 class LimitsAre(Body, frozen=True):
@@ -875,7 +880,7 @@ class BlocksAre(Body, frozen=True):
 class DecisionIs(Body, frozen=True, kw_only=True):
     """How an order was decided, in row `decided_seq` of the journal: `rejects` where it was refused, each with the
     limit's numbers; else `holds`: what each control has counted for it, as JSON. `row` is the row in words, `outcome`
-    what became of it since.
+    what became of it since. `shadow_rejects`: what shadow limits would have refused it for.
     """
 
     seq: int
@@ -889,6 +894,7 @@ class DecisionIs(Body, frozen=True, kw_only=True):
     holds: tuple[tuple[str, str], ...] = ()
     row: str = ""
     outcome: Outcome | None = None
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class Histogram(Seen, frozen=True):
@@ -911,6 +917,7 @@ class MetricsAre(Body, frozen=True, kw_only=True):
     code; `refused`: what the engine never saw, by its code; `unsendable`: replies whose client was gone or did not
     read. `lapses`: leases that ended, by what ended them; `ends`: what else took orders out of the open ones. `logged`:
     warnings and errors by level and event; `watchers`: who waits for events now.
+    `shadow_rejects`: what shadow limits would have refused.
     """
 
     status: StatusIs
@@ -928,6 +935,7 @@ class MetricsAre(Body, frozen=True, kw_only=True):
     journal_s: Histogram
     logged: tuple[tuple[str, str, int], ...] = ()
     watchers: int = 0
+    shadow_rejects: tuple[RejectsSeen, ...] = ()
 
 
 class RestrictionsAre(Body, frozen=True):

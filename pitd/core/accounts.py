@@ -32,6 +32,8 @@ class Accounts:
         self.declared: frozenset[str] | None = None
         """The only accounts that may trade; None for whatever account turns up."""
         self._blocks: dict[str, dict[str, Block]] = {}
+        self._shadows: dict[str, dict[str, Block]] = {}
+        """What shadow limits would have blocked, alike."""
 
     def regroup(self, groups: Mapping[str, str]) -> None:
         self._groups = dict(groups)
@@ -53,10 +55,30 @@ class Accounts:
         """Every block that keeps this account from trading, or one of these clients."""
         if not self._blocks:
             return ()
-        group = self._groups.get(account)
-        scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
-        scopes += dict.fromkeys(map(client_scope, clients))
-        return tuple(block for scope in scopes for block in self._blocks.get(scope, {}).values())
+        return _on(self._blocks, self._groups.get(account), account, clients)
+
+    @property
+    def is_shadowing(self) -> bool:
+        """Whether there is anything that a shadow limit would have blocked."""
+        return bool(self._shadows)
+
+    def shadow_blocks(self) -> tuple[Block, ...]:
+        return tuple(block for scope in sorted(self._shadows) for block in self._shadows[scope].values())
+
+    def shadow_blocks_on(self, account: str, *clients: str) -> tuple[Block, ...]:
+        """Every block that would keep this account from trading, or one of these clients, if its limit were live."""
+        return _on(self._shadows, self._groups.get(account), account, clients) if self._shadows else ()
+
+    def shadow_block(self, scope: str, limit: str) -> Block | None:
+        return self._shadows.get(scope, {}).get(limit)
+
+    def apply_shadow(self, block: Block) -> None:
+        self._shadows.setdefault(block.scope, {})[block.limit] = block
+
+    def lift_shadow(self, scope: str, limit: str) -> None:
+        del self._shadows[scope][limit]
+        if not self._shadows[scope]:
+            del self._shadows[scope]
 
     def block(self, scope: str, limit: str) -> Block | None:
         return self._blocks.get(scope, {}).get(limit)
@@ -88,6 +110,14 @@ def unknown(account: str) -> Reject:
         reason=f"account {account} is not declared: add [accounts.{account}], or open the gate for all of them: [gate] "
         'unknown_accounts = "allow"',
     )
+
+
+def _on(
+    blocks: Mapping[str, Mapping[str, Block]], group: str | None, account: str, clients: Sequence[str]
+) -> tuple[Block, ...]:
+    scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
+    scopes += dict.fromkeys(map(client_scope, clients))
+    return tuple(block for scope in scopes for block in blocks.get(scope, {}).values())
 
 
 def reject_of(block: Block) -> Reject:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import msgspec
 
 from pit.explained import DryRun, Explanation, LimitExplained, LimitUse, LimitUser
-from pit.types import Order, Reject, Rejected
+from pit.types import Order, Reject, Rejected, TradingState
 
 from .accounts import reject_of
 from .engine import Engine
-from .entry import Blocked
+from .entry import Blocked, Effect
 from .numbers import ZERO, NotRepresentable, canonical
 from .orders import ENDED, HELD, OrderRecord
 from .pipeline import refusal_of
@@ -54,12 +54,12 @@ def dry_run(engine: Engine, question: Question, *, start_only: bool = False) -> 
         return DryRun(order_id=order.id, replayed=True)
     effects, rejects = engine.judge_start(attempt, known)
     if not rejects and not start_only:
-        rejects = tuple(reject_of(effect.block) for effect in effects if type(effect) is Blocked)
+        rejects = _tripped(effects, attempt)
         if not rejects:
             rejects = engine.pipeline.main(attempt)[1]
     if rejects:
-        return Rejected(order_id=order.id, rejects=rejects)
-    return DryRun(order_id=order.id)
+        return Rejected(order_id=order.id, rejects=rejects, shadow_rejects=attempt.shadow_rejects)
+    return DryRun(order_id=order.id, shadow_rejects=attempt.shadow_rejects)
 
 
 def explain(engine: Engine, question: Question) -> Explanation:
@@ -77,10 +77,12 @@ def explain(engine: Engine, question: Question) -> Explanation:
     explained = []
     bounds: list[Decimal | None] = []
     for limit in limits:
+        is_shadow = limit.name in engine.pipeline.shadows
         rejects = asked.rejects_of(limit)
         uses = _told(limit, asked.attempt, look)
         most = asked.largest_for(limit, uses)
-        bounds.append(most)
+        if not is_shadow:
+            bounds.append(most)
         if not rejects and not uses and most is None:
             continue  # it has nothing to say
         named = [*_held(limit, asked.attempt, look), *users[limit.name]]
@@ -89,6 +91,7 @@ def explain(engine: Engine, question: Question) -> Explanation:
                 limit=limit.name,
                 control=limit.policy.id,
                 scope=limit.scope,
+                is_shadow=is_shadow,
                 rejects=rejects,
                 uses=uses,
                 requested=asked.requested_of(limit),
@@ -100,7 +103,7 @@ def explain(engine: Engine, question: Question) -> Explanation:
     return Explanation(
         order_id=order.id,
         rejects=asked.rejects,
-        shadow_rejects=(),
+        shadow_rejects=asked.shadow_rejects,
         limits=tuple(explained),
         largest=asked.largest_of_all(bounds),
         unit=asked.attempt.listed.symbol if order.volume is None else asked.attempt.listed.settlement,
@@ -126,6 +129,7 @@ class _Asked:
         listed = self.attempt.listed
         self._ladder = Ladder(listed.lot if question.order.volume is None else None)
         self.rejects = self._all_rejects(self.attempt)
+        self.shadow_rejects = self.attempt.shadow_rejects
 
     def rejects_of(self, limit: _Limit) -> tuple[Reject, ...]:
         """What that limit says no for, as the order stands."""
@@ -163,7 +167,7 @@ class _Asked:
         if known is not None and _is_again(engine, known, self._question):
             known = None
         effects, rejects = engine.judge_start(attempt, known)
-        blocks = [reject_of(effect.block) for effect in effects if type(effect) is Blocked]
+        blocks = _tripped(effects, attempt)
         told = {(reject.limit, reject.scope) for reject in rejects}
         more = [reject for reject in blocks if (reject.limit, reject.scope) not in told]
         if attempt.listed.settlement:
@@ -351,6 +355,14 @@ def look_at(engine: Engine, now_ns: int, after: str = "", most: int = 1) -> Look
 
 def _attempt(engine: Engine, question: Question) -> Attempt:
     return engine.attempt_at(question.order, question.client, question.now_ns, question.quotes)
+
+
+def _tripped(effects: Sequence[Effect], attempt: Attempt) -> tuple[Reject, ...]:
+    """What a switch that the order itself trips would stop it for."""
+    blocks = (effect.block for effect in effects if type(effect) is Blocked)
+    return tuple(
+        reject_of(block) for block in blocks if block.state is not TradingState.REDUCING or not attempt.reduces
+    )
 
 
 def _is_again(engine: Engine, record: OrderRecord, question: Question) -> bool:

@@ -30,7 +30,7 @@ from pit.types import (
     TradingState,
 )
 
-from . import adjustments, balances, cancels, day_orders, overrides, positions, trading
+from . import adjustments, balances, cancels, day_orders, overrides, positions, shadows, trading
 from . import entry as e
 from .accounts import FIRM, Accounts, reject_of, unknown
 from .currency import Currency
@@ -129,6 +129,8 @@ class Setup(NamedTuple):
     """The only accounts that may trade; None for any."""
     requires_positions: frozenset[str] = frozenset()
     """The accounts that must not trade before their positions have been imported for the day."""
+    shadows: Callable[[overrides.Numbers], frozenset[str]] = lambda numbers: frozenset()
+    """The limits that refuse nothing, with those numbers in the place of their own."""
 
 
 class Judgement(NamedTuple):
@@ -137,6 +139,7 @@ class Judgement(NamedTuple):
     effects: Sequence[e.Effect]
     holds: tuple[Hold, ...]
     rejects: tuple[Reject, ...]
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class Result(NamedTuple):
@@ -261,6 +264,8 @@ class Engine:
             e.PolicyChanged: self._do_policy_changed,
             e.Blocked: self._do_blocked,
             e.Unblocked: self._do_unblocked,
+            e.ShadowBlocked: lambda effect: self.accounts.apply_shadow(effect.block),
+            e.ShadowUnblocked: lambda effect: self.accounts.lift_shadow(effect.scope, effect.limit),
             e.SessionStarted: self._do_session_started,
             e.SessionFinished: self._do_session_finished,
             e.VoidedUpTo: self._do_voided,
@@ -417,6 +422,7 @@ class Engine:
                 over = self.overrides.ended_by(body.wall_ns)
                 if over:
                     self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
+                    self._settle_shadows()
                 return e.Done(len(over))
             case e.DayDue() | e.DayEndDue() | e.DayOrdersDue():
                 wanted = day_orders.decided(self, body)
@@ -443,19 +449,22 @@ class Engine:
         attempt = self._attempt(order, session.client)
         rejects = self._start_stage(attempt, known)
         if rejects:
-            return _refused(order, rejects)
+            return _refused(order, rejects, attempt)
         return self._main_stage(attempt, session, command.sent, command.lease_ns)
 
     def _start(self, command: e.StartOrder, session: Session) -> e.Reply:
         order = command.order
         known = self._known(order)
+        shadow_rejects: tuple[Reject, ...] = ()
         if known is None or not self._is_retry(known, order, session):
-            rejects = self._start_stage(self._attempt(order, session.client), known)
+            attempt = self._attempt(order, session.client)
+            rejects = self._start_stage(attempt, known)
             if rejects:
-                return _refused(order, rejects)
+                return _refused(order, rejects, attempt)
+            shadow_rejects = attempt.shadow_rejects
         lease_end_ns = self._now_ns + self.bounds.lease_ns
         self._emit(e.RequestOpened(self._seq, order, session.id, lease_end_ns))
-        return e.Deferred(self._seq, order.id, lease_end_ns)
+        return e.Deferred(self._seq, order.id, lease_end_ns, shadow_rejects)
 
     def _execute(self, command: e.ExecuteRequest, session: Session) -> e.Reply:
         request = self.requests.get(command.request_id)
@@ -495,9 +504,9 @@ class Engine:
             halting = (block for block in tripped if block.state is not TradingState.REDUCING or not attempt.reduces)
             rejects = tuple(map(reject_of, halting))
         if rejects:
-            return Judgement(effects, (), rejects)
+            return Judgement(effects, (), rejects, attempt.shadow_rejects)
         holds, rejects = self.pipeline.main(attempt)
-        return Judgement(effects, holds, rejects)
+        return Judgement(effects, holds, rejects, attempt.shadow_rejects)
 
     def hold(self, order: Order, client: str) -> tuple[Hold, ...]:
         """What the main stage would hold for an order, whether or not it would take it. Changes nothing."""
@@ -581,6 +590,8 @@ class Engine:
         if known is not None:
             ahead.append(self._duplicate(known))
         stops = self.stops_on(attempt.order, attempt.listed, attempt.client)
+        if self.accounts.is_shadowing:
+            shadows.note_blocks(self.accounts, attempt)
         effects, rejects = self.pipeline.start(attempt, is_listed)
         if stops:
             rejects = self.pipeline.in_order([*stops, *rejects])
@@ -631,15 +642,15 @@ class Engine:
         order = attempt.order
         stops = self.stops_on(order, attempt.listed, attempt.client)
         if stops:  # the start stage itself may have tripped a switch
-            return _refused(order, stops)
+            return _refused(order, stops, attempt)
         holds, rejects = self.pipeline.main(attempt)
         if rejects:
-            return _refused(order, rejects)
+            return _refused(order, rejects, attempt)
         state = SENT if sent else HELD
         lease_ns = self._granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         self._emit(e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
-        return e.Accepted(self._seq, order.id, state, lease_end_ns)
+        return e.Accepted(self._seq, order.id, state, lease_end_ns, False, attempt.shadow_rejects)
 
     def _known(self, order: Order) -> OrderRecord | None:
         """The order that has this id already, where it stands by now."""
@@ -1167,7 +1178,7 @@ class Engine:
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
         for effect in wanted:
             self._emit(effect)
-        return e.Done(sum(type(effect) is e.Unblocked for effect in wanted))
+        return e.Done(sum(type(effect) in (e.Unblocked, e.ShadowUnblocked) for effect in wanted))
 
     def unblock_effects(self, scope: str) -> list[e.Effect]:
         """What a person lifts by unblocking a scope; nothing where nothing is a person's to lift. Changes nothing."""
@@ -1180,7 +1191,7 @@ class Engine:
             policy = self.policies.get(block.author)
             if policy is not None:  # else its latch would stay behind, and the limit never trip again if it came back
                 wanted += self.pipeline.as_effects(policy, policy.lift(block.limit, scope).effects)
-        return wanted
+        return [*wanted, *shadows.unblock_effects(self, scope)]
 
     def _set_trading_state(self, command: e.SetTradingState, session: Session) -> e.Reply:
         scope, is_stop = command.scope, command.state is not TradingState.ACTIVE
@@ -1241,6 +1252,8 @@ class Engine:
         effects = self.pipeline.as_effects(policy, verdict.effects)
         if self.accounts.block(scope, limit) is not None:
             effects.append(e.Unblocked(scope, limit))
+        if self.accounts.shadow_block(scope, limit) is not None:
+            effects.append(e.ShadowUnblocked(scope, limit))
         return effects
 
     def _settle_order(self, command: e.SettleOrder, session: Session) -> e.Reply:
@@ -1480,6 +1493,7 @@ class Engine:
         if len(self.overrides) + more > self.bounds.overrides:
             return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")
         self._emit(e.Overridden(put))
+        self._settle_shadows()
         return e.LimitSet(put)
 
     def _overrides_of(self, command: e.SetLimit, author: str) -> tuple[overrides.Override, ...] | Failed:
@@ -1536,6 +1550,7 @@ class Engine:
             named = " ".join(filter(None, (command.limit[:80], (command.key or "")[:80])))
             return Failed(Failure.UNKNOWN_ID, f"nobody has set {named}; set now: {known}")
         self._emit(e.Overridden((), cleared))
+        self._settle_shadows()
         return e.Done(len(cleared))
 
     def _reload(self, command: e.Reload, session: Session) -> e.Reply:
@@ -1544,6 +1559,10 @@ class Engine:
             return Failed(Failure.INVALID_INPUT, problem)
         self._reconfigure(command.configured)
         return e.Reloaded(command.configured.changes, command.waiting, self.disagreements())
+
+    def _settle_shadows(self) -> None:
+        for effect in shadows.settled(self):
+            self._emit(effect)
 
     def disagreements(self) -> tuple[str, ...]:
         """Where the configuration is not what an override was set over, and what holds there, in words."""
@@ -1567,6 +1586,7 @@ class Engine:
         policies, groups = dict(self.policies), self.accounts.groups()
         self._emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
         self._begin_limits()
+        self._settle_shadows()
         holds_the_same = groups == self.accounts.groups() and all(
             id in policies and policy.holds_as(policies[id]) for id, policy in self.policies.items()
         )
@@ -1655,6 +1675,7 @@ class Engine:
         self.policies.update((policy.id, policy) for policy in policies)
         self.pipeline = Pipeline(policies)
         self.pipeline.rank_limits(setup.limit_order)
+        self.pipeline.shadow(setup.shadows(self.overrides.numbers()))
         self._value_for(setup.currency)
 
     def _value_for(self, currency: Currency | None) -> None:
@@ -1763,8 +1784,9 @@ def exact_context() -> decimal.Context:
     return EXACT.copy()
 
 
-def _refused(order: Order, rejects: tuple[Reject, ...]) -> e.Refused:
-    return e.Refused(Rejected(order_id=order.id, rejects=rejects))
+def _refused(order: Order, rejects: tuple[Reject, ...], attempt: Attempt | None = None) -> e.Refused:
+    noted = () if attempt is None else attempt.shadow_rejects
+    return e.Refused(Rejected(order_id=order.id, rejects=rejects, shadow_rejects=noted))
 
 
 def _engine_reject(code: RejectCode, order: Order, reason: str) -> Reject:

@@ -16,6 +16,7 @@ from pit.types import (
     ExecutionReport,
     Order,
     OrderState,
+    Reject,
     Rejected,
     ReportResult,
     Restriction,
@@ -641,6 +642,17 @@ class Unblocked(Record, frozen=True):
     limit: str
 
 
+class ShadowBlocked(Record, frozen=True):
+    """What a shadow limit would have blocked: it stops nobody, and is remembered for when the limit goes live."""
+
+    block: Block
+
+
+class ShadowUnblocked(Record, frozen=True):
+    scope: str
+    limit: str
+
+
 class TradingStateSet(Record, frozen=True):
     """`state` ACTIVE: nothing of it is left."""
 
@@ -718,6 +730,8 @@ Effect = (
     | PolicyChanged
     | Blocked
     | Unblocked
+    | ShadowBlocked
+    | ShadowUnblocked
     | SessionStarted
     | SessionFinished
     | VoidedUpTo
@@ -779,6 +793,7 @@ class Deferred(Record, frozen=True):
     request_id: int
     order_id: str
     lease_end_ns: int
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class Accepted(Record, frozen=True):
@@ -787,6 +802,8 @@ class Accepted(Record, frozen=True):
     state: OrderState
     lease_end_ns: int
     replayed: bool = False
+    shadow_rejects: tuple[Reject, ...] = ()
+    """What shadow limits would have refused it for."""
 
 
 class Taken(Record, frozen=True):
@@ -875,6 +892,17 @@ Reply = (
     | Modified
     | CancelCleared
 )
+
+
+def shadow_rejects_of(reply: Reply) -> tuple[Reject, ...]:
+    """What shadow limits would have refused an order for, by the answer to it."""
+    match reply:
+        case Accepted() | Deferred():
+            return reply.shadow_rejects
+        case Refused():
+            return reply.rejected.shadow_rejects
+        case _:
+            return ()
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):

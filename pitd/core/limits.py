@@ -52,6 +52,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     over: Literal["firm"] | Group | None = None
     only: Selection = Selection()
     without: Selection | None = None
+    shadow: bool = False
+    """Whether it decides and counts like any other and refuses nothing: what it would have done is told."""
 
     @property
     def is_shared(self) -> bool:
@@ -130,7 +132,10 @@ class LimitSet(Generic[L]):
         self.limits = tuple(limits)
         self.by_name = {limit.name: limit for limit in limits}
         self.names = tuple(self.by_name)
-        self._cover = cover and bool(limits)
+        live = [limit for limit in limits if not limit.shadow]
+        self._cover = cover and bool(live)
+        self._covers = live[0].name if live else ""
+        self._has_shadows = len(live) < len(limits)
         self._scoped: dict[Subject, tuple[tuple[L, str], ...]] = {}
         """What has been found before, by whose orders and in what: limits are fixed, so it is the same again."""
 
@@ -138,10 +143,14 @@ class LimitSet(Generic[L]):
         return [limit for limit, _ in self.scoped(attempt)]
 
     def scoped(self, attempt: Attempt) -> tuple[tuple[L, str], ...]:
-        """The limits that are for this order, each with the scope that it counts it by."""
+        """The limits that are for this order, each with the scope that it counts it by. A shadow covers nothing: where
+        every order must be covered, and only shadows are for this one, there are none.
+        """
         found = self._scoped.get(attempt.subject)
         if found is None:
             found = tuple((limit, limit.scope_of(attempt)) for limit in self.limits if limit.matches_attempt(attempt))
+            if self._has_shadows and self._cover and all(limit.shadow for limit, _ in found):
+                found = ()
             if len(self._scoped) >= _SCOPES_KEPT:
                 self._scoped.clear()
             self._scoped[attempt.subject] = found
@@ -155,7 +164,7 @@ class LimitSet(Generic[L]):
             Reject(
                 code=RejectCode.RISK_CONFIGURATION_MISSING,
                 policy=self.control,
-                limit=self.names[0],
+                limit=self._covers,
                 scope=f"account {attempt.order.account}",
                 reason=f"no {self.control} limit covers account {attempt.order.account}, {attempt.listed.symbol} in "
                 f'{attempt.listed.settlement}; add one, or open it with [gate] uncovered = "allow"',

@@ -9,7 +9,7 @@ from typing import Any
 from pit.types import Block, Order, Reject, RejectCode
 
 from .days import IsNew
-from .entry import Blocked, Effect, Hold, PolicyChanged
+from .entry import Blocked, Effect, Hold, PolicyChanged, ShadowBlocked
 from .instruments import Listed
 from .numbers import NotRepresentable
 from .policy import PASS, Asks, Attempt, Policy, Reported, Unvalued, Verdict
@@ -33,12 +33,19 @@ class Pipeline:
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
         names = [name for policy in policies for name in (*policy.limit_names, policy.id)]
         self._rank = {name: place for place, name in enumerate(names)}
+        self.shadows: frozenset[str] = frozenset()
+        """The limits that refuse nothing, and the controls that have no others."""
 
     def rank_limits(self, names: Sequence[str]) -> None:
         """Takes the order in which rejects are returned: that of the limits in the configuration."""
         known = len(self._rank)
         for place, name in enumerate(names):
             self._rank[name] = known + place
+
+    def shadow(self, limits: frozenset[str]) -> None:
+        """Takes those limits for shadows: what they refuse is told, and stops nobody."""
+        of = {id: policy.limit_names for id, policy in self._by_id.items()}
+        self.shadows = limits.union(id for id, names in of.items() if names and limits.issuperset(names))
 
     def rank_of(self, limit: str) -> int:
         """Where its rejects stand among all."""
@@ -66,6 +73,8 @@ class Pipeline:
             if verdict.rejects:
                 rejects = rejects or []
                 rejects.extend(verdict.rejects)
+        if rejects and self.shadows:
+            rejects = self._without_shadows(rejects, attempt)
         return effects or (), self.in_order(rejects) if rejects else ()
 
     def main(self, attempt: Attempt) -> tuple[tuple[Hold, ...], tuple[Reject, ...]]:
@@ -80,6 +89,8 @@ class Pipeline:
             rejects.extend(verdict.rejects)
             for effect in verdict.effects:
                 holds.append(Hold(policy.id, effect))
+        if rejects and self.shadows:
+            rejects = self._without_shadows(rejects, attempt)
         return tuple(holds), self.in_order(rejects) if rejects else ()
 
     def main_of_modify(self, attempt: Attempt, before: Attempt) -> tuple[tuple[Hold, ...], tuple[Reject, ...]]:
@@ -94,9 +105,11 @@ class Pipeline:
             if verdict.rejects:
                 stand = _no_step_down(verdict.rejects, _asked(policy, policy.main, before).rejects)
                 rejects.extend(stand)
-                if not stand and not effects:
+                if not effects and self.shadows.issuperset(reject.limit for reject in stand):
                     effects = attempt.held_before(policy.id)
             holds.extend(Hold(policy.id, effect) for effect in effects)
+        if rejects and self.shadows:
+            rejects = self._without_shadows(rejects, attempt)
         return tuple(holds), self.in_order(rejects)
 
     def start_of_modify(
@@ -185,8 +198,22 @@ class Pipeline:
             wanted.extend(self.as_effects(policy, verdict.effects))
         return tuple(wanted)
 
+    def _without_shadows(self, rejects: Sequence[Reject], attempt: Attempt) -> list[Reject]:
+        """The rejects that stand; what shadows say is noted on the attempt."""
+        noted = [reject for reject in rejects if reject.limit in self.shadows]
+        if noted:
+            attempt.shadow_rejects += self.in_order(noted)
+        return [reject for reject in rejects if reject.limit not in self.shadows]
+
     def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
-        return [Blocked(effect) if type(effect) is Block else PolicyChanged(policy.id, effect) for effect in effects]
+        return [
+            PolicyChanged(policy.id, effect)
+            if type(effect) is not Block
+            else ShadowBlocked(effect)
+            if effect.limit in self.shadows
+            else Blocked(effect)
+            for effect in effects
+        ]
 
     def in_order(self, rejects: Sequence[Reject]) -> tuple[Reject, ...]:
         """Rejects in the order of the configuration; a person's block stands first."""

@@ -56,6 +56,7 @@ class Attempt:
         "now_ns",
         "order",
         "quote",
+        "shadow_rejects",
         "subject",
     )
 
@@ -84,6 +85,8 @@ class Attempt:
         """The newest quote, where a policy asks for it (`Policy.asks_for_quotes`) and it is fresh enough."""
         self.days = NO_DAYS if days is None else days
         """Which day it is."""
+        self.shadow_rejects: tuple[Reject, ...] = ()
+        """What shadow limits would have refused it for, as far as it has come."""
         self._positions = positions
         self._balances = balances
         self._open_quantity = open_quantity

@@ -53,7 +53,7 @@ class SlidingRate(Policy):
         now_ns = attempt.now_ns
         counted: list[tuple[str, str]] = []
         rejects: list[Reject] | None = None
-        refused_at: int | None = None  # the breadth of the narrowest limit that refuses
+        refused_at: int | None = None  # the breadth of the narrowest limit that refuses; a shadow refuses nothing
         for limit, scope in limits.scoped(attempt):
             times = self._counters[limit.name].get(scope)
             counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
@@ -62,7 +62,7 @@ class SlidingRate(Policy):
             if _is_full(times, limit, now_ns):
                 rejects = rejects or []
                 rejects.append(self._reject(limit, scope, times, now_ns, counts))
-                if refused_at is None:
+                if refused_at is None and not limit.shadow:
                     refused_at = limit.breadth
         effects = (Attempted(now_ns, tuple(counted)),) if counted else ()
         return Verdict(effects, () if rejects is None else tuple(rejects))

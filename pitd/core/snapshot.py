@@ -60,6 +60,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     """What entries have brought of prices, where somebody values by it."""
     of_clients: Sequence[tuple[str, str, Decimal]] = ()
     """Client, symbol and the units that its orders have come to."""
+    shadow_blocks: Sequence[Block] = ()
 
 
 class Mismatch(Exception):
@@ -96,6 +97,7 @@ def take(engine: Engine) -> Image:
         closing=dict(engine.days.closing),
         quotes=engine.valuation.marks.save(),
         of_clients=engine.positions.clients(),
+        shadow_blocks=engine.accounts.shadow_blocks(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -145,6 +147,8 @@ def load(engine: Engine, image: Image) -> None:
     engine.valuation.marks.keep(image.quotes)
     spell_out(image)
     engine.accounts.load(image.blocks)
+    for block in image.shadow_blocks:
+        engine.accounts.apply_shadow(block)
     engine.trading.load(image.restrictions)
     for record in (*image.closed, *image.open):
         if record.holds:

@@ -191,6 +191,7 @@ def _decision(found: _Found, question: Question, who: str) -> wire.Reply:
         holds=tuple(holds),
         row=words.line(row, client),
         outcome=known.outcome(),
+        shadow_rejects=e.shadow_rejects_of(row.reply),
     )
 
 

@@ -42,6 +42,8 @@ class Line(msgspec.Struct, kw_only=True):
     rejected: int = 0
     rejects: dict[str, int] = {}
     """By code; an order that several limits refuse stands under each code."""
+    shadow_rejects: dict[str, int] = {}
+    """By code, what shadow limits would have refused of the orders that were decided."""
     fills: int = 0
     quantity: Decimal = ZERO
     notional: Decimal = ZERO
@@ -144,6 +146,7 @@ class _Tally:
             line.quantity, line.notional = canonical(line.quantity), canonical(line.notional)
             line.pnl, line.fees = canonical(line.pnl), canonical(line.fees)
             line.rejects = dict(sorted(line.rejects.items(), key=lambda each: (-each[1], each[0])))
+            line.shadow_rejects = dict(sorted(line.shadow_rejects.items(), key=lambda each: (-each[1], each[0])))
         return [self._lines[key] for key in sorted(self._lines)]
 
     def take(self, row: e.Row, *, is_meant: bool) -> None:
@@ -176,11 +179,13 @@ class _Tally:
         key = (account, "" if listed is None else listed.settlement)
         line = self._lines.get(key)
         if line is None:
-            line = self._lines[key] = Line(account=key[0], settlement=key[1], rejects={})
+            line = self._lines[key] = Line(account=key[0], settlement=key[1], rejects={}, shadow_rejects={})
         return line
 
     def _ordered(self, line: Line, reply: e.Accepted | e.Refused) -> None:
         line.orders += 1
+        for code in dict.fromkeys(str(reject.code) for reject in e.shadow_rejects_of(reply)):
+            line.shadow_rejects[code] = line.shadow_rejects.get(code, 0) + 1
         if isinstance(reply, e.Accepted):
             line.accepted += 1
             return
@@ -232,6 +237,10 @@ class _Tally:
             if isinstance(effect, e.Blocked) and not isinstance(body, e.Poisoned):
                 block = effect.block
                 self._note(row, block.author, f"{block.limit} tripped: {block.scope} is blocked", block.reason)
+            elif isinstance(effect, e.ShadowBlocked):
+                block = effect.block
+                what = f"{block.limit} (shadow) tripped: {block.scope} would be blocked"
+                self._note(row, block.author, what, block.reason)
 
     def _note(self, row: e.Row, author: str, what: str, reason: str) -> None:
         what = what.removesuffix(f" ({reason})")

@@ -221,6 +221,10 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.block.scope} blocked by {effect.block.author} ({effect.block.limit})"
         case e.Unblocked():
             return f"{effect.scope} unblocked ({effect.limit})"
+        case e.ShadowBlocked():
+            return f"{effect.block.scope} would be blocked by {effect.block.limit} (shadow)"
+        case e.ShadowUnblocked():
+            return f"{effect.scope} would be blocked by {effect.limit} no more (shadow)"
         case e.SessionStarted():
             return f"session {effect.session} started"
         case e.SessionFinished():
@@ -278,9 +282,9 @@ def answered(reply: e.Reply) -> str:
         case e.Failed():
             return f"{reply.failure}: {reply.message}"
         case e.Deferred():
-            return f"request {reply.request_id}"
+            return f"request {reply.request_id}{_in_shadow(reply)}"
         case e.Accepted():
-            return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
+            return f"accepted, {reply.state}{' (as before)' if reply.replayed else ''}{_in_shadow(reply)}"
         case e.Taken():
             return f"taken, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.CancelCleared():
@@ -288,7 +292,7 @@ def answered(reply: e.Reply) -> str:
         case e.Modified():
             return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Refused():
-            return str(reply.rejected)
+            return f"{reply.rejected}{_in_shadow(reply)}"
         case e.Stands():
             return str(reply.state)
         case e.Applied():
@@ -312,6 +316,12 @@ def answered(reply: e.Reply) -> str:
             return ", ".join([told, *map(str, reply.result.blocks)])
         case e.Void():
             return "void"
+
+
+def _in_shadow(reply: e.Reply) -> str:
+    """What shadow limits would have refused, or nothing."""
+    rejects = e.shadow_rejects_of(reply)
+    return f"; in shadow: {'; '.join(map(str, rejects))}" if rejects else ""
 
 
 def line(row: e.Row, client: str | None) -> str:
@@ -359,6 +369,9 @@ def whole(row: e.Row, client: str | None, chain: bytes) -> Iterator[str]:
             yield from map(printable, _reject(reject))
     else:
         yield from _fields(row.reply)
+    for reject in e.shadow_rejects_of(row.reply):
+        yield "  in shadow, refusing nothing:"
+        yield from map(printable, _reject(reject))
 
 
 def _reject(reject: Reject) -> Iterator[str]:

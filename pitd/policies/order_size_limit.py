@@ -54,7 +54,8 @@ class OrderSizeLimit(Policy):
                 rejects.append(reject)
         if not scoped:
             uncovered = self._limits.uncovered(attempt)
-            return Verdict(rejects=uncovered) if uncovered else PASS
+            if uncovered:
+                return Verdict(rejects=uncovered)
         return PASS if rejects is None else Verdict(rejects=tuple(rejects))
 
     def bounds(self, limit: str) -> list[Counter]:

@@ -101,12 +101,13 @@ class PnlKillSwitch(Policy):
         order, settlement = attempt.order, attempt.listed.settlement
         is_covered = False
         for limit in self._limits.limits:
-            if limit.matches(order.account, None, attempt.group, None, settlement):
+            if not limit.shadow and limit.matches(order.account, None, attempt.group, None, settlement):
                 is_covered = True
                 break
         if not is_covered:
             uncovered = self._limits.uncovered(attempt)
-            return Verdict(rejects=uncovered) if uncovered else PASS
+            if uncovered:
+                return Verdict(rejects=uncovered)
         if self._has_initial and (order.account, settlement) not in self._pnl:
             effects = self._realise(order.account, attempt.group, settlement, ZERO)
         elif self._may_be_past:

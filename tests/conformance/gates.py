@@ -61,6 +61,13 @@ instruments = ["PACED/USD"]
 max_orders = 2
 window = "1h"
 
+[limits.trial]
+control = "order_size_limit"
+each = "account"
+instruments = ["TRIED/USD"]
+max_quantity = "5"
+shadow = true
+
 [limits.open_usd]
 control = "open_order_notional"
 each = "account"
@@ -73,6 +80,8 @@ _numbers = itertools.count(1)
 
 AAPL = pit.Instrument("AAPL", "USD")
 PACED = pit.Instrument("PACED", "USD")
+TRIED = pit.Instrument("TRIED", "USD")
+"""Under a shadow limit of 5 an order."""
 
 
 class Gate:

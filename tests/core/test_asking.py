@@ -104,8 +104,8 @@ moves = st.lists(
 )
 
 
-def played(history: Any) -> Core:
-    core = Core(ALL_CONTROLS)
+def played(history: Any, settings: str = ALL_CONTROLS) -> Core:
+    core = Core(settings)
     for n, (wanted, client, then) in enumerate(history):
         core.quote(mark="101", bid="100", ask="102") if n % 3 else core.quote(mark="99", symbol="ESZ6")
         accepted = core.check(wanted, client=client)

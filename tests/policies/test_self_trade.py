@@ -171,7 +171,7 @@ def test_a_configuration_that_takes_the_limit_away_leaves_nothing_behind() -> No
 
 def test_it_has_no_number_that_could_be_set() -> None:
     no = resting().set_limit("own", {"max_orders": "5"})
-    assert no.failure == "InvalidInput" and "no number" in no.message
+    assert no.failure == "InvalidInput" and "its numbers: shadow" in no.message
 
 
 prices = st.none() | st.integers(1, 8).map(Decimal)
