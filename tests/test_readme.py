@@ -269,6 +269,7 @@ def test_the_table_of_controls_names_every_key_that_a_limit_takes() -> None:
     listed = {words_in(row[0])[0]: set(words_in(row[1])) for row in table("control")}
     assert set(listed) == set(config.CONTROLS)
     common = {"control", "each", "over", "accounts", "clients", "groups", "instruments", "settlement", "except"}
+    common |= {"shadow"}
     for control, keys in listed.items():
         with pytest.raises(config.ConfigError) as told:
             config.from_tables({"limits": {"x": {"control": control, "?": 1}}})
