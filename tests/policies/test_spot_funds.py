@@ -222,6 +222,20 @@ def test_tracking_counts_the_same_and_refuses_nothing() -> None:
     assert (held(core), has(core), has(core, "AAPL")) == (400, -198, 2)
 
 
+def test_below_zero_the_seller_pays() -> None:
+    core = funds(more='[instruments.PWR]\nsettlement = "EUR"\nsigned_price = true')
+    core.fund(EUR="50", PWR="10")
+    assert code(core.check(order(instrument="PWR", side="sell", quantity=10, price="-5.1"))) == "InsufficientFunds"
+    core.check(order(id="o1", instrument="PWR", side="sell", quantity=10, price="-5"))
+    assert (held(core, "EUR"), held(core, "PWR")) == (50, 10)
+    core.report(fill("o1", 4, "-5"))
+    assert (held(core, "EUR"), held(core, "PWR"), has(core, "EUR"), has(core, "PWR")) == (30, 6, 30, 6)
+    core.check(order(id="o2", instrument="PWR", quantity=3, price="-1"))
+    assert held(core, "EUR") == 30 and incoming(core, "EUR") == 3
+    core.report(fill("o2", 3, "-1"))
+    assert has(core, "EUR") == 33
+
+
 def test_of_several_limits_one_that_enforces_is_enough_and_the_larger_share_is_held() -> None:
     core = Core("""
         [limits]

@@ -135,6 +135,9 @@ class Model:
         self.tripped: set[tuple[str, str]] = set()
         self.positions: dict[tuple[str, str], Decimal] = {}
         """In units, by account and instrument: what fills of known orders have come to."""
+        self.balances: dict[str, dict[str, Decimal]] = {}
+        """Of the accounts that keep any, by asset."""
+        self.counts_funds = False
         self.attempts: dict[tuple[str, str], list[int]] = {}
         self.caps: tuple[settings.Cap, ...] = ()
         self.losses: tuple[settings.Cap, ...] = ()
@@ -197,6 +200,7 @@ class Model:
 
     def _configured(self, name: str) -> None:
         """Other limits: those over many accounts begin with what their accounts have made, unless they were there."""
+        self.counts_funds = name in settings.FUNDS
         self.caps, self.losses = settings.OPEN[name], settings.LOSS[name]
         shared = {cap.name: cap for cap in self.losses if cap.of != "account"}
         self.sums = {key: amount for key, amount in self.sums.items() if key[0] in shared}
@@ -542,11 +546,43 @@ class Model:
             kept.left = max(NOTHING, kept.left - used)
             if not kept.left and kept.state == "working":
                 self._move(kept, "closed")
+        self._paid(report, kept.order)
         kept.reports[report.report_id] = said
         if kept.order is not None:
             kept.is_final = kept.is_final or not is_alive or not kept.left
         self.touched.add(kept.id)
         self._realise(report)
+
+    def _paid(self, report: pit.ExecutionReport, order: pit.Order | None) -> None:
+        """What a report moves of what its account has, where that is kept: a spot fill one asset for the other, of any
+        other instrument its P&L, and always its fee.
+        """
+        if not self.counts_funds and report.account not in self.balances:
+            return
+        instrument = report.instrument if order is None else order.instrument
+        money, moves = asset_of(instrument), [(asset_of(instrument), -report.fee)]
+        if instrument != settings.PAIR:
+            moves.append((money, report.pnl))
+        elif report.kind is pit.ReportKind.FILL and order is not None:
+            assert report.quantity is not None and report.price is not None
+            units = report.quantity if order.side is pit.Side.BUY else -report.quantity
+            moves += [("AAPL", units), (money, -units * report.price)]
+        if any(amount for _, amount in moves):
+            kept = self.balances.setdefault(report.account, {})
+            for asset, amount in moves:
+                kept[asset] = kept.get(asset, NOTHING) + amount
+
+    def funds(self) -> dict[tuple[str, str], Decimal]:
+        """What open orders of the pair would pay with, by account and asset."""
+        found: dict[tuple[str, str], Decimal] = {}
+        for (account, _), kept in self.orders.items():
+            order = kept.order
+            if order is None or order.instrument != settings.PAIR or kept.state not in COUNTED:
+                continue
+            is_buy = order.side is pit.Side.BUY
+            key = (account, "USD" if is_buy else "AAPL")
+            found[key] = found.get(key, NOTHING) + (kept.counted if is_buy else units(order, kept.left))
+        return found
 
     def _behind(self, report: pit.ExecutionReport, said: Said) -> list[Kept]:
         """The orders that a report can be about which gives the venue's id alone."""
@@ -685,6 +721,12 @@ class Model:
         sums = {key: amount for key, amount in switch._shared.items() if amount}  # type: ignore[attr-defined]
         wanted_sums = {key: amount for key, amount in self.sums.items() if amount}
         _must(sums == wanted_sums, f"limits have counted {sums} of P&L, and reports said {wanted_sums}")
+        wanted_funds = self.funds() if self.counts_funds else {}
+        funds = {key: each.held for key, each in engine.policies["spot_funds"].funds().items() if each.held}
+        _must(funds == wanted_funds, f"{funds} are held to pay with, and open orders need {wanted_funds}")
+        have = {account: dict(engine.balances.of_account(account)) for account in engine.balances.accounts()}
+        wanted_have = {of: {asset: n for asset, n in kept.items() if n} for of, kept in self.balances.items()}
+        _must(have == wanted_have, f"the balances are {have}, and reports came to {wanted_have}")
         blocks = {(block.scope, block.limit) for block in engine.accounts.blocks()}
         _must(blocks == self.blocks, f"the blocks are {sorted(blocks)}, not {sorted(self.blocks)}")
 

@@ -60,6 +60,9 @@ LOSS = {
 }
 """What may be lost, by configuration."""
 
+FUNDS = ("tight",)
+"""The configurations that count what orders would pay with."""
+
 RATE = (("msg_rate", "account", 8), ("firm_rate", "firm", 20))
 WINDOW_NS = 1_000_000_000
 
@@ -101,6 +104,8 @@ def _limits(name: str) -> str:
     lines += [_line(cap, "open_order_notional", "max_notional") for cap in OPEN[name]]
     for rate, of, most in RATE:
         lines.append(f'{rate} = {{ control = "rate_limit", {_BY[of]}, max_orders = {most}, window = "1s" }}')
+    if name in FUNDS:
+        lines.append('funds = { control = "spot_funds", mode = "track" }')
     return "\n".join(lines)
 
 
