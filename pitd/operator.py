@@ -231,7 +231,8 @@ def _apply_books(options: argparse.Namespace, compared: operator_books.Compariso
     if options.json:
         _put_books(options, compared, changed, is_applied=True)
         return 0
-    told = f"{changed} {compared.kind} of {', '.join(compared.accounts)} {'is' if changed == 1 else 'are'} as it says"
+    what = compared.kind if changed != 1 else compared.kind.removesuffix("s")
+    told = f"{changed} {what} of {', '.join(compared.accounts)} set as the file says"
     told = told if changed else operator_books.summary(compared)
     print(printable(f"{told} (by {options.name}: {options.reason})"))
     return 0

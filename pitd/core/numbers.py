@@ -58,7 +58,7 @@ def with_percent_up(number: Decimal, percent: Decimal) -> Decimal:
     """The number and so many percent of it, rounded up to 18 decimals; itself for none."""
     if not percent:
         return number
-    return EXACT.plus(_UP.quantize(_UP.multiply(number, _ONE + percent.scaleb(-2)), _ATTO))
+    return canonical(_UP.quantize(_UP.multiply(number, _ONE + percent.scaleb(-2)), _ATTO))
 
 
 def factor_up(number: Decimal, times: Decimal, divisor: Decimal) -> Decimal:

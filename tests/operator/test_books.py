@@ -83,7 +83,7 @@ def test_an_import_shows_what_changes_asks_and_lets_the_account_trade(desk: Desk
     assert code == 1 and "18450.5" in out and "nothing was changed" in err and desk.held() == {}
     monkeypatch.setattr("builtins.input", lambda: "y")
     code, out, _ = desk.ctl("positions", "import", path, "--reason", "start of day")
-    assert code == 0 and "3 positions of alpha, beta are as it says (by ops: start of day)" in out
+    assert code == 0 and "3 positions of alpha, beta set as the file says (by ops: start of day)" in out
     assert desk.held() == {"AAPL/USD": (100, Decimal("18450.5")), "ESZ6": (-2, -480025)}
     assert desk.local.engine.execute_pre_trade(order())
 
