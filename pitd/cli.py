@@ -230,6 +230,8 @@ def demo(options: argparse.Namespace) -> int:
         _parser().error(f"demo --strategies: from {least} to 64 are wanted, not {options.strategies}")
     if options.local and not options.tape:
         _parser().error("demo --local: only a tape can be played in one process; add --tape FILE")
+    if options.in_turn and not options.tape:
+        _parser().error("demo --in-turn: only a tape has turns; add --tape FILE")
     if not 0 < options.seconds <= 3_600:
         _parser().error(f"demo --seconds: more than 0, at most 3600 are wanted, not {options.seconds:g}")
     return run_demo(options)
@@ -331,6 +333,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--seconds", type=float, default=6.0, metavar="S", help="how long to trade (default: 6)")
     one.add_argument("--local", action="store_true", help="with --tape: an engine in this process, in the tape's time")
+    one.add_argument(
+        "--in-turn",
+        action="store_true",
+        help="with --tape: each event waits for the one before it, whosever it is (the same decisions every time)",
+    )
     one.add_argument("--config", metavar="FILE", help="your own limits (default: ones made for the demo)")
     one.add_argument("--seed", type=int, default=1, metavar="N", help="for the venue's and the strategies' chance")
     one.add_argument("--json", action="store_true", help="the closing summary as JSON; progress goes to standard error")

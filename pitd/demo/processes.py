@@ -207,6 +207,10 @@ class Part:
     def say(self, text: str) -> None:
         self.tell(words.Said(self.name, text))
 
+    def told(self) -> str:
+        """The next thing that the demo says."""
+        return self._line()
+
     def wait_for(self, word: str) -> None:
         while self._line() != word:
             pass

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from pitd.policies.open_order_notional import OpenNotional, OpenOrderNotional
 
 from . import show, words
 from .endings import attempt, conclude
-from .processes import Part, Stage
+from .processes import Child, Part, Stage
 from .run import PYTHON_M, demo_tables
 
 LIMITS = """
@@ -177,6 +179,8 @@ class Result(msgspec.Struct):
     """Orders that the engine and the book do not say the same of."""
     counted: str | None = None
     """What the open-notional control counts, where it could be asked."""
+    decisions: str = ""
+    """A digest of what was said to each order and modify, in the tape's order."""
 
 
 class Player:
@@ -187,11 +191,10 @@ class Player:
         self._symbol = symbol
         self._multiplier = multiplier
         self._result = Result()
-        self._names: dict[str, str] = {}
-        """The tape's order id to the id of its present version here."""
-        self._versions: Counter[str] = Counter()
+        self._traded: Counter[str] = Counter()
         self._book: dict[str, tuple[Decimal, int]] = {}
         """Price and open lots by the tape's order id."""
+        self._decisions = blake2b(digest_size=8)
 
     def play(self, line: Line) -> None:
         self._result.events += 1
@@ -201,39 +204,57 @@ class Player:
             self._result.skipped += 1  # it was rejected
         elif line.action == "fill":
             self._fill(line)
+        elif line.action == "modify":
+            self._modify(line)
         else:
-            self._report(line, pit.ReportKind.CANCELLED)
-            del self._book[line.order_id]
-            if line.action == "cancel":
-                self._result.cancelled += 1
-            else:
-                self._result.modified += 1
-                self._check(line)
+            self._cancel(line)
+            self._result.cancelled += 1
 
     def _check(self, line: Line) -> None:
-        """A new order, or a new version of one, under an id of its own."""
-        version = self._versions[line.order_id]
-        self._versions[line.order_id] += 1
         order = pit.Order(
             account=ACCOUNT,
             instrument=self._symbol,
             side=line.side,
             quantity=line.quantity,
             price=line.price,
-            id=f"{line.order_id}-{version}" if version else line.order_id,
+            id=line.order_id,
         )
         held = self._engine.execute_pre_trade(order, sent=True)
-        if not held:
-            self._result.rejected[held.code] = self._result.rejected.get(held.code, 0) + 1
+        if self._is_allowed(line, held):
+            self._result.accepted += 1
+            self._book[line.order_id] = (line.price, line.quantity)
+
+    def _modify(self, line: Line) -> None:
+        """An order's new terms. One whose new terms are refused is taken back: the tape goes on with what it has not."""
+        self._result.modified += 1
+        if self._book[line.order_id] == (line.price, line.quantity):
             return
-        held.commit()
-        self._result.accepted += 1
-        self._names[line.order_id] = order.id
+        quantity = self._traded[line.order_id] + line.quantity
+        held = self._engine.modify_pre_trade(ACCOUNT, line.order_id, quantity=quantity, price=line.price, sent=True)
+        if not self._is_allowed(line, held):
+            self._cancel(line)
+            return
+        self._report(line, pit.ReportKind.REPLACED)
         self._book[line.order_id] = (line.price, line.quantity)
+
+    def _is_allowed(self, line: Line, held: pit.Reservation | pit.Rejected) -> bool:
+        if held:
+            held.commit()
+            self._decisions.update(f"{line.number}\n".encode())
+            return True
+        self._result.rejected[held.code] = self._result.rejected.get(held.code, 0) + 1
+        codes = " ".join(f"{reject.limit}:{reject.code}" for reject in held.rejects)
+        self._decisions.update(f"{line.number} {codes}\n".encode())
+        return False
+
+    def _cancel(self, line: Line) -> None:
+        self._report(line, pit.ReportKind.CANCELLED)
+        del self._book[line.order_id]
 
     def _fill(self, line: Line) -> None:
         self._report(line, pit.ReportKind.FILL)
         self._result.filled += line.quantity
+        self._traded[line.order_id] += line.quantity
         price, lots = self._book[line.order_id]
         if lots == line.quantity:
             del self._book[line.order_id]
@@ -246,7 +267,7 @@ class Player:
             account=ACCOUNT,
             kind=kind,
             report_id=str(line.number),
-            order_id=self._names[line.order_id],
+            order_id=line.order_id,
             quantity=line.quantity if is_fill else None,
             price=line.price if is_fill else None,
         )
@@ -258,7 +279,8 @@ class Player:
         engine = {
             one.order.id: (one.order.price or Decimal(0), int(one.open_quantity)) for one in self._engine.open_orders()
         }
-        book = {self._names[order_id]: entry for order_id, entry in self._book.items()}
+        book = self._book
+        result.decisions = self._decisions.hexdigest()
         result.differ = sum(engine.get(id) != book.get(id) for id in {*engine, *book})
         result.open_orders, result.open_lots, result.open_notional = self._sum(engine)
         result.book_orders, result.book_lots, result.book_notional = self._sum(book)
@@ -336,14 +358,21 @@ def _play_through_daemon(
                 "shares": len(names),
                 "symbol": symbol,
                 "multiplier": str(multiplier),
+                "in_turn": options.in_turn,
             }
             children.append(stage.start(name, (*PYTHON_M, "pitd.demo.tape"), part))
         operator = stage.connect("operator")
+        turns = _turns(lines, len(names)) if options.in_turn else iter(())
+        waits_for = _give(turns, children, Counter())
         while len(results) < len(names):
             for news in stage.news(0.05):
                 match news:
                     case words.TapeProgress():
                         standing[news.who] = (news.done, news.total)
+                        if waits_for == (news.who, news.done):
+                            waits_for = _give(
+                                turns, children, Counter({who: did for who, (did, _) in standing.items()})
+                            )
                     case words.TapeDone():
                         results[news.who] = msgspec.convert(news.result, Result)
                     case _:
@@ -358,6 +387,24 @@ def _play_through_daemon(
     return [results[name] for name in names]
 
 
+def _turns(lines: Sequence[Line], shares: int) -> Iterator[tuple[int, int]]:
+    """Which share has the next lines of the tape, and how many in a row."""
+    for share, some in itertools.groupby(lines, lambda line: share_of(line.order_id, shares)):
+        yield share, sum(1 for _ in some)
+
+
+def _give(
+    turns: Iterator[tuple[int, int]], children: Sequence[Child], done: Mapping[str, int]
+) -> tuple[str, int] | None:
+    """Tells a strategy that it is its turn; and when that will be over: who will have worked how many lines."""
+    turn = next(turns, None)
+    if turn is None:
+        return None
+    child = children[turn[0]]
+    child.tell(str(turn[1]))
+    return child.name, done[child.name] + turn[1]
+
+
 def work_share() -> None:
     """A strategy process: connects, works its share, and tells what it came to."""
     part = Part()
@@ -366,9 +413,15 @@ def work_share() -> None:
     with pit.connect(part.name, spec["endpoint"], timeout_s=20) as engine:
         player = Player(engine, spec["symbol"], Decimal(spec["multiplier"]))
         told_s = 0.0
+        turn = 0
         for done, line in enumerate(lines):
+            if spec["in_turn"] and not turn:
+                if done:
+                    part.tell(words.TapeProgress(part.name, done, len(lines)))
+                turn = int(part.told())
+            turn -= 1
             player.play(line)
-            if done % 64 == 0 and time.monotonic() - told_s > 0.2:
+            if not spec["in_turn"] and done % 64 == 0 and time.monotonic() - told_s > 0.2:
                 told_s = time.monotonic()
                 part.tell(words.TapeProgress(part.name, done, len(lines)))
         part.tell(words.TapeProgress(part.name, len(lines), len(lines)))
@@ -422,6 +475,7 @@ def _closing_table(results: Sequence[Result]) -> show.Table:
         ("open orders", f"{sum(result.open_orders for result in results):,}"),
         ("open lots", f"{sum(result.open_lots for result in results):,}"),
         ("open notional", f"{notional:,}"),
+        ("decisions", " ".join(result.decisions for result in results)),
     ]
     return show.Table("What the tape came to", ("what", "count"), rows)
 
