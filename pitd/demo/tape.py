@@ -225,7 +225,7 @@ class Player:
             self._book[line.order_id] = (line.price, line.quantity)
 
     def _modify(self, line: Line) -> None:
-        """New terms for an order; where they are refused it is taken back: the tape goes on with what the gate has not."""
+        """New terms for an order; where they are refused it is taken back: the tape goes on with what was not let."""
         self._result.modified += 1
         if self._book[line.order_id] == (line.price, line.quantity):
             return
