@@ -91,7 +91,8 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
     terms, bounds = LimitTerms(config.limits), config.gate.bounds
     awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
-    return Setup(built, terms, names, bounds, own_days, config.currency, config.declared(), awaiting, shadows)
+    declared, reactions = config.declared(), config.reactions
+    return Setup(built, terms, names, bounds, own_days, config.currency, declared, awaiting, shadows, reactions)
 
 
 def blank_engine(policies: Sequence[Policy] = (), running: Config | None = None) -> Engine:

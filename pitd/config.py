@@ -17,7 +17,7 @@ import msgspec
 from pit import keys
 from pit.errors import InvalidInput
 from pit.places import default_endpoint
-from pit.types import Kind, check_name, exact
+from pit.types import Kind, TradingState, check_name, exact
 
 from . import config_currency, config_files, own_policies, zones
 from .calendar import DayRule
@@ -94,6 +94,11 @@ CONTROLS = (
 
 _TAKEN = ("order_validation", "engine", "trading_state", OPERATOR, POISONED)
 """What else stands for a policy, or for a limit, in rejects and blocks."""
+
+REACTED_TO = ("overfill", "after_close", "after_rollback", "unknown_order")
+"""The flags of fills that ought not to be: [reports] says what is done about each."""
+
+_REACTIONS = {"flag": None, "reduce": TradingState.REDUCING, "halt": TradingState.HALTED}
 
 _COUNTS_BY: dict[str, tuple[Dimension, ...]] = {
     "price_collar": ("instrument",),
@@ -199,6 +204,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     """When the firm's day begins and ends, and that of every account without a rule of its own."""
     currency: Currency | None = None
     """The firm's currency, and what others are worth in it."""
+    reactions: dict[str, TradingState] = {}
+    """By a fill's flag: the trading state that its account gets."""
     reports_from: dict[str, frozenset[str]] = {}
     """Account to the clients whose reports it believes; an account that is missing believes everyone's."""
 
@@ -282,7 +289,7 @@ class _Reader:
             tables,
             (
                 *("daemon", "journal", "gate", "calendar", "currency", "instruments", "accounts", "clients"),
-                *("policies", "limits"),
+                *("policies", "limits", "reports"),
             ),
         )
         policies = self._policies(self._table(tables, "policies"))
@@ -299,6 +306,7 @@ class _Reader:
             daemon=self._daemon(self._table(tables, "daemon")),
             journal=self._journal(self._table(tables, "journal")),
             gate=self._gate(self._table(tables, "gate")),
+            reactions=self._reactions(self._table(tables, "reports")),
             instruments=instruments,
             groups=groups,
             accounts=accounts,
@@ -397,6 +405,19 @@ class _Reader:
             unknown_accounts="allow" if unknown == "allow" else "reject",
             bounds=bounds,
         )
+
+    def _reactions(self, table: Mapping[str, Any]) -> dict[str, TradingState]:
+        """What is done about fills that ought not to be, by their flag; what is only flagged is left out."""
+        self._only_keys("reports", table, REACTED_TO)
+        found = {}
+        for flag in table:
+            wanted = self._text("reports", table, flag, None)
+            if wanted not in _REACTIONS:
+                self._fail(f"reports.{flag}", f"{_or(tuple(_REACTIONS))} is wanted, not {wanted!r}")
+            state = _REACTIONS[wanted]
+            if state is not None:
+                found[flag] = state
+        return found
 
     def _instruments(self, table: Mapping[str, Any]) -> dict[str, Listed]:
         listed = {}

@@ -8,9 +8,12 @@ from typing import Any
 
 import msgspec
 
+from pit.types import TradingState
+
 from .config import Config, control_of
 from .core.numbers import canonical, text
 from .own_policies import OwnLimit, OwnPolicy
+from .policies.message_rate import Messages
 
 _NOTHING = "-"
 
@@ -77,6 +80,8 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
     yield "gate.unknown_accounts", config.gate.unknown_accounts
     for name, value in _flat("", config.gate.bounds):
         yield f"gate.{_GATE.get(name, name.removesuffix('_ns'))}", value
+    for flag, state in config.reactions.items():
+        yield f"reports.{flag}", "halt" if state is TradingState.HALTED else "reduce"
     for symbol, listed in config.instruments.items():
         yield from _flat(f"instruments.{symbol}", listed)
     if config.calendar is not None:
@@ -101,6 +106,8 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
         yield f"limits.{limit.name}.control", control_of(limit)
         for name, value in _flat(f"limits.{limit.name}", limit):
             last = name.rpartition(".")[2]
+            if isinstance(limit, Messages) and last == "max_orders":
+                name = name.removesuffix(last) + "max_messages"
             if last not in ("name", "position", "policy", "own", "numbers"):
                 yield name.replace(".only.", ".").replace(".without.", ".except."), value
         for key, value in limit.own.items() if isinstance(limit, OwnLimit) else ():

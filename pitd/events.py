@@ -210,6 +210,7 @@ _ASKED = {
     e.StartOrder: "start",
     e.ExecuteRequest: "execute",
     e.ApplyReport: "report",
+    e.ApplyStatus: "status",
     e.EndOwnSession: "goodbye",
     e.BlockScope: "block",
     e.UnblockScope: "unblock",
@@ -324,6 +325,13 @@ def _cancel_asked(effect: e.CancelAsked, row: e.Row, names: Names, head: _Head) 
 
 def _cancel_refused(effect: e.CancelRefused, row: e.Row, names: Names, head: _Head) -> ev.CancelRefused:
     return ev.CancelRefused(*head, *_order(effect, names))
+
+
+def _fill_changed(effect: e.FillChanged, row: e.Row, names: Names, head: _Head) -> ev.FillChanged:
+    fill = effect.fill
+    return ev.FillChanged(
+        *head, *_order(effect, names), fill_id=effect.fill_id, quantity=fill.quantity, price=fill.price
+    )
 
 
 def _filled(effect: e.OrderFilled, row: e.Row, names: Names, head: _Head) -> ev.OrderFilled:
@@ -495,6 +503,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.OrderReplaced: _replaced,
     e.CancelAsked: _cancel_asked,
     e.CancelRefused: _cancel_refused,
+    e.FillChanged: _fill_changed,
 }
 
 UNTOLD = frozenset(
@@ -511,6 +520,7 @@ UNTOLD = frozenset(
         e.DayOrdersClosed,
         e.ModifyOpened,  # the decision tells it
         e.ModifyHolds,
+        e.StatusNoted,
         e.ModifyNamed,
         e.ModifyLeaseSet,
     }

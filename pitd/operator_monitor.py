@@ -112,6 +112,9 @@ def said(event: ev.AnyEvent) -> str:
         case ev.ModifyMoved():
             why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
             return f"{_order(event)} modify {event.modify_id} {event.state}{f' ({why})' if why else ''}"
+        case ev.FillChanged():
+            now = f"is {text(event.quantity)} now" if event.quantity else "UNDONE"
+            return f"{_order(event)} fill {event.fill_id} {now}"
         case ev.CancelAsked():
             return f"{_order(event)} cancel by {event.actor}"
         case ev.CancelRefused():

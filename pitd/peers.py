@@ -32,6 +32,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.Cancel: ("trade", "gateway", "operate"),
     wire.SettleModify: _OPERATING,
     wire.Report: ("report",),
+    wire.Status: ("report",),
     wire.BlockScope: _OPERATING,
     wire.UnblockScope: _OPERATING,
     wire.Rearm: _OPERATING,
@@ -112,10 +113,10 @@ def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engi
             account = next((each for each in _adjusted(command) if each not in client.accounts), None)
         if account is not None and account not in client.accounts:
             return not_its_account(name, account)
-    if config.reports_from and type(command) is wire.Report:
-        believed = config.reports_from.get(command.report.account)
+    if config.reports_from and isinstance(command, wire.Report | wire.Status):
+        account = command.report.account if isinstance(command, wire.Report) else command.status.account
+        believed = config.reports_from.get(account)
         if believed is not None and name not in believed:
-            account = command.report.account
             return f"account {account} does not believe reports of client {name}: see [accounts.{account}] reports_from"
     return ""
 
@@ -142,6 +143,8 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
             return command.order.account
         case wire.Report():
             return command.report.account
+        case wire.Status():
+            return command.status.account
         case wire.Take() | wire.SettleOrder() | wire.CloseOrder() | wire.Modify() | wire.Cancel() | wire.SettleModify():
             return command.account
         case wire.Execute():

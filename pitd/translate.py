@@ -33,6 +33,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
         c.account, c.order_id, c.quantity, c.price, c.volume, c.new_id, c.sent, c.lease_ns
     ),
     wire.SettleModify: lambda c: e.SettleModify(c.account, c.order_id, c.replaced, _cut(c.reason)),
+    wire.Status: lambda c: e.ApplyStatus(c.status),
     wire.Cancel: lambda c: e.CancelOrder(c.account, c.order_id),
     wire.CloseOrder: lambda c: e.CloseOrder(c.account, c.order_id, _cut(c.reason)),
     wire.ShutDown: lambda c: e.ShutDown(_cut(c.reason)),

@@ -244,6 +244,12 @@ class Core:
     def report(self, wanted: pit.ExecutionReport, client: str = "mm1") -> Any:
         return self.command(e.ApplyReport(wanted), client)
 
+    def status(self, order_id: str, cum_quantity: Number, price: Number | None = None, **fields: Any) -> Any:
+        """So much of that order has traded by now, at that average price."""
+        known: dict[str, Any] = {"account": "alpha", "order_id": order_id} | fields
+        told = pit.OrderStatus(cum_quantity=cum_quantity, average_price=price, **known)
+        return self.command(e.ApplyStatus(told), "mm1")
+
     def goodbye(self, client: str = "mm1") -> Any:
         return self.command(e.EndOwnSession(), client)
 

@@ -46,6 +46,7 @@ from .types import (
     OpenOrder,
     Order,
     OrderState,
+    OrderStatus,
     Outcome,
     PnlAdjustment,
     PositionAdjustment,
@@ -59,6 +60,7 @@ from .types import (
     Side,
     TimeInForce,
     TradingState,
+    VenueState,
 )
 
 
@@ -153,6 +155,7 @@ __all__ = [
     "OpenOrder",
     "Order",
     "OrderState",
+    "OrderStatus",
     "Outcome",
     "OutcomeUnknown",
     "PitError",
@@ -175,6 +178,7 @@ __all__ = [
     "TradingState",
     "Unavailable",
     "UnknownId",
+    "VenueState",
     "connect",
     "connect_async",
     "default_endpoint",

@@ -155,6 +155,8 @@ def order_id_of(command: wire.Command) -> str | None:
         return command.order.id
     if isinstance(command, wire.Report):
         return command.report.order_id
+    if isinstance(command, wire.Status):
+        return command.status.order_id
     if isinstance(command, wire.Modify):
         return command.new_id or command.order_id
     if isinstance(command, wire.Take | wire.Cancel | wire.SettleModify):

@@ -26,6 +26,7 @@ from .types import (
     OpenOrder,
     Order,
     OrderState,
+    OrderStatus,
     Outcome,
     Rejected,
     ReloadResult,
@@ -158,6 +159,12 @@ class AsyncEngine(EngineBase):
         Raises InvalidInput when it can't be booked: other content under the same report id, no known asset.
         """
         return _calls.expect(await self._command(wire.Report(report)), wire.Applied).result
+
+    async def apply_order_status(self, status: OrderStatus) -> ReportResult:
+        """Tells how an order stands at the venue, for sources that know sums only: what is missing here is booked as a
+        fill. It never counts twice beside reports of fills, and one that is older than what is known changes nothing.
+        """
+        return _calls.expect(await self._command(wire.Status(status)), wire.Applied).result
 
     async def open_orders(self, account: str | None = None) -> list[OpenOrder]:
         """What this client has held, sent, quarantined or working, oldest first."""

@@ -127,6 +127,14 @@ class OrderReplaced(OfOrder, frozen=True):
     open_quantity: Decimal
 
 
+class FillChanged(OfOrder, frozen=True):
+    """The venue has undone a fill of an order (`quantity` is 0), or told it anew."""
+
+    fill_id: str
+    quantity: Decimal
+    price: Decimal | None = None
+
+
 class CancelAsked(OfOrder, frozen=True):
     """The `actor` is about to send a cancel of an order."""
 
@@ -292,6 +300,7 @@ AnyEvent = (
     | CancelRefused
     | ShadowBlocked
     | ShadowUnblocked
+    | FillChanged
 )
 """Every event that a daemon tells."""
 

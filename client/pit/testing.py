@@ -37,12 +37,14 @@ from .types import (
     OpenOrder,
     Order,
     OrderState,
+    OrderStatus,
     Outcome,
     Reject,
     RejectCode,
     Rejected,
     ReportKind,
     ReportResult,
+    VenueState,
     exact,
 )
 
@@ -61,6 +63,7 @@ WORDS: dict[type, str] = {
     wire.Drop: "drop",
     wire.Modify: "modify_pre_trade",
     wire.Cancel: "cancel_pre_trade",
+    wire.Status: "apply_order_status",
     wire.Report: "apply_execution_report",
     wire.Goodbye: "close",
     wire.ListOpenOrders: "open_orders",
@@ -240,6 +243,8 @@ class Script:
                 return wire.Done(len(said.reservation_ids) + len(said.request_ids))
             case wire.Report(report):
                 return wire.Applied(self._booked(report))
+            case wire.Status(status):
+                return wire.Applied(self._counted(status))
             case wire.ListOpenOrders():
                 mine = [life.seen(self._now_ns) for life in self._orders.values() if life.is_open]
                 return wire.OpenOrders(
@@ -450,6 +455,23 @@ class Script:
             order_id=life.order.id, state=life.state, open_quantity=left, already_applied=is_old, flags=flags
         )
 
+    def _counted(self, status: OrderStatus) -> ReportResult:
+        """Books what is missing, as a fill; then what became of the order."""
+        life = self._find(status.account, status.order_id, status.venue_order_id)
+        if life is None:
+            return ReportResult(order_id=status.order_id, state=None, open_quantity=None, flags=("unknown_order",))
+        missing = status.cum_quantity - life.filled_quantity
+        flags: tuple[str, ...] = ()
+        told = ExecutionReport(account=status.account, kind=ReportKind.ACCEPTED, report_id="status", order_id="status")
+        if missing > 0:
+            flags = life.report(msgspec.structs.replace(told, kind=ReportKind.FILL, quantity=missing))
+        if missing >= 0 and status.status not in (VenueState.WORKING, VenueState.FILLED) and life.is_open:
+            flags += life.report(msgspec.structs.replace(told, kind=ReportKind(status.status.value)))
+        left = life.open_quantity if life.is_open else Decimal(0)
+        return ReportResult(
+            order_id=life.order.id, state=life.state, open_quantity=left, already_applied=missing < 0, flags=flags
+        )
+
     def _find(self, account: str, order_id: str | None, venue_order_id: str | None) -> _Life | None:
         for life in reversed(self._orders.values()):
             is_named = order_id in life.ids or (order_id is None and life.venue_order_id == venue_order_id)
@@ -511,6 +533,7 @@ class _Life:
         self.ids = {order.id}
         """Every id of its own that it goes, or went, by."""
         self.change: _Change | None = None
+        self.fills: dict[str | None, Decimal] = {}
 
     @property
     def pending(self) -> _Change | None:
@@ -520,6 +543,13 @@ class _Life:
     @property
     def traded(self) -> Decimal:
         return _size(self.order) - self.open_quantity
+
+    def told_anew(self, report: ExecutionReport) -> None:
+        """The venue undoes a fill, or tells it anew."""
+        more = (report.quantity or Decimal(0)) - self.fills.get(report.fill_id, Decimal(0))
+        self.fills[report.fill_id] = report.quantity or Decimal(0)
+        self.filled_quantity += more
+        self.open_quantity = max(Decimal(0), self.open_quantity - more)
 
     def replaced(self, report: ExecutionReport | None) -> None:
         """The venue goes by the terms of the modify that is under way, or by those that it tells."""
@@ -589,12 +619,16 @@ class _Life:
         elif report.kind is ReportKind.REPLACE_REJECTED:
             if self.pending is not None:
                 self.pending.end(CLOSED, "replace_rejected")
+        elif report.kind is ReportKind.BUST or report.kind is ReportKind.CORRECT:
+            self.told_anew(report)
+            return ()
         elif report.kind is not ReportKind.CANCEL_REJECTED:
             self.is_final = True
             if self.is_open:
                 self.end(CLOSED, str(report.kind))
         if report.kind is ReportKind.FILL and report.quantity is not None:
             self.filled_quantity += report.quantity
+            self.fills[report.report_id] = report.quantity
             if report.quantity > self.open_quantity and self.state is not CLOSED:
                 flags.append("overfill")
             self.open_quantity = max(Decimal(0), self.open_quantity - report.quantity)

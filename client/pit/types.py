@@ -95,6 +95,18 @@ class ReportKind(StrEnum):
     REPLACED = "replaced"
     REPLACE_REJECTED = "replace_rejected"
     CANCEL_REJECTED = "cancel_rejected"
+    BUST = "bust"
+    CORRECT = "correct"
+
+
+class VenueState(StrEnum):
+    """Where the venue says that an order stands, for sources that tell no single reports."""
+
+    WORKING = "working"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
 
 
 class OrderState(StrEnum):
@@ -259,6 +271,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     the realised profit (negative: loss) and `fee` the cost (positive) in the settlement asset; `pnl - fee` goes to the
     account's realised P&L. `instrument` is needed only where the order may be unknown to the daemon.
 
+    A `bust` undoes the fill whose report id is `fill_id`; a `correct` tells it anew: `quantity`, `price`, `pnl` and
+    `fee` are the fill's from then on, whole and not as differences (a price left out stays).
+
     Raises InvalidInput when it names no order, or a value cannot be meant.
     """
 
@@ -273,6 +288,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     fee: Decimal = Decimal(0)
     instrument: Instrument | str | None = None
     side: Side | None = None
+    fill_id: str | None = None
 
     if TYPE_CHECKING:
 
@@ -290,6 +306,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
                 "replaced",
                 "replace_rejected",
                 "cancel_rejected",
+                "bust",
+                "correct",
             ],
             report_id: str,
             order_id: str | None = None,
@@ -300,6 +318,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             fee: Number = 0,
             instrument: Instrument | str | None = None,
             side: Side | Literal["buy", "sell"] | None = None,
+            fill_id: str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -323,14 +342,77 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             value = getattr(self, name)
             if value is not None:
                 force_setattr(self, name, exact(value, f"report.{name}"))
-        if self.kind is ReportKind.FILL:
+        if self.fill_id is not None:
+            check_name(self.fill_id, "report.fill_id")
+        if self.kind is ReportKind.BUST or self.kind is ReportKind.CORRECT:
+            if self.fill_id is None:
+                raise InvalidInput(f"report: {self.kind} of which fill? give its report id as fill_id")
+        elif self.fill_id is not None:
+            raise InvalidInput(f"report: {self.kind} is about no other report; only bust and correct carry a fill_id")
+        if self.kind is ReportKind.FILL or self.kind is ReportKind.CORRECT:
             if self.quantity is None or self.quantity <= 0:
-                raise InvalidInput("report: a fill needs a quantity above zero")
+                raise InvalidInput(f"report: a {self.kind} needs a quantity above zero")
         elif self.kind is ReportKind.REPLACED:
             if self.quantity is not None and self.quantity <= 0:
                 raise InvalidInput("report: the quantity that an order was replaced by is above zero")
         elif self.quantity is not None:
-            raise InvalidInput(f"report: {self.kind} carries no quantity; only a fill and replaced do")
+            raise InvalidInput(f"report: {self.kind} carries no quantity; only fill, correct and replaced do")
+
+
+class OrderStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """How an order stands at the venue, for sources that know sums only: so much of it has traded (`cum_quantity`,
+    units), at that average price. What is missing against the daemon's own count is booked; reports of the same fills
+    count nothing more, whichever comes first, and an older status changes nothing.
+
+    The order is named by `order_id`, by `venue_order_id`, or both; `instrument` and `side` are needed only where it may
+    be unknown to the daemon. Raises InvalidInput when it names no order, or a value cannot be meant.
+    """
+
+    account: str
+    cum_quantity: Decimal
+    average_price: Decimal | None = None
+    status: VenueState = VenueState.WORKING
+    order_id: str | None = None
+    venue_order_id: str | None = None
+    instrument: Instrument | str | None = None
+    side: Side | None = None
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            account: str,
+            cum_quantity: Number,
+            average_price: Number | None = None,
+            status: VenueState | Literal["working", "filled", "cancelled", "expired", "rejected"] = VenueState.WORKING,
+            order_id: str | None = None,
+            venue_order_id: str | None = None,
+            instrument: Instrument | str | None = None,
+            side: Side | Literal["buy", "sell"] | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        if _read_by is not None and _read_by == get_ident():
+            return
+        check_name(self.account, "status.account")
+        if self.order_id is None and self.venue_order_id is None:
+            raise InvalidInput("status: it names no order; give order_id or venue_order_id")
+        if self.order_id is not None:
+            check_name(self.order_id, "status.order_id")
+        if self.venue_order_id is not None:
+            check_name(self.venue_order_id, "status.venue_order_id")
+        if self.instrument is not None and type(self.instrument) is not Instrument:
+            check_name(self.instrument, "status.instrument")
+        if type(self.status) is not VenueState:
+            force_setattr(self, "status", _choice(VenueState, self.status, "status.status"))
+        if self.side is not None and type(self.side) is not Side:
+            force_setattr(self, "side", _choice(Side, self.side, "status.side"))
+        force_setattr(self, "cum_quantity", exact(self.cum_quantity, "status.cum_quantity"))
+        if self.cum_quantity < 0:
+            raise InvalidInput("status: a cum_quantity of zero or more is wanted")
+        if self.average_price is not None:
+            force_setattr(self, "average_price", exact(self.average_price, "status.average_price"))
 
 
 class Reject(msgspec.Struct, frozen=True, array_like=True, kw_only=True, omit_defaults=True, gc=False):

@@ -34,6 +34,7 @@ from .types import (
     OpenOrder,
     Order,
     OrderState,
+    OrderStatus,
     Outcome,
     Reject,
     Rejected,
@@ -338,6 +339,12 @@ class SettleModify(Body, frozen=True):
     reason: str
 
 
+class Status(Body, frozen=True):
+    """How an order stands at the venue, from a source that knows sums only."""
+
+    status: OrderStatus
+
+
 class Cancel(Body, frozen=True):
     """A cancel of that order is about to be sent."""
 
@@ -397,6 +404,7 @@ Command = (
     | Modify
     | SettleModify
     | Cancel
+    | Status
 )
 
 

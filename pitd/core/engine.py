@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
+from pit.errors import InvalidInput
 from pit.types import (
     MAX_ID_LENGTH,
     MAX_SCALE,
@@ -30,9 +31,9 @@ from pit.types import (
     TradingState,
 )
 
-from . import adjustments, balances, cancels, day_orders, overrides, positions, shadows, trading
+from . import adjustments, balances, cancels, corrections, day_orders, overrides, positions, shadows, statuses, trading
 from . import entry as e
-from .accounts import FIRM, Accounts, reject_of, unknown
+from .accounts import FIRM, Accounts, account_scope, reject_of, unknown
 from .currency import Currency
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
@@ -60,6 +61,7 @@ from .pipeline import Pipeline
 from .policy import Asks, Attempt, Policy, Reported, Unvalued, whole_quantity
 from .positions import Positions
 from .prices import Quote
+from .results import result_of
 from .sessions import Session, Sessions
 from .valuation import Valuation
 
@@ -71,6 +73,9 @@ POISONED = "poisoned"
 
 LEAST_QUANTITY = Decimal(1).scaleb(-MAX_SCALE)
 """The smallest quantity that there is, where an instrument declares no lot."""
+
+REPORTS = "reports"
+"""Who has set the trading state of an account that a fill of its own had set: the configuration's [reports]."""
 
 SHARED_VENUE_ID = "shared_venue_id"
 """Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
@@ -131,6 +136,8 @@ class Setup(NamedTuple):
     """The accounts that must not trade before their positions have been imported for the day."""
     shadows: Callable[[overrides.Numbers], frozenset[str]] = lambda numbers: frozenset()
     """The limits that refuse nothing, with those numbers in the place of their own."""
+    reactions: Mapping[str, TradingState] = {}
+    """By a fill's flag: the trading state that its account gets."""
 
 
 class Judgement(NamedTuple):
@@ -202,6 +209,7 @@ class Engine:
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
         self.leases = Leases()
         self.modifies = Modifies(self)
+        self.reactions: Mapping[str, TradingState] = {}
         self.disputed_seq = 0
         """The highest entry that a client has seen and this history does not have; 0 while nobody knows more."""
         self.accepted_seq = 0
@@ -243,6 +251,7 @@ class Engine:
             e.AdjustAccounts: self._adjust,
             e.ModifyOrder: self.modifies.modify,
             e.SettleModify: self.modifies.settle,
+            e.ApplyStatus: lambda command, session: statuses.apply(self, command, session),
             e.CancelOrder: lambda command, session: cancels.cancel(self, command, session),
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
@@ -287,6 +296,8 @@ class Engine:
             e.OrderReplaced: self.modifies.do_replaced,
             e.QuotesKept: self._do_quotes_kept,
             e.CancelAsked: lambda effect: cancels.do_asked(self, effect),
+            e.FillChanged: self._do_fill_changed,
+            e.StatusNoted: self._do_status_noted,
             e.CancelRefused: lambda effect: cancels.do_refused(self, effect),
         }
 
@@ -905,9 +916,12 @@ class Engine:
                     f"report {report.report_id} of order {record.order_id} was applied before with other content; "
                     "this one changes nothing",
                 )
-            return e.Applied(_result(record, (), (), already_applied=True))
+            return e.Applied(result_of(record, (), (), already_applied=True))
         if record.reports is not None and len(record.reports) >= self.bounds.reports_per_order:
             return Failed(Failure.CAPACITY_EXCEEDED, f"order {record.order_id} has had {len(record.reports)} reports")
+        if report.kind in corrections.FLAGS:
+            self._lapse_if_due(record)
+            return corrections.apply(self, report, record, fingerprint)
         return self._apply_report(report, record, fingerprint)
 
     def _may_be_called(self, record: OrderRecord, report: ExecutionReport) -> bool:
@@ -945,11 +959,20 @@ class Engine:
             return Failed(Failure.INVALID_INPUT, why)
         return fits[0] if fits else None
 
-    def _apply_report(self, report: ExecutionReport, record: OrderRecord, fingerprint: bytes) -> e.Reply:
+    def _apply_report(
+        self, report: ExecutionReport, record: OrderRecord, fingerprint: bytes, *, is_noted: bool = True
+    ) -> e.Reply:
+        """Books a report; one that stands for a status (not `is_noted`) has no identity of its own."""
         id = record.reservation_id
         self._lapse_if_due(record)
         final = _FINAL.get(report.kind)
-        if report.kind in _WITHOUT_STATE:
+        told_before = statuses.absorbed(record, report) if is_noted else ZERO
+        whole = report
+        try:
+            report = statuses.without(report, told_before)
+        except InvalidInput:
+            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
+        if report.kind in _WITHOUT_STATE or (told_before and report.kind is not ReportKind.FILL):
             does = Step()
         else:
             does = step(Event.ALIVE_REPORT if final is None else Event.FINAL_REPORT, record)
@@ -1002,9 +1025,55 @@ class Engine:
             if flag not in record.flags:
                 self._emit(e.OrderFlagged(id, flag))
         is_final = final is not None or (not record.open_quantity and not self.modifies.may_go_on(record))
-        self._emit(e.ReportNoted(id, report.report_id, fingerprint, is_final))
+        if is_noted:
+            kept = None
+            if whole.kind is ReportKind.FILL and listed is not None:
+                kept = self._remembered(whole, record.order, listed, moved.effect, paid, told_before)
+            self._emit(e.ReportNoted(id, report.report_id, fingerprint, is_final, kept))
+        if told_before:
+            self._emit(e.StatusNoted(id, record.ahead - told_before, record.ahead_worth))
         blocks = self._emit_report_effects(wanted)
-        return e.Applied(_result(record, tuple(flags), blocks))
+        self._react(record.account, tuple(flags), report)
+        return e.Applied(result_of(record, tuple(flags), blocks))
+
+    def _remembered(
+        self,
+        report: ExecutionReport,
+        order: Order | None,
+        listed: Listed,
+        moved: e.PositionChanged | None,
+        paid: e.BalancesMoved | None,
+        told_before: Decimal,
+    ) -> e.Fill:
+        """A fill with what it did; the part that a status had counted before did so at the average of then."""
+        assert report.quantity is not None
+        change = positions.Change(ZERO, ZERO, ZERO)
+        if moved is not None:
+            change = positions.Change(moved.quantity, moved.cost, moved.realised)
+        side = report.side if order is None else order.side
+        if told_before and side is not None:
+            price = report.price if report.price is not None or order is None else order.price
+            before = positions.filled(positions.FLAT, listed, side, told_before, price)
+            change = positions.Change(change.quantity + before.quantity, change.cost + before.cost, change.realised)
+        moves = () if paid is None else paid.moves
+        if told_before and (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
+            moves = balances.moved_by(report, order, listed)
+        return corrections.fill_of(report, order, listed, change, moves, report.quantity - told_before)
+
+    def _react(self, account: str, flags: tuple[str, ...], report: ExecutionReport) -> None:
+        """What the configuration wants done about fills that ought not to be: the account may only reduce, or halts."""
+        if not self.reactions:
+            return
+        for flag in flags:
+            state = self.reactions.get(flag)
+            if state is None or report.kind not in _TRADED:
+                continue
+            scope = account_scope(account)
+            before = self.trading.of(scope)
+            if before is None or _STRICT.index(before.state) < _STRICT.index(state):
+                named = report.order_id or report.venue_order_id
+                why = f"{flag}: report {report.report_id} of order {named}"
+                self._emit(e.TradingStateSet(Restriction(scope=scope, state=state, author=REPORTS, reason=why)))
 
     def _fill(self, report: ExecutionReport, record: OrderRecord) -> _Fill | Failed:
         """What a fill leaves open, counted by the engine itself; never below zero."""
@@ -1086,6 +1155,10 @@ class Engine:
     def _report_of_stranger(self, report: ExecutionReport, fingerprint: bytes) -> e.Reply:
         """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
         flags: tuple[str, ...] = ("unknown_order",)
+        if report.kind in corrections.FLAGS:
+            named = report.order_id or report.venue_order_id
+            why = f"report {report.report_id}: fill {report.fill_id} of order {named} is not known here"
+            return Failed(Failure.INVALID_INPUT, f"{why}, and nothing was changed")
         strange = () if self.accounts.may_trade(report.account) else ("unknown_account",)
         if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
             return e.Applied(ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=flags))
@@ -1121,9 +1194,17 @@ class Engine:
         flags += (*strange, *moved.flags)
         for flag in flags[1:]:
             self._emit(e.OrderFlagged(self._seq, flag))
-        self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint))
+        is_fill = report.kind is ReportKind.FILL
+        kept = self._remembered(report, None, listed, moved.effect, paid, ZERO) if is_fill and fingerprint else None
+        if fingerprint:
+            self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint, False, kept))
+        else:  # a status, which has no identity of its own
+            assert report.quantity is not None
+            worth = statuses.worth(listed, report.quantity, report.price)
+            self._emit(e.StatusNoted(self._seq, report.quantity, worth))
         blocks = self._emit_report_effects(wanted)
-        return e.Applied(_result(record, flags, blocks))
+        self._react(report.account, flags, report)
+        return e.Applied(result_of(record, flags, blocks))
 
     def _emit_report_effects(self, wanted: tuple[e.Effect, ...]) -> tuple[Block, ...]:
         for effect in wanted:
@@ -1432,7 +1513,22 @@ class Engine:
         if record.reports is None:
             record.reports = {}
         record.reports[effect.report_id] = effect.fingerprint
+        if effect.fill is not None:
+            if record.fills is None:
+                record.fills = {}
+            record.fills[effect.report_id] = effect.fill
         record.heard_ns = self._now_ns
+        record.final_seen = record.final_seen or effect.is_final
+
+    def _do_fill_changed(self, effect: e.FillChanged) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None and record.fills is not None
+        record.fills[effect.fill_id] = effect.fill
+
+    def _do_status_noted(self, effect: e.StatusNoted) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None
+        record.ahead, record.ahead_worth, record.heard_ns = effect.ahead, effect.ahead_worth, self._now_ns
         record.final_seen = record.final_seen or effect.is_final
 
     def _do_lease_set(self, effect: e.LeaseSet) -> None:
@@ -1652,6 +1748,7 @@ class Engine:
         self._setup = setup
         self.bounds = setup.bounds
         self.days.go_by(setup.own_days)
+        self.reactions = setup.reactions
         self.accounts.declared = setup.declared
         self._requires_positions = setup.requires_positions
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
@@ -1769,6 +1866,12 @@ class _Fill(NamedTuple):
     of_modify: e.ModifyHolds | None = None
 
 
+_STRICT = list(TradingState)
+"""From loose to strict."""
+
+_TRADED = frozenset({ReportKind.FILL, ReportKind.CORRECT})
+"""The reports of what has traded: what they find closed, or unknown, is reacted to."""
+
 _WITHOUT_STATE = frozenset({ReportKind.REPLACE_REJECTED, ReportKind.CANCEL_REJECTED})
 """What the venue refused to do says nothing of where the order stands: it may be unknown there, or be over."""
 
@@ -1800,24 +1903,12 @@ def _undeclared(listed: Listed) -> str:
     return f"{listed.symbol} is not declared; add [instruments.{listed.symbol}] to the configuration"
 
 
-def _result(
-    record: OrderRecord, flags: tuple[str, ...], blocks: tuple[Block, ...], *, already_applied: bool = False
-) -> ReportResult:
-    return ReportResult(
-        order_id=record.order_id,
-        state=record.state,
-        open_quantity=ZERO if record.state in ENDED else canonical(record.open_quantity),
-        already_applied=already_applied,
-        flags=flags,
-        blocks=blocks,
-    )
-
-
 def _fingerprint(report: ExecutionReport) -> bytes:
     """What a report says, whatever zeros its numbers carry and by whichever id it names the order."""
     given = (report.quantity, report.price, report.pnl, report.fee)
     numbers = [None if number is None else str(canonical(number)) for number in given]
-    return blake2b(msgspec.msgpack.encode((report.kind, *numbers)), digest_size=8).digest()
+    about = () if report.fill_id is None else (report.fill_id,)
+    return blake2b(msgspec.msgpack.encode((report.kind, *numbers, *about)), digest_size=8).digest()
 
 
 def _why_not(event: Event, record: OrderRecord) -> str:

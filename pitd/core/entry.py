@@ -16,10 +16,12 @@ from pit.types import (
     ExecutionReport,
     Order,
     OrderState,
+    OrderStatus,
     Reject,
     Rejected,
     ReportResult,
     Restriction,
+    Side,
     TradingState,
 )
 
@@ -99,6 +101,10 @@ class Drop(Record, frozen=True):
 
 class ApplyReport(Record, frozen=True):
     report: ExecutionReport
+
+
+class ApplyStatus(Record, frozen=True):
+    status: OrderStatus
 
 
 class EndOwnSession(Record, frozen=True):
@@ -256,6 +262,7 @@ Command = (
     | ModifyOrder
     | SettleModify
     | CancelOrder
+    | ApplyStatus
 )
 
 
@@ -559,10 +566,48 @@ class StrangerNoted(Record, frozen=True):
     venue_order_id: str | None
 
 
+class Fill(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """A fill as it is remembered, so that it can be undone: what was told, and what it did, as differences.
+
+    `traded` is what it was of the order, `counted` the part that no status had counted before. `quantity` 0: undone.
+    """
+
+    symbol: str
+    quantity: Decimal
+    price: Decimal | None
+    side: Side | None
+    pnl: Decimal
+    fee: Decimal
+    traded: Decimal
+    moved: Decimal
+    cost: Decimal
+    realised: Decimal
+    moves: tuple[tuple[str, Decimal], ...]
+    counted: Decimal
+
+
 class ReportNoted(Record, frozen=True):
     reservation_id: int
     report_id: str
     fingerprint: bytes
+    is_final: bool = False
+    fill: Fill | None = None
+
+
+class FillChanged(Record, frozen=True):
+    """The venue has undone a fill, or told it anew."""
+
+    reservation_id: int
+    fill_id: str
+    fill: Fill
+
+
+class StatusNoted(Record, frozen=True):
+    """What statuses have counted of an order ahead of the reports of its fills, and what that was worth."""
+
+    reservation_id: int
+    ahead: Decimal
+    ahead_worth: Decimal
     is_final: bool = False
 
 
@@ -758,6 +803,8 @@ Effect = (
     | QuotesKept
     | CancelAsked
     | CancelRefused
+    | FillChanged
+    | StatusNoted
 )
 
 

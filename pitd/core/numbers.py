@@ -49,6 +49,11 @@ def divided_even(dividend: Decimal, divisor: Decimal) -> Decimal:
     return EXACT.plus(_EVEN.quantize(_EVEN.divide(dividend, divisor), _ATTO))
 
 
+def rounded_even(number: Decimal) -> Decimal:
+    """The number, rounded half-even to nine decimals: as finely as prices and quantities are told."""
+    return EXACT.plus(_EVEN.quantize(number, _NANO))
+
+
 def coarsened_up(number: Decimal) -> Decimal:
     """The number, rounded up to 18 decimals: finer ones could not be added to large sums within 38 digits."""
     return EXACT.plus(_UP.quantize(number, _ATTO))

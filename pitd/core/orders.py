@@ -14,7 +14,7 @@ import msgspec
 
 from pit.types import Order, OrderState, TimeInForce
 
-from .entry import EndedBy, Failure, Hold
+from .entry import EndedBy, Failure, Fill, Hold
 from .instruments import Listed
 from .numbers import ZERO
 from .positions import Positions, units_of
@@ -193,6 +193,11 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     cancel_asked_ns: int = 0
     """When a cancel of it was let go out that the venue has not refused; 0 for never."""
     cancel_asked_by: str = ""
+    fills: dict[str, Fill] | None = None
+    """By the report that told each: what they did."""
+    ahead: Decimal = ZERO
+    """What statuses have counted of it that no report of a fill has told yet."""
+    ahead_worth: Decimal = ZERO
 
     @property
     def pending(self) -> Modify | None:

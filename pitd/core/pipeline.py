@@ -129,6 +129,8 @@ class Pipeline:
             verdict = _asked(policy, policy.cancel, attempt)
             effects.extend(self.as_effects(policy, verdict.effects))
             rejects.extend(verdict.rejects)
+        if rejects and self.shadows:
+            rejects = self._without_shadows(rejects, attempt)
         return effects, self.in_order(rejects)
 
     def hold_replaced(self, attempt: Attempt) -> tuple[Hold, ...]:

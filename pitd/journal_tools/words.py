@@ -97,6 +97,11 @@ def command(command: e.Command) -> str:
             return f"drop {_ids(command.reservation_ids + command.request_ids)}"
         case e.ApplyReport():
             return report(command.report)
+        case e.ApplyStatus():
+            told = command.status
+            at = "" if told.average_price is None else f" @ {text(told.average_price)}"
+            which = told.order_id or told.venue_order_id
+            return f"status of {told.account} {which}: {told.status}, {text(told.cum_quantity)} traded{at}"
         case e.EndOwnSession():
             return "goodbye"
         case e.BlockScope():
@@ -175,6 +180,8 @@ def _good(order: Order) -> str:
 def report(report: ExecutionReport) -> str:
     words = [f"report {report.report_id}: {report.kind} of {report.account}", report.order_id or ""]
     words.append(f"({report.venue_order_id})" if report.venue_order_id else "")
+    if report.fill_id is not None:
+        words.append(f"fill {report.fill_id}")
     if report.quantity is not None:
         words.append(text(report.quantity) + ("" if report.price is None else f" @ {text(report.price)}"))
     words += [f"{name} {text(amount)}" for name, amount in (("pnl", report.pnl), ("fee", report.fee)) if amount]
@@ -270,7 +277,10 @@ def effect(effect: e.Effect) -> str:
             return f"modify {effect.modify_id} lease {effect.lease_ns / 1e9:g} s"
         case e.PolicyChanged() | e.ReportNoted() | e.Reconfigured() | e.DayOrdersClosed() | e.QuotesKept():
             return ""
-        case e.ModifyHolds() | e.ModifyNamed():
+        case e.FillChanged():
+            undone = "undone" if not effect.fill.quantity else f"now {text(effect.fill.quantity)}"
+            return f"{effect.reservation_id} fill {effect.fill_id} {undone}"
+        case e.ModifyHolds() | e.ModifyNamed() | e.StatusNoted():
             return ""
 
 

@@ -350,6 +350,7 @@ TELLING = {
     "reports_from": "accounts.alpha.reports_from = ['x']\nclients.x.roles = ['report']",
     "clients": "clients.x.roles = ['report']",
     "limits": "limits.x = { control = 'rate_limit', each = 'client', max_orders = 1, window = '1s' }",
+    "reactions": "reports.overfill = 'halt'",
     "policies": f"policies.order_slots = {{ file = '{ROOT}/docs/order_slots.py', settings = {{ large = 1 }} }}",
 }
 

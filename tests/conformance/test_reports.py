@@ -192,3 +192,31 @@ def test_a_report_by_a_venue_id_that_several_open_orders_share_is_refused(engine
     assert engine.outcome(orders[1].account, orders[1].id).flags == ("shared_venue_id",)
     result = engine.apply_execution_report(report_on(orders[1], "fill", report_id="f1", quantity="1", price="100"))
     assert (result.order_id, result.open_quantity) == (orders[1].id, 9)
+
+
+def test_a_fill_that_the_venue_undoes_or_tells_anew(gate: Gate) -> None:
+    engine, order = gate.connect(), gate.order()
+    held = engine.execute_pre_trade(order, sent=True)
+    assert isinstance(held, pit.Reservation)
+    held.commit()
+    engine.apply_execution_report(report_on(order, "fill", quantity=4, price=100, report_id="f1"))
+    corrected = engine.apply_execution_report(report_on(order, "correct", quantity=5, fill_id="f1"))
+    assert (corrected.open_quantity, corrected.flags) == (5, ("corrected",))
+    undone = engine.apply_execution_report(report_on(order, "bust", fill_id="f1"))
+    assert (undone.open_quantity, undone.flags) == (10, ("bust",))
+    with pytest.raises(pit.InvalidInput, match="not known here"):
+        engine.apply_execution_report(report_on(order, "bust", fill_id="f9", report_id="b9"))
+    engine.apply_execution_report(report_on(order, "cancelled"))
+
+
+def test_a_source_that_knows_sums_alone(gate: Gate) -> None:
+    engine, order = gate.connect(), gate.order()
+    held = engine.execute_pre_trade(order, sent=True)
+    assert isinstance(held, pit.Reservation)
+    told = {"account": order.account, "order_id": order.id, "average_price": 100}
+    first = engine.apply_order_status(pit.OrderStatus(cum_quantity=4, **told))
+    assert (first.state, first.open_quantity, first.already_applied) == (pit.OrderState.WORKING, 6, False)
+    assert engine.apply_order_status(pit.OrderStatus(cum_quantity=4, **told)).already_applied
+    engine.apply_execution_report(report_on(order, "fill", quantity=4, price=100))
+    last = engine.apply_order_status(pit.OrderStatus(cum_quantity=5, status="cancelled", **told))
+    assert (last.state, engine.outcome(order.account, order.id).filled_quantity) == (pit.OrderState.CLOSED, 5)

@@ -25,7 +25,10 @@ group = "eq"
 [accounts.beta]
 group = "eq"
 start_of_day = "17:00"
+[reports]
+overfill = "reduce"
 [limits]
+calls = {{ control = "message_rate", each = "account", max_messages = 5, window = "1s" }}
 day_loss = {{ control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "500", initial_pnl = "-1" }}
 eq_loss = {{ control = "pnl_kill_switch", over = {{ group = "eq" }}, settlement = "USD", max_loss = "600" }}
 msg_rate = {{ control = "rate_limit", each = "account", max_orders = 4, window = "1s" }}
@@ -116,6 +119,19 @@ class Trader:
                     self._held += [(reply.modify_id, client)] * 3
                     self._orders += [(account, reply.order.id), (account, id)]
                 return reply
+            case "cancel":
+                account, id = draw.choice(self._orders[-8:])
+                open = list(core.engine.orders.open.values())
+                if open:
+                    record = draw.choice(open)
+                    account, id = record.account, record.order_id
+                return core.command(e.CancelOrder(account, id), client)
+            case "status":
+                account, id = draw.choice(self._orders[-20:])
+                stands = draw.choice(("working", "working", "filled", "cancelled"))
+                quantity, price = draw.choice(("0", "1", "3", "7")), draw.choice((None, "99.5", "10"))
+                listed = draw.choice((None, "ESZ6"))
+                return core.status(id, quantity, price, account=account, status=stands, instrument=listed, side="buy")
             case "settle_modify":
                 account, id = draw.choice(self._orders[-8:])
                 return core.settle_modify(id, replaced=draw.random() < 0.5, account=account)
@@ -201,8 +217,18 @@ class Trader:
         draw = self.random
         account, id = draw.choice(self._orders[-30:])
         kinds = ("accepted", "fill", "fill", "fill", "cancelled", "expired", "rejected", "replaced", "replaced")
-        kind = draw.choice((*kinds, "replace_rejected", "cancel_rejected"))
-        told = {"fill": ("0.5", "1", "3", "200"), "replaced": (None, None, "2", "9")}.get(kind, (None,))
+        kind = draw.choice((*kinds, "replace_rejected", "cancel_rejected", "bust", "correct", "bust", "correct"))
+        told = {"fill": ("0.5", "1", "3", "200"), "replaced": (None, None, "2", "9"), "correct": ("1", "4")}
+        known = list(self.core.engine.orders.by_key.values())
+        filled = [each for each in known if each.fills]
+        asked = [each for each in known if each.cancel_asked_ns]
+        fill_id = f"r{draw.randrange(5)}" if kind in ("bust", "correct") else None
+        if fill_id is not None and filled:
+            record = draw.choice(filled)
+            account, id, fill_id = record.account, record.order_id, draw.choice([*(record.fills or {}), fill_id])
+        if kind == "cancel_rejected" and asked:
+            record = draw.choice(asked)
+            account, id = record.account, record.order_id
         venue_id = f"v{draw.randrange(50)}"
         named = draw.choice(((id, None), (id, None), (id, None), (id, venue_id), (None, venue_id)))
         return report(
@@ -210,8 +236,9 @@ class Trader:
             account=account,
             order_id=named[0],
             venue_order_id=named[1],
-            report_id=f"r{draw.randrange(5)}",
-            quantity=draw.choice(told),
+            report_id=f"r{draw.randrange(9)}",
+            quantity=draw.choice(told.get(kind, (None,))),
+            fill_id=fill_id,
             price=draw.choice(("10", "99.5")) if kind == "fill" else None,
             pnl=draw.choice((0, 0, 0, "-40", "45.5", "-120")),
             fee=draw.choice((0, "0.75")),
@@ -231,7 +258,7 @@ _WEIGHTED = (
     *("start", "execute") * 6,
     *("commit", "mark_sent", "rollback", "quarantine", "renew", "drop", "take") * 4,
     *("modify",) * 30,
-    "settle_modify",
+    *("status", "status", "status", "cancel", "cancel", "settle_modify"),
     *("leases", "unblock", "rearm", "let_go") * 6,
     *("resume", "connect", "vanish", "void", "block", "person", "halt", "adjust", "adjust"),
     *(
@@ -256,6 +283,7 @@ CAUSED_BY_TRADING = {
     *(e.PositionChanged, e.BalancesMoved, e.AdjustmentNoted),
     *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded, e.DayOrdersClosed),
     *(e.ModifyOpened, e.ModifyMoved, e.ModifyNamed, e.ModifyLeaseSet, e.ModifyHolds, e.OrderReplaced),
+    *(e.CancelAsked, e.CancelRefused, e.FillChanged, e.StatusNoted),
 }
 
 
@@ -279,7 +307,7 @@ def digest_of(seed: int, steps: int) -> str:
 
 def test_the_history_is_a_rough_one():
     """What the other promises are worth hangs on what they have seen."""
-    rows = [row for seed in range(4) for row in Trader(seed, steps=800).core.rows]
+    rows = [row for seed in range(4) for row in Trader(seed, steps=1200).core.rows]
     effects = {type(effect) for row in rows for effect in row.effects}
     assert effects >= CAUSED_BY_TRADING
     assert {type(row.reply) for row in rows} >= {
@@ -293,6 +321,7 @@ def test_the_history_is_a_rough_one():
         e.Taken,
         e.Adjusted,
         e.Modified,
+        e.CancelCleared,
     }
     codes = {code for row in rows if isinstance(row.reply, e.Refused) for code in row.reply.rejected.codes}
     assert len(codes) >= 9

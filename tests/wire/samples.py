@@ -20,6 +20,7 @@ from pit.types import (
     OpenOrder,
     Order,
     OrderState,
+    OrderStatus,
     Outcome,
     PnlAdjustment,
     PositionAdjustment,
@@ -32,6 +33,7 @@ from pit.types import (
     Restriction,
     Side,
     TradingState,
+    VenueState,
 )
 
 ORDER = Order(
@@ -46,6 +48,17 @@ BY_VOLUME = Order(account="alpha", instrument="ESZ6", side=Side.SELL, volume=Dec
 GOOD_TILL = Order(
     account="alpha", instrument="ESZ6", side=Side.BUY, quantity=Decimal(1), id="o3", good_till="2026-11-30"
 )
+ORDER_STATUS = OrderStatus(
+    account="alpha",
+    cum_quantity=Decimal(40),
+    average_price=Decimal("184.99"),
+    status=VenueState.CANCELLED,
+    order_id="o1",
+    venue_order_id="V1",
+    instrument="ESZ6",
+    side=Side.BUY,
+)
+BUST = ExecutionReport(account="alpha", kind=ReportKind.BUST, report_id="r9", order_id="o1", fill_id="r1")
 FILL = ExecutionReport(
     account="alpha",
     kind=ReportKind.FILL,
@@ -323,6 +336,7 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.OrderReplaced(*OF_ORDER, ORDER, Decimal(60)),
     ev.CancelAsked(*OF_ORDER),
     ev.CancelRefused(*OF_ORDER),
+    ev.FillChanged(*OF_ORDER, "r1", Decimal(0), Decimal("184.99")),
     ev.AccountsAdjusted(*HEAD, "day-1", ("alpha",), "alpha USD = 1000.5", "start of day"),
     ev.OrderFilled(*OF_ORDER, Decimal(40), Decimal(60)),
     ev.OrderNamed(*OF_ORDER, "V1"),
@@ -417,6 +431,8 @@ COMMANDS: list[wire.Body] = [
     wire.Modify("alpha", "o1", volume=Decimal("1000")),
     wire.SettleModify("alpha", "o1", True, "asked the venue"),
     wire.Cancel("alpha", "o1"),
+    wire.Status(ORDER_STATUS),
+    wire.Report(BUST),
 ]
 QUERIES: list[wire.Body] = [
     wire.Ping(),

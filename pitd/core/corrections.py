@@ -1,0 +1,177 @@
+"""Corrections: a fill that the venue undoes, or tells anew. What it did is taken back by the very same numbers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pit.errors import InvalidInput
+from pit.types import ExecutionReport, Order, ReportKind
+
+from . import balances, positions
+from . import entry as e
+from .entry import EndedBy, Failed, Failure, Fill
+from .instruments import Listed
+from .numbers import ZERO, NotRepresentable
+from .orders import CLOSED, WORKING, OrderRecord
+from .policy import Unvalued, whole_quantity
+from .positions import Change, Position
+from .results import result_of
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+FLAGS = {ReportKind.BUST: "bust", ReportKind.CORRECT: "corrected"}
+"""An operator should look at orders with them: the venue has changed what it had told."""
+
+
+def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerprint: bytes) -> e.Reply:
+    """Takes back what a fill did to the order, the position, balances and P&L, and books what the venue says instead.
+
+    An order that works at the venue may trade again what was undone; one that is over stays over, until its own reports
+    say otherwise. The position goes back by the differences that the fill had made, so that undoing the last one leaves
+    no trace. Where others came after it, cost and realised P&L together are right to the last digit, and a position
+    that is flat then has no cost.
+    """
+    who = f"report {report.report_id}: fill {report.fill_id} of order {record.order_id}"
+    fill = None if record.fills is None or report.fill_id is None else record.fills.get(report.fill_id)
+    if fill is None:
+        known = ", ".join(list(record.fills or ())[-5:]) or "none"
+        return Failed(Failure.INVALID_INPUT, f"{who} is not known here, and nothing was changed; known: {known}")
+    if not fill.quantity:
+        return Failed(Failure.INVALID_INPUT, f"{who} was undone before; nothing was changed")
+    listed = record.listed or engine.instruments.find(fill.symbol)
+    if listed is None:
+        return Failed(Failure.INVALID_INPUT, f"{who}: {fill.symbol} is no longer declared, so it cannot be booked")
+    by_volume = record.order is not None and record.order.volume is not None
+    if report.kind is ReportKind.CORRECT and by_volume and not (report.price or fill.price):
+        return Failed(Failure.INVALID_INPUT, f"{who}: a volume order's fill needs a price")
+    try:
+        again = _told_anew(engine, report, record, fill, listed)
+        net = msgspec.structs.replace(report, pnl=report.pnl - fill.pnl, fee=report.fee - fill.fee)
+        wanted = engine._policies_on(net, listed)
+        more = again.traded - fill.traded
+        left = _left(record, more)
+        holds, of_modify = record.holds, None
+        if record.state is WORKING and record.order is not None:
+            if record.pending is not None:
+                both = engine.modifies.fill(record, more, left)
+                if both is None:
+                    return engine._policy_failed(report)
+                holds, of_modify = both.holds, both.effect
+            elif left:
+                shrunk = engine.pipeline.shrink(holds, record.order, listed, left)
+                if shrunk is None:
+                    return engine._policy_failed(report)
+                holds = shrunk
+        change = Change(again.moved - fill.moved, again.cost - fill.cost, again.realised - fill.realised)
+        engine.positions.after(record.account, fill.symbol, change, net.fee)  # raises now rather than when it is done
+        moves = balances.added_up((*again.moves, *((asset, -amount) for asset, amount in fill.moves)))
+        engine.balances.after(record.account, moves)
+    except (NotRepresentable, Unvalued, InvalidInput):  # also a difference of more digits than a report may have
+        return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
+    if isinstance(wanted, Failed):
+        return wanted
+    id = record.reservation_id
+    is_over = record.state is WORKING and more > record.may_trade
+    if of_modify is not None:
+        engine._emit(of_modify)
+    engine._emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
+    if any(change) or net.fee:
+        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee))
+    if moves:
+        engine._emit(e.BalancesMoved(record.account, moves))
+    if record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
+        engine.modifies.order_ends(record)
+        engine._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
+    flags = (FLAGS[report.kind], *(("overfill",) if is_over else ()))
+    for flag in flags:
+        if flag not in record.flags:
+            engine._emit(e.OrderFlagged(id, flag))
+    assert report.fill_id is not None
+    engine._emit(e.FillChanged(id, report.fill_id, again))
+    engine._emit(e.ReportNoted(id, report.report_id, fingerprint))
+    blocks = engine._emit_report_effects(wanted)
+    engine._react(record.account, flags, report)
+    return e.Applied(result_of(record, flags, blocks))
+
+
+def fill_of(
+    report: ExecutionReport,
+    order: Order | None,
+    listed: Listed,
+    change: Change,
+    moves: balances.Moves,
+    counted: Decimal,
+) -> Fill:
+    """A fill as it is remembered, so that it can be undone."""
+    assert report.quantity is not None
+    price = report.price if report.price is not None or order is None else order.price
+    return Fill(
+        symbol=listed.symbol,
+        quantity=report.quantity,
+        price=price,
+        side=report.side if order is None else order.side,
+        pnl=report.pnl,
+        fee=report.fee,
+        traded=_traded(order, listed, report.quantity, price),
+        moved=change.quantity,
+        cost=change.cost,
+        realised=change.realised,
+        moves=moves,
+        counted=counted,
+    )
+
+
+def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fill: Fill, listed: Listed) -> Fill:
+    """What a fill is from now on; nothing at all where it is undone. Raises NotRepresentable."""
+    held = engine.positions.of(record.account, fill.symbol)
+    quantity, cost = held.quantity - fill.moved, held.cost - fill.cost
+    shift = ZERO if quantity else -cost  # what is flat has no cost: it was made, or lost
+    base = Position(quantity, cost + shift, held.realised - fill.realised + shift, held.fees)
+    keeps = engine.pipeline.asks_for_balances or engine.balances.keeps(record.account)
+    if report.kind is ReportKind.BUST:
+        moves = balances.moved_by(report, record.order, listed) if keeps else ()
+        return msgspec.structs.replace(
+            fill,
+            quantity=ZERO,
+            counted=ZERO,
+            pnl=report.pnl,
+            fee=report.fee,
+            traded=ZERO,
+            moved=ZERO,
+            cost=shift,
+            realised=shift,
+            moves=moves,
+        )
+    price = fill.price if report.price is None else report.price
+    assert report.quantity is not None
+    whole = msgspec.structs.replace(report, kind=ReportKind.FILL, price=price, side=fill.side, fill_id=None)
+    change = Change(ZERO, ZERO, ZERO)
+    if fill.side is not None:
+        change = positions.filled(base, listed, fill.side, report.quantity, price)
+    moves = balances.moved_by(whole, record.order, listed) if keeps else ()
+    change = Change(change.quantity, change.cost + shift, change.realised + shift)
+    return fill_of(whole, record.order, listed, change, moves, report.quantity)
+
+
+def _left(record: OrderRecord, more: Decimal) -> Decimal:
+    """What may trade of an order once so much more of it has traded (below zero: less)."""
+    if record.state is not WORKING or record.order is None:
+        return record.open_quantity
+    whole = whole_quantity(record.order)
+    if record.order.volume is None:
+        return min(max(whole - record.filled_quantity - more, ZERO), whole)
+    return min(max(record.open_quantity - more, ZERO), whole)
+
+
+def _traded(order: Order | None, listed: Listed, quantity: Decimal, price: Decimal | None) -> Decimal:
+    """How much of what the order is for: units, or an amount of the settlement asset."""
+    if order is None or order.volume is None or not price:
+        return quantity
+    return listed.notional(price, quantity)
+
+
+__all__ = ["FLAGS", "apply", "fill_of"]
