@@ -39,8 +39,10 @@ _QUIET_MS = 5
 """After so long without a message SQLite catches up with the journal's tail."""
 
 
-_AWAKE_S = 100e-6
-"""How long it looks out for the next message before it sleeps; never when nothing has come."""
+_AWAKE_S = 300e-6
+"""How long it looks out for the next message before it sleeps, at the most; never when nothing has come, nor when those
+before it came later than that.
+"""
 
 _READ_BY_S = 0.2
 """Who asked for the end gets so long to read the answer: a client's socket loses with its connection what is unread."""
@@ -93,6 +95,9 @@ class Server:
         self._used_s: dict[bytes, float] = {}
         """How much of the batch in hand each connection has used."""
         self._now_s = 0.0
+        self._answered_at = 0.0
+        self._pause_s = _AWAKE_S / 2
+        """About how long after a batch the next message has come of late."""
         self._is_stopping = False
         self._is_to_reload = False
         self._has_key = bool(config.daemon.key_file) and config.daemon.endpoint.startswith("tcp://")
@@ -221,7 +226,9 @@ class Server:
         """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that. Who
         else wants the processor gets it meanwhile.
         """
-        until = time.perf_counter() + _AWAKE_S
+        if self._pause_s > _AWAKE_S:
+            return False
+        until = time.perf_counter() + min(2 * self._pause_s, _AWAKE_S)
         while time.perf_counter() < until:
             if zmq.zmq_poll(self._look, 0):
                 return True
@@ -234,6 +241,8 @@ class Server:
         self._now_s = began = time.perf_counter()
         try:
             while left and (identity := self._next()) is not None:
+                if left == most:
+                    self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
                 left -= 1
                 self._read(identity)
                 if self._is_over_its_share(identity):
@@ -247,10 +256,12 @@ class Server:
             self._used_s.clear()
             self._sequencer.release()
         answered = self._send_out()
+        if left < most:
+            self._answered_at = time.perf_counter()
         if self._conversations.is_shut_down:
             self._is_stopping = True
         if answered:
-            self._sequencer.metrics.command_s.observe(time.perf_counter() - began, answered)
+            self._sequencer.metrics.command_s.observe(self._answered_at - began, answered)
         if left == most or len(self._conversations.watchers):
             self._sequencer.publish()
             self._conversations.tell_watchers()

@@ -207,7 +207,7 @@ class ZmqTransport:
                 continue
             answer = session.received(header, sock.recv())
             if answer is not None and answer.ticket == ticket:
-                self._round_trip_s += (time.monotonic() - began - self._round_trip_s) / 8
+                self._round_trip_s += (min(time.monotonic() - began, 2 * _LOOK_OUT_S) - self._round_trip_s) / 8
                 return answer.reply
 
     def _look_out(self, now: float) -> None:
