@@ -388,7 +388,10 @@ def _bench(options: argparse.Namespace) -> int:
     trouble = bench_options.problem(options)
     if trouble:
         return _complain(trouble, _USAGE)
-    return run(options) if _is_agreed(options, bench_options.risk(options)) else _SAID_NO
+    risk = bench_options.risk(options)
+    if risk and options.yes:
+        print(f"pitctl: {risk}", file=sys.stderr)
+    return run(options) if _is_agreed(options, f"{risk} Sure?" if risk else "") else _SAID_NO
 
 
 # ---------------------------------------------------------------------------------------------- one order

@@ -83,7 +83,7 @@ def risk(options: argparse.Namespace) -> str:
     return (
         f"this places as many orders as it can, for {options.rounds * options.duration:g} s, in account "
         f"{options.account} at {options.daemon_at}: {options.quantity} {options.instrument} at {options.price} each, "
-        f"{end}. They count against its limits, may trip them for others, and are journaled. Sure?"
+        f"{end}. They count against its limits, may trip them for others, and are journaled."
     )
 
 

@@ -173,7 +173,7 @@ def _tell(options: argparse.Namespace, outcome: Outcome) -> None:
         return
     print(_headline(options, len(outcome.rounds)))
     if not outcome.is_whole:
-        print("interrupted: what was measured until then")
+        print("interrupted: what was measured until then" if rows else "interrupted before a round was done")
     if rows:
         named = {"check": "check, from due"} if options.pace else {}
         print(table([(named.get(name, _NAMES[name]), each) for name, each in rows.items()]))

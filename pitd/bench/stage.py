@@ -16,6 +16,8 @@ from types import TracebackType
 
 import msgspec
 
+import pit
+
 from ..errors import PitdError
 from .load import Done, Part, Task
 
@@ -38,6 +40,9 @@ day_loss   = { control = "pnl_kill_switch", each = "account", settlement = "USD"
 open_usd   = { control = "open_order_notional", each = "account", settlement = "USD", max_notional = "900000000000000" }
 """
 """The five first controls (the checks of an order's own fields need no limit), none of which says no here."""
+
+
+_UNANSWERED = ("Unavailable", "OutcomeUnknown")
 
 
 class BenchFailed(PitdError):
@@ -128,7 +133,7 @@ class Client:
         self._tell(msgspec.json.encode(task))
 
     def done(self, within_s: float) -> Done:
-        """What became of the task in hand. Raises BenchFailed."""
+        """What became of the task in hand. Raises BenchFailed, or Unavailable where no daemon answered it."""
         assert self._process.stdout is not None
         fd = self._process.stdout.fileno()
         pieces = [self._said]
@@ -142,6 +147,8 @@ class Client:
             pieces.append(piece)
         line, _, self._said = b"".join(pieces).partition(b"\n")
         done = msgspec.json.decode(line, type=Done)
+        if done.trouble.startswith(_UNANSWERED):
+            raise pit.Unavailable(f"client {self.name}: {done.trouble}")
         if done.trouble:
             raise BenchFailed(f"client {self.name}: {done.trouble}")
         return done
@@ -173,7 +180,7 @@ def all_do(clients: Sequence[Client], what: str, seconds: float, interval_s: flo
             for client in clients:
                 client.cut_short()
             for client in clients:
-                with contextlib.suppress(BenchFailed):
+                with contextlib.suppress(BenchFailed, pit.PitError):
                     client.done(0)
         raise
 

@@ -68,6 +68,11 @@ def test_it_asks_before_it_places_orders_at_a_running_daemon() -> None:
         assert "session.opened" not in daemon.log()
 
 
+def test_where_no_daemon_answers_it_ends_as_every_other_command_does() -> None:
+    ran = bench("--endpoint", "ipc:///nowhere.sock", "--account", "test1", "--yes", *SHORT)
+    assert ran.returncode == 2 and "ipc:///nowhere.sock" in ran.stderr and "in account test1" in ran.stderr
+
+
 def test_it_wants_to_know_whose_account_it_places_orders_in() -> None:
     ran = bench("--endpoint", "ipc:///nowhere.sock")
     assert ran.returncode == 64 and "--account" in ran.stderr
