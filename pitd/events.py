@@ -165,8 +165,9 @@ def events_of(row: e.Row, names: Names) -> tuple[ev.AnyEvent, ...]:
     body = entry.body
     head = _Head(entry.seq, 0, entry.wall_ns, actor)
     if type(body) is e.Commanded:
-        first = _answered(row, body.command, names, head)
-        if first is not None:
+        if type(body.command) is e.CheckMany and type(row.reply) is e.ManyChecked:
+            told += _each_decided(row, body.command, names, head, row.reply.answers)
+        elif (first := _answered(row, body.command, names, head)) is not None:
             told.append(first)
     elif type(body) is e.Poisoned:
         why = f"{body.what} could not be carried out, {body.scope} is blocked: {body.why}"
@@ -207,6 +208,7 @@ def _actor(body: e.Body, names: Names) -> str:
 
 _ASKED = {
     e.CheckOrder: "check",
+    e.CheckMany: "check_many",
     e.StartOrder: "start",
     e.ExecuteRequest: "execute",
     e.ApplyReport: "report",
@@ -243,6 +245,19 @@ def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.A
             return ev.LimitRearmed(*head, limit=limit, scope=scope, room=room, reason=reason)
         case _:
             return None
+
+
+def _each_decided(
+    row: e.Row, many: e.CheckMany, names: Names, head: _Head, answers: tuple[e.Accepted | e.Refused, ...]
+) -> list[ev.AnyEvent]:
+    """The decisions on several orders, each as if it had been asked for alone."""
+    told: list[ev.AnyEvent] = []
+    for place, (order, answer) in enumerate(zip(many.orders, answers, strict=True)):
+        verdict = ev.Verdict.REFUSED if isinstance(answer, e.Refused) else ev.Verdict.ACCEPTED
+        alone = e.CheckOrder(order, many.sent, many.lease_ns)
+        own = e.Row(row.entry, (), answer)
+        told.append(_decided(own, alone, names, head._replace(place=place), verdict))
+    return told
 
 
 def _decided(row: e.Row, command: e.Command, names: Names, head: _Head, verdict: ev.Verdict) -> ev.Decided:
@@ -523,6 +538,7 @@ UNTOLD = frozenset(
         e.StatusNoted,
         e.ModifyNamed,
         e.ModifyLeaseSet,
+        e.OrderAdopted,  # its flag tells it
     }
 )
 """The effects that only keep the books, or that the decision has told."""

@@ -75,16 +75,29 @@ class Metrics:
                     if reply.shadow_rejects:
                         self._count_shadows(reply.shadow_rejects)
                 elif type(reply) is e.Refused:
-                    for reject in reply.rejected.rejects:
-                        self._rejects[reject.policy, reject.code] += 1
-                    self._count_shadows(reply.rejected.shadow_rejects)
+                    self._count_refused(reply)
                 elif type(reply) is e.Deferred:
                     self._count_shadows(reply.shadow_rejects)
+                elif type(reply) is e.ManyChecked:
+                    self._count_each(reply)
                 elif type(reply) is e.Failed:
                     self._failed[reply.failure] += 1
             for effect in row.effects:
                 if (type(effect) is e.OrderMoved or type(effect) is e.RequestEnded) and effect.ended_by is not None:
                     self._end(effect.ended_by)
+
+    def _count_refused(self, reply: e.Refused) -> None:
+        for reject in reply.rejected.rejects:
+            self._rejects[reject.policy, reject.code] += 1
+        self._count_shadows(reply.rejected.shadow_rejects)
+
+    def _count_each(self, reply: e.ManyChecked) -> None:
+        for answer in reply.answers:
+            if isinstance(answer, e.Refused):
+                self._count_refused(answer)
+            else:
+                self._accepted += 1
+                self._count_shadows(answer.shadow_rejects)
 
     def _count_shadows(self, rejects: Sequence[Reject]) -> None:
         for reject in rejects:

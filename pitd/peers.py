@@ -22,6 +22,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.Start: _TRADING,
     wire.Execute: _TRADING,
     wire.Check: _TRADING,
+    wire.CheckMany: _TRADING,
     wire.MarkSent: _SETTLING,
     wire.Commit: _SETTLING,
     wire.Rollback: _SETTLING,
@@ -33,6 +34,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.SettleModify: _OPERATING,
     wire.Report: ("report",),
     wire.Status: ("report",),
+    wire.DropCopy: ("report",),
     wire.BlockScope: _OPERATING,
     wire.UnblockScope: _OPERATING,
     wire.Rearm: _OPERATING,
@@ -111,10 +113,12 @@ def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engi
         account = _account_of(command, engine)
         if type(command) is wire.Adjust:
             account = next((each for each in _adjusted(command) if each not in client.accounts), None)
+        if type(command) is wire.CheckMany:
+            account = next((each.account for each in command.orders if each.account not in client.accounts), None)
         if account is not None and account not in client.accounts:
             return not_its_account(name, account)
-    if config.reports_from and isinstance(command, wire.Report | wire.Status):
-        account = command.report.account if isinstance(command, wire.Report) else command.status.account
+    if config.reports_from and isinstance(command, wire.Report | wire.Status | wire.DropCopy):
+        account = _account_of(command, engine) or ""
         believed = config.reports_from.get(account)
         if believed is not None and name not in believed:
             return f"account {account} does not believe reports of client {name}: see [accounts.{account}] reports_from"
@@ -139,7 +143,7 @@ def not_its_account(name: str, account: str) -> str:
 def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
     """The account that a command is about; "" for what is about more than one, None for none that is known."""
     match command:
-        case wire.Start() | wire.Check() | wire.DryRun() | wire.Explain():
+        case wire.Start() | wire.Check() | wire.DropCopy() | wire.DryRun() | wire.Explain():
             return command.order.account
         case wire.Report():
             return command.report.account
@@ -158,7 +162,7 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
             return account if kind == "account" else ""
         case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():
             return ""
-        case wire.Drop() | wire.Goodbye() | wire.PushQuote() | wire.Adjust():
+        case wire.Drop() | wire.Goodbye() | wire.PushQuote() | wire.Adjust() | wire.CheckMany():
             return None
 
 

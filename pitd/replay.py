@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +16,7 @@ from . import history
 from .core import adjustments, reading, snapshot
 from .core import entry as e
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
+from .core.many import ALL_OR_NONE
 from .core.policy import Reported
 from .core.reading import Reader
 from .errors import JournalFailed
@@ -144,9 +145,9 @@ def what_if(
         reader = Reader(recorded.policies)
         for row in _rows(found, recorded, last_seq, reader):
             recorded.carry_out(e.deed_of(row))
-            judged = following.follow(row)
-            if judged is not None and row.entry.seq >= first_seq:
-                _count(result, changes, judged, keep)
+            for judged in following.follow(row):
+                if row.entry.seq >= first_seq:
+                    _count(result, changes, judged, keep)
             result.last_seq = row.entry.seq
             if not row.entry.seq % 4096:
                 progress(row.entry.seq)
@@ -199,13 +200,13 @@ class _Other:
                 if record.listed is not None and record.filled_quantity:
                     self._reshape(record.reservation_id, record.open_quantity)
 
-    def follow(self, row: e.Row) -> _Judged | None:
-        """Carries out what a row did, with what these limits would have held for it. A judgement, if it is an order."""
+    def follow(self, row: e.Row) -> list[_Judged]:
+        """Carries out what a row did, with what these limits would have held for it. A judgement for each order."""
         engine, body = self._engine, row.entry.body
         engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes, row.entry.wall_ns)
-        judged = None
+        judged: list[_Judged] = []
         effects: list[e.Effect] = []
-        holds: tuple[e.Hold, ...] = ()
+        holds: dict[tuple[str, str], tuple[e.Hold, ...]] = {}
         if type(body) is e.Commanded:
             order = self._order_of(body.command)
             if order is not None and not _is_again(row.reply):
@@ -216,8 +217,17 @@ class _Other:
                 effects.extend(judgement.effects)
                 was = row.reply.rejected.rejects if isinstance(row.reply, e.Refused) else ()
                 if not any(reject.code in _NOT_OF_LIMITS for reject in was):
-                    judged = self._judged(row.entry.seq, order, client, was, judgement)
-                holds = engine.hold(order, client)
+                    judged.append(self._judged(row.entry.seq, order, client, was, judgement))
+                holds[order.account, order.id] = engine.hold(order, client)
+            elif isinstance(body.command, e.CheckMany) and isinstance(row.reply, e.ManyChecked):
+                judged = self._each_judged(body, body.command, row.reply, row, holds)
+            elif isinstance(body.command, e.DropCopy) and isinstance(row.reply, e.DropCopied):
+                if not row.reply.result.was_known:
+                    session = engine.sessions.get(body.session)
+                    who = body.command.client or (session.client if session is not None else "")
+                    effects.extend(engine.judge(body.command.order, who).effects)
+                    key = (body.command.order.account, body.command.order.id)
+                    holds[key] = engine.hold(body.command.order, who)
             elif isinstance(body.command, e.ApplyReport) and isinstance(row.reply, e.Applied):
                 effects.extend(self._reported(body.command, row))
             elif isinstance(body.command, e.Rearm) and isinstance(row.reply, e.Done):
@@ -235,7 +245,39 @@ class _Other:
             translated = self._translated(effect, holds)
             if translated is not None:
                 effects.append(translated)
+            if type(effect) is e.OrderAdopted and effect.open_quantity:
+                effects.append(self._adopted(effect, holds[effect.order.account, effect.order.id]))
         engine.carry_out(e.deed_of(e.Row(row.entry, tuple(effects), row.reply)))
+        return judged
+
+    def _each_judged(
+        self,
+        body: e.Commanded,
+        many: e.CheckMany,
+        reply: e.ManyChecked,
+        row: e.Row,
+        holds: dict[tuple[str, str], tuple[e.Hold, ...]],
+    ) -> list[_Judged]:
+        """The judgements of several orders; each that was taken counts for those after it, by what it would hold."""
+        engine, judged = self._engine, []
+        session = engine.sessions.get(body.session)
+        client = session.client if session is not None else ""
+        for order, answer in zip(many.orders, reply.answers, strict=True):
+            if _is_again(answer):
+                continue
+            judgement = engine.judge(order, client)
+            for effect in judgement.effects:  # an attempt counts for the next one, whatever comes of it
+                engine.carry_out_alone(effect)
+            was = answer.rejected.rejects if isinstance(answer, e.Refused) else ()
+            if not any(reject.code in _NOT_OF_LIMITS or reject.limit == ALL_OR_NONE for reject in was):
+                judged.append(self._judged(row.entry.seq, order, client, was, judgement))
+            if isinstance(answer, e.Accepted):
+                held = holds[order.account, order.id] = engine.hold(order, client)
+                for hold in held:
+                    engine.policies[hold.policy].apply(hold.effect)
+        for held in reversed(holds.values()):
+            for hold in reversed(held):
+                engine.policies[hold.policy].undo(hold.effect)
         return judged
 
     def _adjusted(self, command: e.AdjustAccounts) -> list[e.Effect]:
@@ -273,7 +315,7 @@ class _Other:
         reported = Reported(report, group, listed.settlement, row.entry.now_ns, self._engine.days)
         return list(self._engine.pipeline.report(reported) or ())
 
-    def _translated(self, effect: e.Effect, holds: tuple[e.Hold, ...]) -> e.Effect | None:
+    def _translated(self, effect: e.Effect, holds: Mapping[tuple[str, str], tuple[e.Hold, ...]]) -> e.Effect | None:
         """A recorded effect as it would have been: the same, but for what the limits themselves did."""
         match effect:
             case e.PolicyChanged() | e.Reconfigured() | e.Overridden() | e.HoldsReplaced():
@@ -285,13 +327,20 @@ class _Other:
             case e.Unblocked():
                 return effect if effect.limit in _OF_PERSONS else None
             case e.OrderOpened():
-                return msgspec.structs.replace(effect, holds=holds)
+                return msgspec.structs.replace(effect, holds=holds[effect.order.account, effect.order.id])
             case e.OrderFilled():
                 if self._engine.orders.find(effect.reservation_id) is None:
                     return msgspec.structs.replace(effect, holds=())  # a stranger that this very row brings
                 return msgspec.structs.replace(effect, holds=self._shrunk(effect.reservation_id, effect.open_quantity))
             case _:
                 return effect
+
+    def _adopted(self, effect: e.OrderAdopted, holds: tuple[e.Hold, ...]) -> e.Effect:
+        """What is left of an order holds, of which reports came first."""
+        listed = self._engine.instruments.find(effect.order.instrument)
+        assert listed is not None
+        shrunk = self._engine.pipeline.shrink(holds, effect.order, listed, effect.open_quantity)
+        return e.HoldsReplaced(effect.reservation_id, holds if shrunk is None else shrunk)
 
     def _shrunk(self, reservation_id: int, left: Decimal) -> tuple[e.Hold, ...]:
         record = self._engine.orders.find(reservation_id)

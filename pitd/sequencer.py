@@ -225,7 +225,7 @@ class Sequencer:
 
     def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
         """What is known of the prices that a command needs."""
-        if type(command) not in NEW_RISK:
+        if type(command) not in NEW_RISK and type(command) is not e.DropCopy:
             return ()
         asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
         if not marks.is_needed:

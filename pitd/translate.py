@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from pit import wire
 from pit.types import MAX_REASON_LENGTH, LimitOverride, ReloadResult
 
@@ -15,6 +17,8 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.Start: lambda c: e.StartOrder(c.order),
     wire.Execute: lambda c: e.ExecuteRequest(c.request_id, c.sent, c.lease_ns),
     wire.Check: lambda c: e.CheckOrder(c.order, c.sent, c.lease_ns),
+    wire.DropCopy: lambda c: e.DropCopy(c.order, c.venue_order_id, c.client),
+    wire.CheckMany: lambda c: e.CheckMany(c.orders, c.sent, c.lease_ns, c.all_or_none),
     wire.MarkSent: lambda c: e.MarkSent(c.reservation_id),
     wire.Commit: lambda c: e.Commit(c.reservation_id, c.venue_order_id, c.late),
     wire.Rollback: lambda c: e.Rollback(c.reservation_id, _cut(c.reason)),
@@ -58,6 +62,10 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     ),
     e.CancelCleared: lambda r, now_ns: wire.CancelCleared(r.cleared),
     e.Refused: lambda r, now_ns: wire.Refused(r.rejected),
+    e.DropCopied: lambda r, now_ns: wire.DropCopied(
+        msgspec.structs.replace(r.result, breaches=r.breaches, blocks=r.blocks)
+    ),
+    e.ManyChecked: lambda r, now_ns: wire.ManyChecked(tuple(_answer_of(each, now_ns) for each in r.answers)),
     e.Stands: lambda r, now_ns: wire.Settled(r.state, _left(r.lease_end_ns, now_ns)),
     e.Applied: lambda r, now_ns: wire.Applied(r.result),
     e.Done: lambda r, now_ns: wire.Done(r.count),
@@ -94,6 +102,12 @@ def override_of(override: Override, base: str | None) -> LimitOverride:
         since_wall_ns=override.since_wall_ns,
         until_wall_ns=override.until_wall_ns,
     )
+
+
+def _answer_of(answer: e.Accepted | e.Refused, now_ns: int) -> wire.Accepted | wire.Refused:
+    reply = reply_of(answer, now_ns)
+    assert isinstance(reply, wire.Accepted | wire.Refused)
+    return reply
 
 
 def _cut(reason: str) -> str:

@@ -76,6 +76,13 @@ def expect_or_no(reply: wire.Reply, wanted: type[T]) -> T | Rejected:
     return expect(reply, wanted)
 
 
+def expect_each(reply: wire.Reply, orders: Sequence[Order]) -> Sequence[wire.Accepted | wire.Refused]:
+    """An answer for each of these orders. Raises what a failure stands for."""
+    if isinstance(reply, wire.Refused):  # scripted for all of them
+        return [wire.Refused(Rejected(order_id=order.id, rejects=reply.rejected.rejects)) for order in orders]
+    return expect(reply, wire.ManyChecked).answers
+
+
 def lease_ns(lease_s: float | None) -> int | None:
     """A wish for a lease, in nanoseconds. Raises InvalidInput unless it is a number above zero."""
     return _seconds_ns("lease_s", lease_s)
@@ -114,7 +121,17 @@ def wall_ns(moment: datetime | None) -> int | None:
     return round(moment.timestamp() * 1e6) * 1_000
 
 
-ASKING = (wire.Start, wire.Execute, wire.Check, wire.MarkSent, wire.Renew, wire.Take, wire.Modify, wire.Cancel)
+ASKING = (
+    wire.Start,
+    wire.Execute,
+    wire.Check,
+    wire.CheckMany,
+    wire.MarkSent,
+    wire.Renew,
+    wire.Take,
+    wire.Modify,
+    wire.Cancel,
+)
 """Commands that ask for something: not to be carried out any more once nobody waits. All others tell what is so."""
 
 

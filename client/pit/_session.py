@@ -22,7 +22,7 @@ _REFUSAL, _CONFIRMED = wire.Message.REFUSAL, wire.Message.CONFIRMED
 
 _CLAIMS_KEPT = 256
 
-_AGAIN = wire.Start | wire.Check | wire.Take | wire.Modify
+_AGAIN = wire.Start | wire.Check | wire.CheckMany | wire.Take | wire.Modify
 """What asks for an order by its id, so that it may be asked for again."""
 
 
@@ -230,13 +230,17 @@ class Session:
 
     def undo(self, reply: wire.Reply) -> None:
         """Takes back what an answer has given that nobody got; unless the same order was asked for again."""
+        if isinstance(reply, wire.ManyChecked):
+            for answer in reply.answers:
+                self.undo(answer)
+            return
         command = _calls.undo_of(reply)
         if command is None or self.over is not None:
             return
         if isinstance(reply, wire.Accepted | wire.Taken | wire.Modified):
             order_id = reply.order_id if isinstance(reply, wire.Accepted) else reply.order.id
             asked = (flight.command for flight in self._flights.values() if not flight.is_given_up)
-            ids = map(_calls.order_id_of, (each for each in asked if isinstance(each, _AGAIN)))
+            ids = [id for each in asked if isinstance(each, _AGAIN) for id in _ids_of(each)]
             if reply.reservation_id in self._claimed or order_id in ids:
                 return
         self._to_undo.append(command)
@@ -457,6 +461,13 @@ class Session:
     def _check_going(self) -> None:
         if self.over is not None:
             raise self.over
+
+
+def _ids_of(command: wire.Command) -> tuple[str | None, ...]:
+    """The orders that a command asks for."""
+    if isinstance(command, wire.CheckMany):
+        return tuple(order.id for order in command.orders)
+    return (_calls.order_id_of(command),)
 
 
 def _is_still_open(reply: wire.Reply) -> bool:

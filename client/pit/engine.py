@@ -18,6 +18,7 @@ from .types import (
     AdjustmentResult,
     Block,
     ClearedCancel,
+    DropCopyResult,
     ExecutionReport,
     Instrument,
     LimitOverride,
@@ -65,6 +66,22 @@ class Engine(EngineBase):
         sent_ns = self._monotonic_ns()
         reply = self._ask(wire.Check(order, sent, _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
+
+    def execute_pre_trade_many(
+        self, orders: Iterable[Order], *, all_or_none: bool = False, sent: bool = False, lease_s: float | None = None
+    ) -> list[Reservation | Rejected]:
+        """Both stages for up to 100 orders in one round trip: an answer for each, in their order. Each counts for those
+        after it, as if they had been asked for one by one.
+
+        `all_or_none=True`, for the legs of a spread: a `Reservation` for every one, or a `Rejected` for every one
+        and nothing is held; of an order that would pass by itself the reject says which other one is refused. So
+        `all(answers)` tells. Each has a lease of its own and is settled by itself, as each goes to the venue by itself.
+        The same orders again are answered as before. Raises InvalidInput for none, too many, or an id given twice.
+        """
+        wanted, sent_ns = tuple(orders), self._monotonic_ns()
+        command = wire.CheckMany(wanted, sent, _calls.lease_ns(lease_s), all_or_none)
+        answers = _calls.expect_each(self._ask(command), wanted)
+        return [self._reservation_or_no(order, answer, sent_ns) for order, answer in zip(wanted, answers, strict=True)]
 
     def start_pre_trade_dry_run(self, order: Order, *, client: str = "") -> DryRun | Rejected:
         """What the start stage would say to the order now. Nothing is held or counted, rates neither. `client` is who
@@ -160,6 +177,21 @@ class Engine(EngineBase):
         fill. It never counts twice beside reports of fills, and one that is older than what is known changes nothing.
         """
         return _calls.expect(self._command(wire.Status(status)), wire.Applied).result
+
+    def apply_drop_copy(
+        self, order: Order, *, venue_order_id: str | int | None = None, client: str = ""
+    ) -> DropCopyResult:
+        """Tells that an order is at the venue, though it may never have passed the gate: it is never refused, counts in
+        every control as working, and what limits would have refused it for is told and flagged. Its fills and its end
+        come as reports, before or after. One that the gate knows is at the venue from here on; the same again changes
+        nothing. `client` is who sent it, where that is another: it is its, and limits count it for it. Role "report".
+
+        Raises InvalidInput when nothing could be counted of it: no quantity, an instrument that is not declared.
+        """
+        venue_id, problem = _calls.venue_id(venue_order_id, order)
+        if problem is not None:
+            raise problem
+        return _calls.expect(self._command(wire.DropCopy(order, venue_id, client)), wire.DropCopied).result
 
     def open_orders(self, account: str | None = None) -> list[OpenOrder]:
         """What this client has held, sent, quarantined or working, oldest first."""

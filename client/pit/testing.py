@@ -31,6 +31,7 @@ from .types import (
     AdjustmentResult,
     Block,
     ClearedCancel,
+    DropCopyResult,
     ExecutionReport,
     Number,
     OpenModify,
@@ -54,6 +55,8 @@ WORKING, ROLLED_BACK, CLOSED = OrderState.WORKING, OrderState.ROLLED_BACK, Order
 WORDS: dict[type, str] = {
     wire.Start: "start_pre_trade",
     wire.Check: "execute_pre_trade",
+    wire.CheckMany: "execute_pre_trade_many",
+    wire.DropCopy: "apply_drop_copy",
     wire.Execute: "execute",
     wire.MarkSent: "mark_sent",
     wire.Renew: "renew",
@@ -76,7 +79,7 @@ WORDS: dict[type, str] = {
 """What a call is named by, here and in `Script.said`: the method's own name. Others go by their command's type."""
 
 _CAN_SAY_NO = (
-    *("start_pre_trade", "execute_pre_trade", "execute", "mark_sent", "renew"),
+    *("start_pre_trade", "execute_pre_trade", "execute_pre_trade_many", "execute", "mark_sent", "renew"),
     *("modify_pre_trade", "cancel_pre_trade"),
 )
 """What the next no is for. A dry run takes none away; `on="execute_pre_trade_dry_run"` is for either of them."""
@@ -224,6 +227,11 @@ class Script:
                 return wire.Deferred(id, order.id, self._lease_ns)
             case wire.Check(order):
                 return self._accept(order, said)
+            case wire.CheckMany():
+                alone = (wire.Check(order, said.sent, said.lease_ns) for order in said.orders)
+                answers = [self._accept(each.order, each) for each in alone]
+                told = (each for each in answers if isinstance(each, wire.Accepted | wire.Refused))
+                return wire.ManyChecked(tuple(told))
             case wire.Execute():
                 return self._execute(said)
             case wire.MarkSent() | wire.Renew() | wire.Commit() | wire.Rollback() | wire.Quarantine():
@@ -241,6 +249,8 @@ class Script:
                 for id in said.request_ids:
                     self._requests[id] = (*self._requests[id][:2], "dropped")
                 return wire.Done(len(said.reservation_ids) + len(said.request_ids))
+            case wire.DropCopy(order):
+                return wire.DropCopied(self._dropped_copy(order, said.venue_order_id))
             case wire.Report(report):
                 return wire.Applied(self._booked(report))
             case wire.Status(status):
@@ -443,6 +453,24 @@ class Script:
         else:
             life.end(ROLLED_BACK, "operator", said.reason)
         return wire.Settled(life.state)
+
+    def _dropped_copy(self, order: Order, venue_order_id: str | None) -> DropCopyResult:
+        life = self._find(order.account, order.id, None)
+        is_known = life is not None
+        if life is None:
+            life = self._orders[self._last_id + 1] = _Life(self._next_id(), order, WORKING, 0)
+            life.flags = ("drop_copy",)
+        elif life.is_open:
+            life.state = WORKING
+        life.venue_order_id = venue_order_id or life.venue_order_id
+        return DropCopyResult(
+            order_id=order.id,
+            reservation_id=life.id,
+            state=life.state,
+            open_quantity=life.open_quantity if life.is_open else Decimal(0),
+            was_known=is_known,
+            flags=() if is_known else life.flags,
+        )
 
     def _booked(self, report: ExecutionReport) -> ReportResult:
         life = self._find(report.account, report.order_id, report.venue_order_id)

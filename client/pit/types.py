@@ -777,6 +777,28 @@ class ClearedCancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
         return True
 
 
+class DropCopyResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """What a drop copy of an order came to: it is counted, whatever limits say. Truthy.
+
+    `was_known`: the gate knows the order, and nothing is counted anew. `flags`: "drop_copy" of one that never passed
+    the gate, "over_limit" where limits would have refused it, "terms_differ" where other terms are known here.
+    `breaches` are what they would have refused it for, `blocks` what it has tripped.
+    """
+
+    order_id: str
+    reservation_id: int
+    state: OrderState
+    open_quantity: Decimal
+    was_known: bool = False
+    flags: tuple[str, ...] = ()
+    breaches: tuple[Reject, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+    @property
+    def ok(self) -> Literal[True]:
+        return True
+
+
 class OpenOrder(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One open order as the daemon counts it: how a restarted strategy finds its own.
 

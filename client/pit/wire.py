@@ -27,6 +27,7 @@ from .types import (
     AdjustmentResult,
     Block,
     ClearedCancel,
+    DropCopyResult,
     ExecutionReport,
     Instrument,
     LimitOverride,
@@ -185,6 +186,31 @@ class Check(Body, frozen=True):
     order: Order
     sent: bool = False
     lease_ns: int | None = None
+
+
+class CheckMany(Body, frozen=True):
+    """Both stages for several orders, each of which counts for those after it; all of them or none, where that is
+    wanted.
+    """
+
+    orders: tuple[Order, ...]
+    sent: bool = False
+    lease_ns: int | None = None
+    all_or_none: bool = False
+
+
+class DropCopy(Body, frozen=True):
+    """An order is at the venue, whoever sent it: `client` has, where that is not the one who says so."""
+
+    order: Order
+    venue_order_id: str | None = None
+    client: str = ""
+
+    def __post_init__(self) -> None:
+        if self.venue_order_id is not None:
+            check_name(self.venue_order_id, "venue_order_id")
+        if self.client:
+            check_name(self.client, "client")
 
 
 class MarkSent(Body, frozen=True):
@@ -405,6 +431,8 @@ Command = (
     | SettleModify
     | Cancel
     | Status
+    | CheckMany
+    | DropCopy
 )
 
 
@@ -667,6 +695,16 @@ class CancelCleared(Body, frozen=True):
 
 class Refused(Body, frozen=True):
     rejected: Rejected
+
+
+class ManyChecked(Body, frozen=True):
+    """The answers to several orders, in their order."""
+
+    answers: tuple[Accepted | Refused, ...]
+
+
+class DropCopied(Body, frozen=True):
+    result: DropCopyResult
 
 
 class Settled(Body, frozen=True):
@@ -1048,6 +1086,8 @@ Reply = (
     | Explained
     | Modified
     | CancelCleared
+    | ManyChecked
+    | DropCopied
 )
 
 _encoder = msgspec.msgpack.Encoder()

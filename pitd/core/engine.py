@@ -31,7 +31,20 @@ from pit.types import (
     TradingState,
 )
 
-from . import adjustments, balances, cancels, corrections, day_orders, overrides, positions, shadows, statuses, trading
+from . import (
+    adjustments,
+    balances,
+    cancels,
+    corrections,
+    day_orders,
+    drop_copies,
+    many,
+    overrides,
+    positions,
+    shadows,
+    statuses,
+    trading,
+)
 from . import entry as e
 from .accounts import FIRM, Accounts, account_scope, reject_of, unknown
 from .currency import Currency
@@ -87,7 +100,7 @@ _LONGEST_NS = 3_650 * 86_400_000_000_000
 _COMMIT, _COMMIT_LATE, _ROLLBACK, _OWNER = Event.COMMIT, Event.COMMIT_LATE, Event.ROLLBACK, EndedBy.OWNER
 """Bound once: to look a member up in its enum costs more than to compare it."""
 
-NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.ExecuteRequest, e.ModifyOrder})
+NEW_RISK = frozenset({e.StartOrder, e.CheckOrder, e.CheckMany, e.ExecuteRequest, e.ModifyOrder})
 """The commands that may add to what is counted. Everything else settles, tells or takes back."""
 
 MORE_TO_SETTLE = NEW_RISK | {e.TakeOrder}
@@ -226,6 +239,8 @@ class Engine:
         self._effects: list[e.Effect] = []
         self._on_command: dict[type, Callable[[Any, Session], e.Reply]] = {
             e.CheckOrder: self._check,
+            e.DropCopy: lambda command, session: drop_copies.apply(self, command, session),
+            e.CheckMany: lambda command, session: many.check_many(self, command, session),
             e.StartOrder: self._start,
             e.ExecuteRequest: self._execute,
             e.MarkSent: self._mark_sent,
@@ -262,6 +277,7 @@ class Engine:
             e.OrderFilled: self._do_order_filled,
             e.OrderNamed: self._do_order_named,
             e.OrderFlagged: self._do_order_flagged,
+            e.OrderAdopted: self._do_order_adopted,
             e.StrangerNoted: self._do_stranger_noted,
             e.ReportNoted: self._do_report_noted,
             e.LeaseSet: self._do_lease_set,
@@ -389,11 +405,12 @@ class Engine:
             record = self.orders.by_key.get((command.account, command.order_id))
             if record is None or record.client == session.client:
                 return None  # nothing would be added
+        more = len(command.orders) - 1 if isinstance(command, e.CheckMany) else 0
         most = self.bounds.unsettled_per_session
-        if len(session.unsettled) >= most and not isinstance(command, e.ExecuteRequest):
+        if len(session.unsettled) + more >= most and not isinstance(command, e.ExecuteRequest):
             return f"session {session.id} has {most} reservations and requests to settle first"
         most = self.bounds.open_per_client
-        if len(self.orders.by_client.get(session.client, ())) >= most:
+        if len(self.orders.by_client.get(session.client, ())) + more >= most:
             return f"client {session.client} has {most} open orders"
         return None
 
@@ -453,23 +470,27 @@ class Engine:
     # ------------------------------------------------------------------------------------------ the two stages
 
     def _check(self, command: e.CheckOrder, session: Session) -> e.Reply:
+        return self.check_leg(0, command, session)
+
+    def check_leg(self, leg: int, command: e.CheckOrder, session: Session) -> e.Reply:
+        """Both stages for the order at that place of the entry."""
         order = command.order
-        known = self._known(order)
-        if known is not None and self._is_retry(known, order, session):
-            return self._accepted_again(known, command.sent)
+        known = self.known(order)
+        if known is not None and self.is_retry(known, order, session):
+            return self.accepted_again(known, command.sent)
         attempt = self._attempt(order, session.client)
-        rejects = self._start_stage(attempt, known)
+        rejects = self.start_stage(attempt, known)
         if rejects:
             return _refused(order, rejects, attempt)
-        return self._main_stage(attempt, session, command.sent, command.lease_ns)
+        return self._main_stage(attempt, session, command.sent, command.lease_ns, leg)
 
     def _start(self, command: e.StartOrder, session: Session) -> e.Reply:
         order = command.order
-        known = self._known(order)
+        known = self.known(order)
         shadow_rejects: tuple[Reject, ...] = ()
-        if known is None or not self._is_retry(known, order, session):
+        if known is None or not self.is_retry(known, order, session):
             attempt = self._attempt(order, session.client)
-            rejects = self._start_stage(attempt, known)
+            rejects = self.start_stage(attempt, known)
             if rejects:
                 return _refused(order, rejects, attempt)
             shadow_rejects = attempt.shadow_rejects
@@ -490,10 +511,10 @@ class Engine:
             return self._no_request(command.request_id)
         order = request.order
         self._emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
-        known = self._known(order)
+        known = self.known(order)
         if known is not None:
-            if self._is_retry(known, order, session):
-                return self._accepted_again(known, command.sent)
+            if self.is_retry(known, order, session):
+                return self.accepted_again(known, command.sent)
             return _refused(order, (self._duplicate(known),))
         stops = self.stops_on(order, self.instruments.find(order.instrument), session.client)
         if stops:
@@ -550,6 +571,14 @@ class Engine:
             valuation=self.valuation,
         )
 
+    def attempt_of(self, order: Order, client: str) -> Attempt:
+        """An order on its way through a stage now."""
+        return self._attempt(order, client)
+
+    def stops_on_open(self, record: OrderRecord) -> tuple[Reject, ...]:
+        """What keeps an order that is open from going out now."""
+        return self._stops_on_open(record, record.asked_by, record.client)
+
     def attempt_at(self, order: Order, client: str, now_ns: int, quotes: tuple[Quote, ...] = ()) -> Attempt:
         """An order on its way through a stage at that moment, with what is known of prices then: for who only asks."""
         kept = self._now_ns, self._quotes
@@ -573,6 +602,11 @@ class Engine:
         asked = self.pipeline.asks_for_quotes
         if asked is Asks.NEVER:
             return ()
+        if isinstance(command, e.DropCopy):
+            command = e.CheckOrder(command.order, False, None)
+        if isinstance(command, e.CheckMany):
+            each = (self.symbols_to_quote(e.CheckOrder(order, False, None)) for order in command.orders)
+            return tuple(dict.fromkeys(symbol for symbols in each for symbol in symbols))
         if isinstance(command, e.ExecuteRequest):
             request = self.requests.get(command.request_id)
             order = None if request is None else request.order
@@ -586,7 +620,7 @@ class Engine:
         listed = self.instruments.find(order.instrument)
         return () if listed is None else (listed.symbol,)
 
-    def _start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
+    def start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
         effects, rejects = self.judge_start(attempt, known)
         for effect in effects:
             self._emit(effect)
@@ -649,7 +683,9 @@ class Engine:
         finally:
             self.orders.expect(record)
 
-    def _main_stage(self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None) -> e.Reply:
+    def _main_stage(
+        self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None, leg: int = 0
+    ) -> e.Reply:
         order = attempt.order
         stops = self.stops_on(order, attempt.listed, attempt.client)
         if stops:  # the start stage itself may have tripped a switch
@@ -657,24 +693,32 @@ class Engine:
         holds, rejects = self.pipeline.main(attempt)
         if rejects:
             return _refused(order, rejects, attempt)
+        return self.open_leg(leg, attempt, session, sent, lease_ns, holds)
+
+    def open_leg(
+        self, leg: int, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None, holds: tuple[Hold, ...]
+    ) -> e.Reply:
+        """Takes an order that both stages have let pass: the one at that place of the entry."""
+        order = attempt.order
         state = SENT if sent else HELD
         lease_ns = self._granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
-        self._emit(e.OrderOpened(self._seq, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
-        return e.Accepted(self._seq, order.id, state, lease_end_ns, False, attempt.shadow_rejects)
+        id = e.leg_id(self._seq, leg) if leg else self._seq
+        self._emit(e.OrderOpened(id, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
+        return e.Accepted(id, order.id, state, lease_end_ns, False, attempt.shadow_rejects)
 
-    def _known(self, order: Order) -> OrderRecord | None:
+    def known(self, order: Order) -> OrderRecord | None:
         """The order that has this id already, where it stands by now."""
         known = self.orders.by_key.get((order.account, order.id))
         if known is not None:
             self._lapse_if_due(known)
         return known
 
-    def _is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
+    def is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
         """The same order from the same client while it is open. One that has ended must not look accepted again."""
         return known.order == order and known.client == session.client and known.state not in ENDED
 
-    def _accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
+    def accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
             assert known.order is not None
             stops = self._stops_on_open(known, known.asked_by, known.client)
@@ -1392,6 +1436,18 @@ class Engine:
         except Exception as trouble:
             raise self._failed(effect, trouble) from trouble
 
+    def emit(self, effect: e.Effect) -> None:
+        """Notes an effect for the journal and carries it out."""
+        self._emit(effect)
+
+    def learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
+        """Notes what the venue calls an order. True when another open one goes by that id."""
+        return self._learn_name(record, venue_order_id)
+
+    def carry_out_alone(self, effect: e.Effect) -> None:
+        """Carries one effect out, for who follows a history under other limits."""
+        self._on_effect[type(effect)](effect)
+
     def broken_off(self, record: OrderRecord, trouble: Exception) -> CarryOutFailed:
         """What is raised where an order's holds could not be taken back and put back to judge a modify."""
         told = f"entry {self._seq}: modify of order {record.order_id}: {trouble!r}"
@@ -1443,8 +1499,21 @@ class Engine:
         for hold in effect.holds:
             self.policies[hold.policy].apply(hold.effect)
         self.orders.add(record)
-        self.leases.add(effect.lease_end_ns, effect.reservation_id)
-        self._own(effect.session, effect.reservation_id)
+        if effect.state in LEASED:
+            self.leases.add(effect.lease_end_ns, effect.reservation_id)
+            self._own(effect.session, effect.reservation_id)
+
+    def _do_order_adopted(self, effect: e.OrderAdopted) -> None:
+        record = self.orders.find(effect.reservation_id)
+        assert record is not None and record.order is None
+        record.order, record.listed = effect.order, self.instruments.find(effect.order.instrument)
+        record.client, record.session, record.open_quantity = effect.client, effect.session, effect.open_quantity
+        record.heard_ns = self._now_ns
+        if effect.open_quantity:
+            record.state, record.ended_by = WORKING, None
+            self.orders.revive(record)
+        else:
+            record.ended_by, record.final_seen = EndedBy.FILLED, True
 
     def _do_order_moved(self, effect: e.OrderMoved) -> None:
         record = self.orders.find(effect.reservation_id)

@@ -13,6 +13,7 @@ from pit.types import (
     AdjustmentResult,
     Block,
     ClearedCancel,
+    DropCopyResult,
     ExecutionReport,
     Order,
     OrderState,
@@ -67,6 +68,25 @@ class CheckOrder(Record, frozen=True):
     order: Order
     sent: bool
     lease_ns: int | None
+
+
+class CheckMany(Record, frozen=True):
+    """Both stages for several orders, each of which counts for those after it; all of them or none, where that is
+    wanted.
+    """
+
+    orders: tuple[Order, ...]
+    sent: bool
+    lease_ns: int | None
+    all_or_none: bool = False
+
+
+class DropCopy(Record, frozen=True):
+    """An order is at the venue, whoever sent it: `client` has, where that is not the one who says so."""
+
+    order: Order
+    venue_order_id: str | None = None
+    client: str = ""
 
 
 class MarkSent(Record, frozen=True):
@@ -263,6 +283,8 @@ Command = (
     | SettleModify
     | CancelOrder
     | ApplyStatus
+    | CheckMany
+    | DropCopy
 )
 
 
@@ -586,6 +608,16 @@ class Fill(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False)
     counted: Decimal
 
 
+class OrderAdopted(Record, frozen=True):
+    """An order that only the venue had spoken of is known now; so much of it is open."""
+
+    reservation_id: int
+    order: Order
+    client: str
+    session: int
+    open_quantity: Decimal
+
+
 class ReportNoted(Record, frozen=True):
     reservation_id: int
     report_id: str
@@ -805,6 +837,7 @@ Effect = (
     | CancelRefused
     | FillChanged
     | StatusNoted
+    | OrderAdopted
 )
 
 
@@ -881,6 +914,20 @@ class Refused(Record, frozen=True):
     rejected: Rejected
 
 
+class ManyChecked(Record, frozen=True):
+    """The answers to several orders, in their order."""
+
+    answers: tuple[Accepted | Refused, ...]
+
+
+class DropCopied(Record, frozen=True):
+    """What a drop copy came to; `breaches` are what limits would have refused it for."""
+
+    result: DropCopyResult
+    breaches: tuple[Reject, ...] = ()
+    blocks: tuple[Block, ...] = ()
+
+
 class Stands(Record, frozen=True):
     """Where the order stands; `lease_end_ns` is 0 when no lease runs."""
 
@@ -938,7 +985,25 @@ Reply = (
     | Adjusted
     | Modified
     | CancelCleared
+    | ManyChecked
+    | DropCopied
 )
+
+
+LEG_BITS = 46
+"""An order's reservation has the number of the row that accepted it; of several in one row, their places stand above so
+many bits.
+"""
+
+
+def leg_id(seq: int, leg: int) -> int:
+    """The reservation of the order at that place of a row."""
+    return seq | leg << LEG_BITS
+
+
+def row_of(reservation_id: int) -> int:
+    """The row that accepted a reservation."""
+    return reservation_id & (1 << LEG_BITS) - 1
 
 
 def shadow_rejects_of(reply: Reply) -> tuple[Reject, ...]:

@@ -167,6 +167,10 @@ class _Tally:
             return
         self.first_seq = self.first_seq or row.entry.seq
         self.last_seq = row.entry.seq
+        if isinstance(body, e.Commanded) and isinstance(body.command, e.CheckMany) and isinstance(reply, e.ManyChecked):
+            for each, answer in zip(body.command.orders, reply.answers, strict=True):
+                if not (isinstance(answer, e.Accepted) and answer.replayed):
+                    self._ordered(self._line(each.account, engine.instruments.find(each.instrument)), answer)
         if order is not None and isinstance(reply, e.Accepted | e.Refused):
             listed = engine.instruments.find(order.instrument)
             if not (isinstance(reply, e.Accepted) and reply.replayed):

@@ -151,6 +151,8 @@ class Tale:
             case e.MarkSent() | e.Commit() | e.Rollback() | e.Quarantine() | e.Renew():
                 if command.reservation_id in self._ids:
                     account = self._ids[command.reservation_id].account
+        if isinstance(command, e.CheckMany):
+            yield from self._by_one_of(row, command, body.session)
         if account is None or self._account not in (None, account):
             return
         fate = self._fate(account)
@@ -158,6 +160,17 @@ class Tale:
             fate.refusal = Refusal(row.entry.seq, row.entry.wall_ns, body.session, row.reply.rejected)
             fate.decided = row
         yield fate
+
+    def _by_one_of(self, row: e.Row, command: e.CheckMany, session: int) -> Iterator[Fate]:
+        """The order's own refusal among those of several."""
+        for order, answer in zip(command.orders, _answers(row.reply), strict=False):
+            if order.id != self._order_id or self._account not in (None, order.account):
+                continue
+            fate = self._fate(order.account)
+            if isinstance(answer, e.Refused):
+                fate.refusal = Refusal(row.entry.seq, row.entry.wall_ns, session, answer.rejected)
+                fate.decided = e.Row(row.entry, row.effects, answer)
+            yield fate
 
     def _by_effects(self, row: e.Row) -> Iterator[Fate]:
         for effect in row.effects:
@@ -169,7 +182,7 @@ class Tale:
                     fate = self._fate(order.account)
                     if isinstance(effect, e.OrderOpened):
                         self._opened(fate, effect)
-                        fate.decided = row
+                        fate.decided = _alone(row, effect)
                         self._know(effect.reservation_id, fate)
                     else:
                         fate.request, fate.request_ended_by = effect, None
@@ -315,6 +328,19 @@ def newest(
     for _ in rows_of(pages, tale, begin, told):
         pass
     return tale.fates.get(account)
+
+
+def _alone(row: e.Row, opened: e.OrderOpened) -> e.Row:
+    """The row as if it had taken that order alone."""
+    if not isinstance(row.reply, e.ManyChecked):
+        return row
+    others = (effect for effect in row.effects if effect is opened or not isinstance(effect, e.OrderOpened))
+    reply = next(each for each in row.reply.answers if getattr(each, "order_id", None) == opened.order.id)
+    return e.Row(row.entry, tuple(others), reply)
+
+
+def _answers(reply: e.Reply) -> tuple[e.Accepted | e.Refused, ...]:
+    return reply.answers if isinstance(reply, e.ManyChecked) else ()
 
 
 def _begins(encoded: bytes, account: str, order_id: str) -> bool:

@@ -212,12 +212,12 @@ class _Names:
 
     def _look_up(self, seq: int) -> Whose:
         try:
-            row = reading.decode(self.pages.line(seq).row)
+            row = reading.decode(self.pages.line(e.row_of(seq)).row)
         except (PitdError, msgspec.MsgspecError):
             return NOBODY
         for effect in row.effects:
             match effect:
-                case e.OrderOpened():
+                case e.OrderOpened() if effect.reservation_id == seq:
                     return Whose(effect.order.account, effect.order.id, effect.client)
                 case e.RequestOpened():
                     return Whose(effect.order.account, effect.order.id, self.client(effect.session))

@@ -82,6 +82,12 @@ def command(command: e.Command) -> str:
             return f"execute request {command.request_id}{', sent' if command.sent else ''}"
         case e.CheckOrder():
             return f"check {order(command.order)}{', sent' if command.sent else ''}"
+        case e.DropCopy():
+            of = f" of client {command.client}" if command.client else ""
+            return f"drop copy{of}: {order(command.order)}"
+        case e.CheckMany():
+            all_of = "all or none of " if command.all_or_none else ""
+            return f"check {all_of}{len(command.orders)}: {'; '.join(map(order, command.orders))}"
         case e.MarkSent():
             return f"mark_sent {command.reservation_id}"
         case e.Commit():
@@ -216,6 +222,8 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} is {effect.venue_order_id} at the venue"
         case e.OrderTaken():
             return f"{effect.reservation_id} taken by {effect.client}"
+        case e.OrderAdopted():
+            return f"{effect.reservation_id} is known now, open {text(effect.open_quantity)}"
         case e.OrderFlagged():
             return f"{effect.reservation_id} flagged {effect.flag}"
         case e.StrangerNoted():
@@ -303,6 +311,13 @@ def answered(reply: e.Reply) -> str:
             return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.Refused():
             return f"{reply.rejected}{_in_shadow(reply)}"
+        case e.DropCopied():
+            known = ", known" if reply.result.was_known else ""
+            flags = "".join(f", {flag}" for flag in reply.result.flags)
+            breaches = f": {'; '.join(map(str, reply.breaches))}" if reply.breaches else ""
+            return f"{reply.result.state}{known}{flags}{breaches}"
+        case e.ManyChecked():
+            return "; ".join(map(answered, reply.answers))
         case e.Stands():
             return str(reply.state)
         case e.Applied():

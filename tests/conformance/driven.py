@@ -58,6 +58,8 @@ class _Driven:
         return self if came is object.__getattribute__(self, "_inner") else self._wrapped(came)
 
     def _wrapped(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._wrapped(each) for each in value]
         kind = {
             pit.AsyncEngine: DrivenEngine,
             pit.AsyncReservation: DrivenReservation,

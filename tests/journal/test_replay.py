@@ -370,3 +370,24 @@ def test_a_directory_without_a_journal_and_a_damaged_one_are_told(tmp_path: Path
     assert cli.main(["replay", str(tmp_path)]) == 65
     with pytest.raises(JournalDamaged, match="segment"):
         replay.decide_again(tmp_path, bootstrap.blank_engine)
+
+
+def test_several_orders_in_one_row_are_judged_one_after_the_other(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        made.say(
+            e.CheckMany((order(id="a", quantity=9), order(id="b", quantity=9), order(id="c", quantity=1)), True, None)
+        )
+    found = judged(tmp_path, LIMITS.replace('max_notional = "3000"', 'max_notional = "950"'))
+    assert (found.orders, found.would_be_refused) == (3, 2)
+    assert [change.order_ids for change in found.changes] == [["b", "c"]]
+
+
+def test_what_shadows_would_refuse_is_told_beside_what_would_be_refused(tmp_path: Path) -> None:
+    with desk(tmp_path) as made:
+        made.check(order(id="a", quantity=8))
+        made.check(order(id="b", quantity=4))
+    found = judged(tmp_path, LIMITS.replace('max_quantity = "10"', 'max_quantity = "5", shadow = true'))
+    assert (found.would_be_refused, found.told_in_shadow) == (0, 1)
+    assert [(each.would_be, each.limit, each.order_ids) for each in found.changes] == [
+        ("told in shadow", "size", ["a"])
+    ]

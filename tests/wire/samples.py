@@ -14,6 +14,7 @@ from pit.types import (
     BalanceAdjustment,
     Block,
     ClearedCancel,
+    DropCopyResult,
     ExecutionReport,
     Instrument,
     LimitOverride,
@@ -397,6 +398,10 @@ COMMANDS: list[wire.Body] = [
     wire.Check(ORDER, True, 5_000_000_000),
     wire.Check(BY_VOLUME),
     wire.Check(GOOD_TILL),
+    wire.CheckMany((ORDER, BY_VOLUME), True, 2_000_000_000, True),
+    wire.CheckMany((ORDER,)),
+    wire.DropCopy(ORDER, "V1", "mm1"),
+    wire.DropCopy(BY_VOLUME),
     wire.MarkSent(7),
     wire.Commit(7, "V1", True),
     wire.Commit(7),
@@ -480,6 +485,24 @@ REPLIES: list[wire.Body] = [
     wire.Accepted(7, "o1", OrderState.SENT, 5_000_000_000),
     wire.Accepted(7, "o1", OrderState.HELD, 5_000_000_000, False, (REJECT,)),
     wire.Refused(Rejected(order_id="o1", rejects=(REJECT, BARE_REJECT))),
+    wire.ManyChecked(
+        (
+            wire.Accepted(7, "o1", OrderState.HELD, 5_000_000_000),
+            wire.Refused(Rejected(order_id="o2", rejects=(REJECT,))),
+        )
+    ),
+    wire.DropCopied(
+        DropCopyResult(
+            order_id="o1",
+            reservation_id=7,
+            state=OrderState.WORKING,
+            open_quantity=Decimal(60),
+            was_known=True,
+            flags=("over_limit",),
+            breaches=(REJECT,),
+            blocks=(BLOCK,),
+        )
+    ),
     wire.Settled(OrderState.SENT, 4_000_000_000),
     wire.Settled(OrderState.ROLLED_BACK),
     wire.Applied(APPLIED),
