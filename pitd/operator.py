@@ -209,6 +209,20 @@ def _reconcile_books(options: argparse.Namespace) -> int:
     return _SAID_NO if compared.differences else 0
 
 
+def _adjust(options: argparse.Namespace) -> int:
+    parts: list[operator_books.Part] = options.parts
+    adjustments = [each.adjustment(options.account) for each in parts]
+    told = "; ".join(map(str, parts))
+    if not _is_agreed(options, f"account {options.account}: {told}. Sure?"):
+        return _SAID_NO
+    with _acting(options) as engine:
+        id = options.id or f"pitctl {uuid.uuid4().hex}"
+        done = engine.apply_account_adjustment(*adjustments, id=id, reason=options.reason)
+        stopped = "".join(f"; {block}" for block in done.blocks)
+        again = " (it was before: nothing changed now)" if done.already_applied else ""
+        return _changed(options, engine, f"account {options.account}: {told}{again}{stopped}")
+
+
 def _compared(options: argparse.Namespace) -> operator_books.Comparison:
     also = [*options.also, *([] if options.account is None else [options.account])]
     with _connected(options) as engine:
@@ -878,6 +892,17 @@ def _parser() -> argparse.ArgumentParser:
     one = add("clear", _clear_limit, "let the configured numbers of a limit hold again", acts)
     one.add_argument("limit", metavar="LIMIT")
     one.add_argument("key", nargs="?", metavar="KEY", help="only this number")
+    _add_change(one)
+    one = add("adjust", _adjust, "say what an account has, holds or has made: all of it, or nothing")
+    one.add_argument("account", metavar="ACCOUNT")
+    one.add_argument(
+        "parts",
+        nargs="+",
+        type=operator_books.part,
+        metavar="PART",
+        help="USD=5000, or USD+=-20.5 to move it; position:AAPL/USD=100@184.50 (@ the average price); pnl:USD=-60",
+    )
+    one.add_argument("--id", metavar="ID", help="the same id again changes nothing (default: a new one each time)")
     _add_change(one)
     one = add("reload", _reload, "have the daemon read its configuration again: all of it comes into force, or nothing")
     one.add_argument("--reason", required=True, type=_reason, metavar="TEXT", help="why: it is journaled")

@@ -179,6 +179,25 @@ def test_balances_go_the_same_way(desk: Desk) -> None:
     assert "7" in desk.ctl("balances")[1]
 
 
+def test_a_person_adjusts_one_account_by_hand(desk: Desk) -> None:
+    parts = ("USD=5000", "BTC+=-0.5", "position:AAPL/USD=100@184.50", "pnl:USD+=-12.5")
+    code, out, _ = desk.ctl("adjust", "beta", *parts, "--id", "d1", *YES)
+    assert code == 0 and "USD is 5000; BTC moves by -0.5; position AAPL/USD is 100 at 184.50" in out
+    assert desk.held("beta") == {"AAPL/USD": (100, 18450)}
+    assert [each.total for each in desk.local.engine.balances("beta")] == [Decimal("-0.5"), 5000]
+    code, out, _ = desk.ctl("adjust", "beta", *parts, "--id", "d1", *YES)
+    assert code == 0 and "nothing changed now" in out
+    code, _, err = desk.ctl("adjust", "beta", "USD=lots", *YES)
+    assert code == 1 and "not a number: 'lots'" in err
+
+
+@pytest.mark.parametrize("typed", ["USD", "USD=", "=5", "USD=5@3", "shares:USD=5", "USD==5"])
+def test_a_part_that_can_not_be_meant_is_refused_with_an_example(desk: Desk, typed: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        desk.ctl("adjust", "beta", typed, *YES)
+    assert "position:AAPL/USD=100@184.50" in capsys.readouterr().err
+
+
 HEAD = "account,instrument,quantity,cost\n"
 
 

@@ -52,7 +52,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_bash_completes_commands(tmp_path: Path) -> None:
     assert completed(tmp_path, "pitctl", "un") == {"unblock"}
     assert completed(tmp_path, "pitctl", "res") == {"resume"}
-    assert completed(tmp_path, "pitd", "check") == {"check-config"}
+    assert completed(tmp_path, "pitd", "check") == {"check-config", "check-policy"}
 
 
 def test_bash_completes_the_options_of_a_command(tmp_path: Path) -> None:
