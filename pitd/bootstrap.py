@@ -89,10 +89,12 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
         return frozenset(limit.name for limit in with_numbers(config.limits, numbers) if limit.shadow)
 
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
-    terms, bounds = LimitTerms(config.limits), config.gate.bounds
+    terms, bounds, sources = LimitTerms(config.limits), config.gate.bounds, config.pnl_sources()
     awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
     declared, reactions = config.declared(), config.reactions
-    return Setup(built, terms, names, bounds, own_days, config.currency, declared, awaiting, shadows, reactions)
+    return Setup(
+        built, terms, names, bounds, own_days, config.currency, declared, awaiting, shadows, reactions, sources
+    )
 
 
 def blank_engine(policies: Sequence[Policy] = (), running: Config | None = None) -> Engine:

@@ -27,6 +27,7 @@ from .core.currency import Currency
 from .core.engine import OPERATOR, POISONED, Bounds
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection
+from .core.pnl import Sources
 from .core.policy import Policy
 from .errors import ConfigError
 from .own_policies import OwnLimit, OwnPolicy
@@ -138,11 +139,16 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
         return self.durability != "none"
 
 
+PnlSource = Literal["reported", "computed"]
+
+
 class Gate(msgspec.Struct, frozen=True, kw_only=True):
     uncovered: Literal["reject", "allow"] = "reject"
     unknown_accounts: Literal["reject", "allow"] = "reject"
     """What becomes of orders of accounts that are not declared, once any is."""
     bounds: Bounds = Bounds()
+    pnl: PnlSource = "reported"
+    """Where P&L comes from, for an account that does not say."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +188,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """When its day begins and ends, where that is not when the firm's does."""
     requires_positions: bool = False
     """Whether it must not trade before its positions have been imported for the day."""
+    pnl: PnlSource | None = None
+    """Where its P&L comes from: what reports say, or its fills and fees. None: as the gate's do."""
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +232,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def day_rules(self) -> dict[str, DayRule]:
         """By the accounts whose day is not the firm's."""
         return {name: each.day for name, each in self.accounts.items() if each.day is not None}
+
+    def pnl_sources(self) -> Sources:
+        """Whose P&L is computed."""
+        otherwise = {name for name, each in self.accounts.items() if each.pnl not in (None, self.gate.pnl)}
+        return Sources(is_computed=self.gate.pnl == "computed", otherwise=frozenset(otherwise))
 
     def roles_of(self, client: str) -> frozenset[Role]:
         found = self.client(client)
@@ -301,6 +314,8 @@ class _Reader:
         self._currency = config_currency.currency(self, self._table(tables, "currency"), instruments)
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         self._try_out(policies, limits)
+        if calendar is None:
+            self._need_no_day(limits)
         return Config(
             source=self._source,
             daemon=self._daemon(self._table(tables, "daemon")),
@@ -383,6 +398,7 @@ class _Reader:
                 "keep_closed",
                 "keep_closed_for",
                 "max_quote_age",
+                "pnl",
             ),
         )
         uncovered = self._choice("gate", table, "uncovered", ("reject", "allow"))
@@ -404,6 +420,7 @@ class _Reader:
             uncovered="allow" if uncovered == "allow" else "reject",
             unknown_accounts="allow" if unknown == "allow" else "reject",
             bounds=bounds,
+            pnl=self._pnl_source("gate", table),
         )
 
     def _reactions(self, table: Mapping[str, Any]) -> dict[str, TradingState]:
@@ -465,7 +482,10 @@ class _Reader:
             self._only_keys(
                 key,
                 one,
-                ("group", "currency", "zone", "start_of_day", "end_of_day", "reports_from", "requires_positions"),
+                (
+                    *("group", "currency", "zone", "start_of_day", "end_of_day", "reports_from", "requires_positions"),
+                    "pnl",
+                ),
             )
             for word in ("group", "currency"):
                 if word in one:
@@ -476,8 +496,12 @@ class _Reader:
                 currency=one.get("currency"),
                 day=self._day_rule(key, one, "UTC" if calendar is None else calendar.zone) if has_day else None,
                 requires_positions=self._yes_or_no(key, one, "requires_positions"),
+                pnl=self._pnl_source(key, one) if "pnl" in one else None,
             )
         return accounts
+
+    def _pnl_source(self, key: str, table: Mapping[str, Any]) -> PnlSource:
+        return "computed" if self._choice(key, table, "pnl", ("reported", "computed")) == "computed" else "reported"
 
     def _day_rule(self, key: str, table: Mapping[str, Any], zone: str) -> DayRule:
         zone = self._text(key, table, "zone", zone)
@@ -631,6 +655,12 @@ class _Reader:
                     )
         return limits
 
+    def _need_no_day(self, limits: Sequence[AnyLimit]) -> None:
+        for limit in limits:
+            if isinstance(limit, PnlBound) and limit.per is not None:
+                mend = 'nobody says when a day begins: add [calendar] start_of_day = "17:00", zone = "America/New_York"'
+                self._fail(f"limits.{limit.name}.per", mend)
+
     def _limit(
         self,
         name: str,
@@ -650,7 +680,7 @@ class _Reader:
             self._fail(f"{key}.control", f"{_or(known)} is wanted, not {control!r}{_meant(control, known)}")
         own = {
             **{each: tuple(own_policies.keys_of(type_, Limit)) for each, type_ in own_controls.items()},
-            "pnl_kill_switch": ("max_loss", "max_profit", "initial_pnl"),
+            "pnl_kill_switch": ("max_loss", "max_profit", "max_drawdown", "per", "then", "initial_pnl"),
             "rate_limit": ("max_orders", "window"),
             "order_size_limit": ("max_quantity", "max_notional", "currency"),
             "open_order_notional": ("max_notional", "currency"),
@@ -789,7 +819,7 @@ class _Reader:
         return True
 
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
-        self._one_of(key, table, "max_loss", "max_profit")
+        self._one_of(key, table, "max_loss", "max_profit", "max_drawdown")
         only: Selection = common["only"]
         if only.settlement is None:
             self._fail(key, 'P&L is kept by asset; add settlement = "USD" (or the asset that is meant)')
@@ -805,6 +835,9 @@ class _Reader:
             **common,
             max_loss=self._amount(key, table, "max_loss"),
             max_profit=self._amount(key, table, "max_profit"),
+            max_drawdown=self._amount(key, table, "max_drawdown"),
+            per="day" if "per" in table and self._choice(key, table, "per", ("day",)) else None,
+            then="reduce" if self._choice(key, table, "then", ("halt", "reduce")) == "reduce" else "halt",
             initial_pnl=None if initial is None else self._number(f"{key}.initial_pnl", initial),
         )
 

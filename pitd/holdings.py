@@ -77,6 +77,7 @@ def position_of(engine: Engine, account: str, symbol: str, held: Position) -> Ac
         average_price=_average(held, listed),
         realised=canonical(held.realised),
         fees=canonical(held.fees),
+        other_fees=held.other_fees,
     )
 
 

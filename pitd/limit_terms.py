@@ -33,7 +33,7 @@ from .policies.spot_funds import SpotFunds
 from .policies.turnover_limit import Turnover
 
 _KEYS: dict[type, tuple[str, ...]] = {
-    PnlBound: ("max_loss", "max_profit"),
+    PnlBound: ("max_loss", "max_profit", "max_drawdown"),
     Rate: ("max_orders", "window"),
     OrderSize: ("max_quantity", "max_notional"),
     OpenNotional: ("max_notional",),

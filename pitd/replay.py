@@ -312,7 +312,9 @@ class _Other:
         if listed is None:
             return []
         group = self._engine.accounts.group_of(report.account)
-        reported = Reported(report, group, listed.settlement, row.entry.now_ns, self._engine.days)
+        realised = sum((each.realised for each in row.effects if isinstance(each, e.PositionChanged)), Decimal(0))
+        made = self._engine.made_by(report, listed.settlement, realised)
+        reported = Reported(report, group, listed.settlement, row.entry.now_ns, self._engine.days, made)
         return list(self._engine.pipeline.report(reported) or ())
 
     def _translated(self, effect: e.Effect, holds: Mapping[tuple[str, str], tuple[e.Hold, ...]]) -> e.Effect | None:

@@ -269,7 +269,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     the whole quantity (volume) and the price that the order has from now on, which may be left out where a modify of it
     is under way. `pnl` is
     the realised profit (negative: loss) and `fee` the cost (positive) in the settlement asset; `pnl - fee` goes to the
-    account's realised P&L. `instrument` is needed only where the order may be unknown to the daemon.
+    account's realised P&L; where the daemon computes that from fills (`pnl = "computed"`), `pnl` counts for nothing and
+    is flagged. A fee in another asset names it: `fee_asset`. `instrument` is needed only where the order may be unknown
+    to the daemon.
 
     A `bust` undoes the fill whose report id is `fill_id`; a `correct` tells it anew: `quantity`, `price`, `pnl` and
     `fee` are the fill's from then on, whole and not as differences (a price left out stays).
@@ -289,6 +291,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     instrument: Instrument | str | None = None
     side: Side | None = None
     fill_id: str | None = None
+    fee_asset: str | None = None
 
     if TYPE_CHECKING:
 
@@ -319,6 +322,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             instrument: Instrument | str | None = None,
             side: Side | Literal["buy", "sell"] | None = None,
             fill_id: str | None = None,
+            fee_asset: str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -338,6 +342,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             check_name(self.instrument, "report.instrument")
         if self.side is not None and type(self.side) is not Side:
             force_setattr(self, "side", _choice(Side, self.side, "report.side"))
+        if self.fee_asset is not None:
+            check_name(self.fee_asset, "report.fee_asset")
         for name in ("quantity", "price", "pnl", "fee"):
             value = getattr(self, name)
             if value is not None:
@@ -535,7 +541,8 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
 
     `quantity` is in units, below zero when short; `cost` is what it was bought for (below zero: sold for) in
     `settlement`. `average_price` is for people: their quotient, rounded half-even to nine decimals, and None where
-    nothing is held or nobody told a price. `realised` is the P&L of what was closed, at average cost and before `fees`.
+    nothing is held or nobody told a price. `realised` is the P&L of what was closed, at average cost and before `fees`;
+    `other_fees` are those in other assets, as (asset, amount).
     """
 
     account: str
@@ -546,6 +553,7 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     average_price: Decimal | None
     realised: Decimal
     fees: Decimal
+    other_fees: tuple[tuple[str, Decimal], ...] = ()
 
 
 class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -733,8 +741,8 @@ class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
 
     `already_applied` says that this very report was here before. `state` and `open_quantity` are the order's after it
     (None when the order is unknown). `flags` names what an operator should look at: "unknown_order", "after_close",
-    "after_rollback", "overfill", "shared_venue_id", "unknown_account" (it is not declared). `blocks` names the blocks
-    that this report has tripped.
+    "after_rollback", "overfill", "shared_venue_id", "unknown_account" (it is not declared), "pnl_ignored". `blocks`
+    names those that this report has tripped.
     """
 
     order_id: str | None

@@ -76,20 +76,21 @@ def exchanged(listed: Listed, side: Side, quantity: Decimal, price: Decimal | No
     return ((listed.underlying, units), (listed.settlement, money))
 
 
-def moved_by(report: ExecutionReport, order: Order | None, listed: Listed) -> Moves:
+def moved_by(report: ExecutionReport, order: Order | None, listed: Listed, pnl: Decimal) -> Moves:
     """What a report moves. Of a spot instrument a fill exchanges one asset for the other, and `pnl` is no money of its
-    own: it lies in the two prices. Of any other kind nothing is exchanged: `pnl` is what is paid. A fee always is.
+    own: it lies in the two prices. Of any other kind nothing is exchanged: `pnl`, told or computed, is what is paid. A
+    fee always is.
     """
     moves: Moves = ()
     if listed.kind is not Kind.SPOT:
-        moves = ((listed.settlement, report.pnl),) if report.pnl else ()
+        moves = ((listed.settlement, pnl),) if pnl else ()
     elif report.kind is ReportKind.FILL:
         assert report.quantity is not None
         side = report.side if order is None else order.side
         price = report.price if report.price is not None or order is None else order.price
         if side is not None:
             moves = exchanged(listed, side, report.quantity, price)
-    return (*moves, (listed.settlement, -report.fee)) if report.fee else moves
+    return (*moves, (report.fee_asset or listed.settlement, -report.fee)) if report.fee else moves
 
 
 def added_up(moves: Moves) -> Moves:

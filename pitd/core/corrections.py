@@ -48,10 +48,16 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     by_volume = record.order is not None and record.order.volume is not None
     if report.kind is ReportKind.CORRECT and by_volume and not (report.price or fill.price):
         return Failed(Failure.INVALID_INPUT, f"{who}: a volume order's fill needs a price")
+    if report.fee and report.fee_asset not in (None, fill.fee_asset or listed.settlement):
+        why = f"{who}: its fee was in {fill.fee_asset or listed.settlement}, and is corrected in that"
+        return Failed(Failure.INVALID_INPUT, why)
     try:
         again = _told_anew(engine, report, record, fill, listed)
-        net = msgspec.structs.replace(report, pnl=report.pnl - fill.pnl, fee=report.fee - fill.fee)
-        wanted = engine._policies_on(net, listed)
+        net = msgspec.structs.replace(
+            report, pnl=report.pnl - fill.pnl, fee=report.fee - fill.fee, fee_asset=fill.fee_asset
+        )
+        fee_asset = "" if fill.fee_asset in (None, listed.settlement) else fill.fee_asset or ""
+        wanted = engine._policies_on(net, listed, again.realised - fill.realised)
         more = again.traded - fill.traded
         left = _left(record, more)
         holds, of_modify = record.holds, None
@@ -67,7 +73,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
                     return engine._policy_failed(report)
                 holds = shrunk
         change = Change(again.moved - fill.moved, again.cost - fill.cost, again.realised - fill.realised)
-        engine.positions.after(record.account, fill.symbol, change, net.fee)  # raises now rather than when it is done
+        engine.positions.after(record.account, fill.symbol, change, net.fee, fee_asset)  # raises now, not when done
         moves = balances.added_up((*again.moves, *((asset, -amount) for asset, amount in fill.moves)))
         engine.balances.after(record.account, moves)
     except (NotRepresentable, Unvalued, InvalidInput):  # also a difference of more digits than a report may have
@@ -80,7 +86,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         engine._emit(of_modify)
     engine._emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
     if any(change) or net.fee:
-        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee))
+        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, "", fee_asset))
     if moves:
         engine._emit(e.BalancesMoved(record.account, moves))
     if record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
@@ -122,6 +128,7 @@ def fill_of(
         realised=change.realised,
         moves=moves,
         counted=counted,
+        fee_asset=report.fee_asset,
     )
 
 
@@ -133,7 +140,9 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
     base = Position(quantity, cost + shift, held.realised - fill.realised + shift, held.fees)
     keeps = engine.pipeline.asks_for_balances or engine.balances.keeps(record.account)
     if report.kind is ReportKind.BUST:
-        moves = balances.moved_by(report, record.order, listed) if keeps else ()
+        told = msgspec.structs.replace(report, fee_asset=fill.fee_asset)
+        made = engine.told_or_computed(report, shift)
+        moves = balances.moved_by(told, record.order, listed, made) if keeps else ()
         return msgspec.structs.replace(
             fill,
             quantity=ZERO,
@@ -148,12 +157,15 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
         )
     price = fill.price if report.price is None else report.price
     assert report.quantity is not None
-    whole = msgspec.structs.replace(report, kind=ReportKind.FILL, price=price, side=fill.side, fill_id=None)
+    whole = msgspec.structs.replace(
+        report, kind=ReportKind.FILL, price=price, side=fill.side, fill_id=None, fee_asset=fill.fee_asset
+    )
     change = Change(ZERO, ZERO, ZERO)
     if fill.side is not None:
         change = positions.filled(base, listed, fill.side, report.quantity, price)
-    moves = balances.moved_by(whole, record.order, listed) if keeps else ()
     change = Change(change.quantity, change.cost + shift, change.realised + shift)
+    made = engine.told_or_computed(report, change.realised)
+    moves = balances.moved_by(whole, record.order, listed, made) if keeps else ()
     return fill_of(whole, record.order, listed, change, moves, report.quantity)
 
 

@@ -40,6 +40,7 @@ from . import (
     drop_copies,
     many,
     overrides,
+    pnl,
     positions,
     shadows,
     statuses,
@@ -151,6 +152,7 @@ class Setup(NamedTuple):
     """The limits that refuse nothing, with those numbers in the place of their own."""
     reactions: Mapping[str, TradingState] = {}
     """By a fill's flag: the trading state that its account gets."""
+    pnl_sources: pnl.Sources = pnl.Sources()
 
 
 class Judgement(NamedTuple):
@@ -204,6 +206,7 @@ class Engine:
         self.trading = trading.Trading()
         self.overrides = overrides.Overrides()
         self.days = Days()
+        self.pnl_sources = pnl.Sources()
         self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
@@ -1027,8 +1030,8 @@ class Engine:
             if report.kind is ReportKind.REPLACED and record.order is not None and record.state is not CLOSED:
                 told = self.modifies.replacement(report, record)
             moved = self._moved(report, record.order, listed, record.asked_by)
-            paid = self._paid(report, record.order, listed)
-            wanted = self._policies_on(report, listed)
+            paid = self._paid(report, record.order, listed, moved)
+            wanted = self._policies_on(report, listed, moved.realised)
         except (NotRepresentable, Unvalued):
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
         if isinstance(wanted, Failed):
@@ -1101,7 +1104,7 @@ class Engine:
             change = positions.Change(change.quantity + before.quantity, change.cost + before.cost, change.realised)
         moves = () if paid is None else paid.moves
         if told_before and (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
-            moves = balances.moved_by(report, order, listed)
+            moves = balances.moved_by(report, order, listed, self.told_or_computed(report, change.realised))
         return corrections.fill_of(report, order, listed, change, moves, report.quantity - told_before)
 
     def _react(self, account: str, flags: tuple[str, ...], report: ExecutionReport) -> None:
@@ -1150,9 +1153,9 @@ class Engine:
 
     def _moved(self, report: ExecutionReport, order: Order | None, listed: Listed | None, client: str = "") -> _Moved:
         """What a report does to the position, and what about it has to be looked at."""
+        flags = [pnl.IGNORED] if report.pnl and self.pnl_sources.computes(report.account) else []
         if listed is None or (report.kind is not ReportKind.FILL and not report.fee):
-            return _Moved(None, ())
-        flags = []
+            return _Moved(None, tuple(flags))
         change = positions.Change(ZERO, ZERO, ZERO)
         if report.kind is ReportKind.FILL:
             assert report.quantity is not None
@@ -1165,22 +1168,27 @@ class Engine:
                 change = positions.filled(held, listed, side, report.quantity, price)
             if report.price is None:
                 flags.append("unpriced_fill")
-        self.positions.after(
-            report.account, listed.symbol, change, report.fee
-        )  # raises now rather than when it is done
-        return _Moved(e.PositionChanged(report.account, listed.symbol, *change, report.fee, client), tuple(flags))
+        fee_asset = "" if report.fee_asset in (None, listed.settlement) else report.fee_asset or ""
+        self.positions.after(report.account, listed.symbol, change, report.fee, fee_asset)  # raises now, not when done
+        effect = e.PositionChanged(report.account, listed.symbol, *change, report.fee, client, fee_asset)
+        return _Moved(effect, tuple(flags))
 
-    def _paid(self, report: ExecutionReport, order: Order | None, listed: Listed | None) -> e.BalancesMoved | None:
+    def _paid(
+        self, report: ExecutionReport, order: Order | None, listed: Listed | None, moved: _Moved
+    ) -> e.BalancesMoved | None:
         """What a report does to balances, where anybody keeps them. Raises NotRepresentable."""
         if listed is None or not (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
             return None
-        moves = balances.added_up(balances.moved_by(report, order, listed))
+        made = self.told_or_computed(report, moved.realised)
+        moves = balances.added_up(balances.moved_by(report, order, listed, made))
         if not moves:
             return None
         self.balances.after(report.account, moves)  # raises now rather than when it is done
         return e.BalancesMoved(report.account, moves)
 
-    def _policies_on(self, report: ExecutionReport, listed: Listed | None) -> tuple[e.Effect, ...] | Failed:
+    def _policies_on(
+        self, report: ExecutionReport, listed: Listed | None, realised: Decimal
+    ) -> tuple[e.Effect, ...] | Failed:
         if listed is None:
             if report.pnl or report.fee:
                 return Failed(
@@ -1190,8 +1198,17 @@ class Engine:
                 )
             return ()
         group = self.accounts.group_of(report.account)
-        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns, self.days))
+        made = self.made_by(report, listed.settlement, realised)
+        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns, self.days, made))
         return self._policy_failed(report) if wanted is None else wanted
+
+    def told_or_computed(self, report: ExecutionReport, realised: Decimal) -> Decimal:
+        """The P&L of a report whose fill has closed so much: by its account's rule, without the fee."""
+        return realised if self.pnl_sources.computes(report.account) else report.pnl
+
+    def made_by(self, report: ExecutionReport, settlement: str, realised: Decimal) -> pnl.Amounts:
+        """What a report makes its account, of which so much was closed: by the account's own rule."""
+        return pnl.made(report, settlement, realised, is_computed=self.pnl_sources.computes(report.account))
 
     def _policy_failed(self, report: ExecutionReport) -> Failed:
         return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
@@ -1217,8 +1234,8 @@ class Engine:
             )
         try:
             moved = self._moved(report, None, listed)
-            paid = self._paid(report, None, listed)
-            wanted = self._policies_on(report, listed)
+            paid = self._paid(report, None, listed, moved)
+            wanted = self._policies_on(report, listed, moved.realised)
         except NotRepresentable:
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
         if isinstance(wanted, Failed):
@@ -1631,7 +1648,7 @@ class Engine:
 
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
         change = positions.Change(effect.quantity, effect.cost, effect.realised)
-        self.positions.change(effect.account, effect.symbol, change, effect.fee)
+        self.positions.change(effect.account, effect.symbol, change, effect.fee, effect.fee_asset)
         if effect.client and effect.quantity:
             self.positions.move_client(effect.client, effect.symbol, effect.quantity)
 
@@ -1820,6 +1837,7 @@ class Engine:
         self.reactions = setup.reactions
         self.accounts.declared = setup.declared
         self._requires_positions = setup.requires_positions
+        self.pnl_sources = setup.pnl_sources
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 
@@ -1928,6 +1946,10 @@ class _Moved(NamedTuple):
     effect: e.PositionChanged | None
     flags: tuple[str, ...]
 
+    @property
+    def realised(self) -> Decimal:
+        return ZERO if self.effect is None else self.effect.realised
+
 
 class _Fill(NamedTuple):
     effect: e.OrderFilled
@@ -1976,7 +1998,9 @@ def _fingerprint(report: ExecutionReport) -> bytes:
     """What a report says, whatever zeros its numbers carry and by whichever id it names the order."""
     given = (report.quantity, report.price, report.pnl, report.fee)
     numbers = [None if number is None else str(canonical(number)) for number in given]
-    about = () if report.fill_id is None else (report.fill_id,)
+    about: tuple[str, ...] = () if report.fill_id is None else (report.fill_id,)
+    if report.fee_asset is not None:
+        about += ("fee in", report.fee_asset)
     return blake2b(msgspec.msgpack.encode((report.kind, *numbers, *about)), digest_size=8).digest()
 
 

@@ -606,6 +606,7 @@ class Fill(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False)
     realised: Decimal
     moves: tuple[tuple[str, Decimal], ...]
     counted: Decimal
+    fee_asset: str | None = None
 
 
 class OrderAdopted(Record, frozen=True):
@@ -677,6 +678,8 @@ class PositionChanged(Record, frozen=True):
     fee: Decimal
     client: str = ""
     """Whose order it was, where one is known."""
+    fee_asset: str = ""
+    """Of a fee that is not in the settlement asset."""
 
 
 class QuotesKept(Record, frozen=True):

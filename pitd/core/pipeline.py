@@ -9,10 +9,10 @@ from typing import Any
 from pit.types import Block, Order, Reject, RejectCode
 
 from .days import IsNew
-from .entry import Blocked, Effect, Hold, PolicyChanged, ShadowBlocked
+from .entry import Blocked, Effect, Hold, PolicyChanged, ShadowBlocked, Unblocked
 from .instruments import Listed
 from .numbers import NotRepresentable
-from .policy import PASS, Asks, Attempt, Policy, Reported, Unvalued, Verdict
+from .policy import PASS, Asks, Attempt, Lift, Policy, Reported, Unvalued, Verdict
 
 
 class Pipeline:
@@ -208,14 +208,14 @@ class Pipeline:
         return [reject for reject in rejects if reject.limit not in self.shadows]
 
     def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
-        return [
-            PolicyChanged(policy.id, effect)
-            if type(effect) is not Block
-            else ShadowBlocked(effect)
-            if effect.limit in self.shadows
-            else Blocked(effect)
-            for effect in effects
-        ]
+        return [self._as_effect(policy, effect) for effect in effects]
+
+    def _as_effect(self, policy: Policy, effect: Any) -> Effect:
+        if type(effect) is Block:
+            return ShadowBlocked(effect) if effect.limit in self.shadows else Blocked(effect)
+        if type(effect) is Lift:
+            return Unblocked(effect.scope, effect.limit)
+        return PolicyChanged(policy.id, effect)
 
     def in_order(self, rejects: Sequence[Reject]) -> tuple[Reject, ...]:
         """Rejects in the order of the configuration; a person's block stands first."""

@@ -12,6 +12,7 @@ import msgspec
 
 from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
+from . import pnl
 from .balances import Balances
 from .currency import PAR, Factor
 from .days import Days, IsNew
@@ -19,6 +20,7 @@ from .entry import Hold
 from .exposures import Outlook
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
+from .pnl import Amounts
 from .positions import Pool, Positions, Strategy, Whose, units_of
 from .prices import Quote
 from .unvalued import Unvalued
@@ -231,16 +233,24 @@ class Attempt:
 class Reported:
     """A report on its way to the policies, with the account's group and the asset its money is in."""
 
-    __slots__ = ("days", "group", "now_ns", "report", "settlement")
+    __slots__ = ("days", "group", "made", "now_ns", "report", "settlement")
 
     def __init__(
-        self, report: ExecutionReport, group: str | None, settlement: str, now_ns: int, days: Days = NO_DAYS
+        self,
+        report: ExecutionReport,
+        group: str | None,
+        settlement: str,
+        now_ns: int,
+        days: Days = NO_DAYS,
+        made: Amounts | None = None,
     ) -> None:
         self.report = report
         self.group = group
         self.settlement = settlement
         self.now_ns = now_ns
         self.days = days
+        self.made = pnl.made(report, settlement, ZERO, is_computed=False) if made is None else made
+        """The P&L of it less its fee, by asset: what the account's rule makes of it, told or computed."""
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
@@ -248,6 +258,13 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
     effects: tuple[Any, ...] = ()
     rejects: tuple[Reject, ...] = ()
+
+
+class Lift(msgspec.Struct, frozen=True, gc=False):
+    """A block of its own that a control takes off: an effect, beside `Block`."""
+
+    scope: str
+    limit: str
 
 
 class Look(msgspec.Struct, frozen=True, gc=False):
@@ -615,6 +632,7 @@ __all__ = [
     "Days",
     "Funds",
     "IsNew",
+    "Lift",
     "Look",
     "Money",
     "Policy",

@@ -12,6 +12,7 @@ from pit.types import MAX_DIGITS, Order, Side
 
 from .instruments import INVERSE, Listed
 from .numbers import ZERO, NotRepresentable, canonical, divided_even, divided_up
+from .pnl import Amounts, fees_with
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -19,13 +20,17 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     `quantity` is in units, below zero when short. `cost` is what that quantity was bought for (sold for: below zero) in
     the settlement asset; of an inverse instrument it is -quantity × multiplier / price, so that the same sums hold.
-    `realised` is the P&L of what was closed at average cost, before `fees`.
+    `realised` is the P&L of what was closed at average cost, before `fees`; `other_fees` are those in other assets.
+
+    `realised` less `cost` is all the money that fills have moved, to the last digit: what closing at average cost has
+    to round (`filled`) is taken from the one and left in the other.
     """
 
     quantity: Decimal = ZERO
     cost: Decimal = ZERO
     realised: Decimal = ZERO
     fees: Decimal = ZERO
+    other_fees: Amounts = ()
 
 
 FLAT = Position()
@@ -48,7 +53,9 @@ def filled(position: Position, listed: Listed, side: Side, quantity: Decimal, pr
 
     Closing gives back its share of the cost, cost × closed / held, rounded half-even to 18 decimals; the last part
     gives back all that is left, so that nothing stays behind. Without a price nothing is realised, and what is opened
-    costs nothing. Example: long 10 for 1000, 4 sold at 110: quantity -4, cost -400, realised 40.
+    costs nothing. Of an inverse instrument each fill is worth quantity × multiplier / price, rounded half-even to 18
+    decimals once: of one through zero the part that closes is rounded so, and the rest opens. Example: long 10 for
+    1000, 4 sold at 110: quantity -4, cost -400, realised 40.
     """
     signed = quantity if side is BUY else -quantity
     held = position.quantity
@@ -58,9 +65,9 @@ def filled(position: Position, listed: Listed, side: Side, quantity: Decimal, pr
         share = divided_even(position.cost * -signed, held)
         realised = ZERO if price is None else -_worth(listed, signed, price) - share
         return Change(signed, -share, realised)
-    realised = ZERO if price is None else _worth(listed, held, price) - position.cost
-    opened = signed + held
-    return Change(signed, _worth(listed, opened, price) - position.cost, realised)
+    closed = _worth(listed, held, price)
+    realised = ZERO if price is None else closed - position.cost
+    return Change(signed, _worth(listed, signed, price) + closed - position.cost, realised)
 
 
 def _worth(listed: Listed, signed: Decimal, price: Decimal | None) -> Decimal:
@@ -215,20 +222,21 @@ class Positions:
         waiting = self.on_the_way(order.account, listed.symbol, order.side)
         return units is not None and waiting is not None and units > 0 and waiting + units <= abs(held)
 
-    def after(self, account: str, symbol: str, change: Change, fee: Decimal) -> Position:
-        """What a position would become. Raises NotRepresentable."""
+    def after(self, account: str, symbol: str, change: Change, fee: Decimal, fee_asset: str = "") -> Position:
+        """What a position would become; without an asset the fee is in the settlement's. Raises NotRepresentable."""
         before = self.of(account, symbol)
         return Position(
             canonical(before.quantity + change.quantity),
             canonical(before.cost + change.cost),
             canonical(before.realised + change.realised),
-            canonical(before.fees + fee),
+            canonical(before.fees if fee_asset else before.fees + fee),
+            fees_with(before.other_fees, fee_asset, fee) if fee_asset and fee else before.other_fees,
         )
 
     # ------------------------------------------------------------------------------------------ carrying out
 
-    def change(self, account: str, symbol: str, change: Change, fee: Decimal) -> None:
-        self.put(account, symbol, self.after(account, symbol, change, fee))
+    def change(self, account: str, symbol: str, change: Change, fee: Decimal, fee_asset: str = "") -> None:
+        self.put(account, symbol, self.after(account, symbol, change, fee, fee_asset))
 
     def put(self, account: str, symbol: str, position: Position) -> None:
         """Holds that from now on; nothing at all where it is flat and never made anything."""

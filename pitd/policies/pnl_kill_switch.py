@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 
-from pit.types import Block, Reject, RejectCode
+from pit.types import Block, Reject, RejectCode, TradingState
+from pitd.core.days import IsNew
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Counter, Look, Money, Policy, Reported, Verdict
+from pitd.core.policy import PASS, Attempt, Counter, Lift, Look, Money, Policy, Reported, Verdict
 
 
 class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):
-    """`max_loss` and `max_profit` are positive amounts of the settlement asset; at least one of them.
+    """`max_loss`, `max_profit` and `max_drawdown` are positive amounts of the settlement asset; at least one of them.
 
-    `initial_pnl` is what an account brings along: it counts once, at the first sight of the account.
+    `initial_pnl` is what an account brings along: it counts once, at the first sight of the account. `per` "day" counts
+    from the beginning of each day, `then` says what a trip leaves: nothing, or what reduces a position.
     """
 
     max_loss: Decimal | None = None
     max_profit: Decimal | None = None
     initial_pnl: Decimal | None = None
+    max_drawdown: Decimal | None = None
+    per: Literal["day"] | None = None
+    then: Literal["halt", "reduce"] = "halt"
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether it goes by more than what the P&L is: by what it was at the beginning of the day, or at its peak."""
+        return self.per is not None or self.max_drawdown is not None
 
 
 class Realised(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -63,6 +73,23 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     amount: Decimal
 
 
+class Followed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Where one scope of a limit counts from, and the highest P&L since."""
+
+    limit: str
+    scope: str
+    base: Decimal
+    peak: Decimal
+
+
+class Turned(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """A new day of one scope: it counts from that P&L, and neither its trip nor the room it was granted hold on."""
+
+    limit: str
+    scope: str
+    base: Decimal
+
+
 class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     """The sum of a limit that is no longer configured."""
 
@@ -78,12 +105,28 @@ class PnlKillSwitch(Policy):
     one, it begins with what is known of its accounts. A bound that was moved behind the P&L by a new configuration
     trips at the next order.
 
+    The P&L is what reports tell, or, of an account with `pnl = "computed"`, what its fills have closed at average cost
+    (`core.positions`); a fee in another asset is a loss of that asset.
+
+    `max_drawdown` trips where the P&L has fallen by so much from its peak; the peak begins with the P&L at which the
+    limit first sees the scope. `rearm` grants at most `max_drawdown` of room, and has it fall by so much from there.
+
+    `per = "day"` counts from what the P&L was when the day began: the account's day with `each`, the firm's with
+    `over` ([calendar], [accounts.NAME]). A new day lifts the trip of the one before, and any room that was granted: a
+    loss of the day stops the day. An account that is first seen in the middle of a day begins it with nothing, and
+    what it brings along counts. A limit that a new configuration brings counts from the P&L at which it first sees a
+    scope.
+
+    `then = "reduce"` lets orders pass that reduce a position, as does the trading state of that name.
+
     Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
-    pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350.
+    pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350. With max_drawdown 100: pnl +70 and then -99
+    leave it open, 99 below its peak; +150 makes a new peak of 121, and it trips at 21. With max_loss 100 per day: -60
+    on Monday and -99 on Tuesday leave it open; -1 more on Tuesday trips it until Wednesday.
     """
 
     id: ClassVar[str] = "pnl_kill_switch"
-    effect_types = (Realised, Tripped, Rearmed, Lifted, Begun, Forgotten)
+    effect_types = (Realised, Tripped, Rearmed, Lifted, Begun, Forgotten, Followed, Turned)
 
     def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
@@ -93,6 +136,8 @@ class PnlKillSwitch(Policy):
         self._shared: dict[tuple[str, str], Decimal] = {}
         self._tripped: dict[tuple[str, str], bool] = {}
         self._rearmed: dict[tuple[str, str], Rearmed] = {}
+        self._runs: dict[tuple[str, str], _Run] = {}
+        """Of limits that are followed, by limit and scope."""
         self._has_initial = any(limit.initial_pnl for limit in limits)
         self._may_be_past = False
         """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
@@ -117,16 +162,17 @@ class PnlKillSwitch(Policy):
         rejects = tuple(
             Reject(code=effect.code, policy=self.id, limit=effect.limit, scope=effect.scope, reason=effect.reason)
             for effect in effects
-            if isinstance(effect, Block)
+            if isinstance(effect, Block) and not (effect.state is TradingState.REDUCING and attempt.reduces)
         )
         return Verdict(effects, rejects)
 
     def report(self, reported: Reported) -> Verdict:
-        report = reported.report
-        amount = report.pnl - report.fee
-        if not amount and (not self._has_initial or (report.account, reported.settlement) in self._pnl):
-            return PASS
-        return Verdict(self._realise(report.account, reported.group, reported.settlement, amount))
+        account = reported.report.account
+        effects: tuple[Any, ...] = ()
+        for asset, amount in reported.made:
+            if amount or (self._has_initial and (account, asset) not in self._pnl):
+                effects += self._realise(account, reported.group, asset, amount)
+        return Verdict(effects) if effects else PASS
 
     def adjust_pnl(self, account: str, group: str | None, settlement: str, amount: Decimal, *, is_set: bool) -> Verdict:
         if is_set:
@@ -143,7 +189,14 @@ class PnlKillSwitch(Policy):
         pnl = self._scope_pnl(bound, scope)
         floor = pnl - room if bound.max_loss is not None else None
         ceiling = pnl + room if bound.max_profit is not None else None
-        return Verdict((Rearmed(limit, scope, floor, ceiling),))
+        rearmed = Rearmed(limit, scope, floor, ceiling)
+        if bound.max_drawdown is None:
+            return Verdict((rearmed,))
+        if room > bound.max_drawdown:
+            why = f"its max_drawdown is {text(bound.max_drawdown)}: more room than that can't be granted, but set"
+            return self._no_rearm(limit, scope, why)
+        peak = pnl - room + bound.max_drawdown
+        return Verdict((rearmed, Followed(limit, scope, self._base(limit, scope), peak)))
 
     def lift(self, limit: str, scope: str) -> Verdict:
         return Verdict((Lifted(limit, scope),)) if (limit, scope) in self._tripped else PASS
@@ -162,6 +215,19 @@ class PnlKillSwitch(Policy):
                 effects.append(Begun(limit.name, scope, canonical(amount)))
         return Verdict(tuple(effects)) if effects else PASS
 
+    def day_began(self, is_new: IsNew) -> Verdict:
+        effects: list[Any] = []
+        for limit, scope in sorted(self._runs):
+            bound = self._limits.by_name.get(limit)
+            if bound is None or bound.per is None:
+                continue
+            if not is_new(None if bound.is_shared else scope.removeprefix("account ")):
+                continue
+            effects.append(Turned(limit, scope, canonical(self._scope_pnl(bound, scope))))
+            if (limit, scope) in self._tripped:
+                effects.append(Lift(scope, limit))
+        return Verdict(tuple(effects)) if effects else PASS
+
     def pnl(self, account: str, settlement: str) -> Decimal:
         """The account's realised P&L in that asset."""
         return self._pnl.get((account, settlement), ZERO)
@@ -170,8 +236,10 @@ class PnlKillSwitch(Policy):
         bound = self._limits.by_name[limit]
         found: list[Counter] = []
         for scope in look.page(self._scopes(bound, look)):
-            pnl = self._scope_pnl(bound, scope)
-            found += self._sides(bound, scope, pnl, *self._floor_and_ceiling(bound, scope))
+            base, pnl = self._base(limit, scope), self._scope_pnl(bound, scope)
+            bounds = (None if each is None else each - base for each in self._floor_and_ceiling(bound, scope))
+            found += self._sides(bound, scope, pnl - base, *bounds)
+            found += self._fall(bound, scope, pnl)
         return found
 
     def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[tuple[str, Decimal]]:
@@ -186,7 +254,10 @@ class PnlKillSwitch(Policy):
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         floor = None if bound.max_loss is None else -bound.max_loss
-        return self._sides(bound, bound.subject, None, floor, bound.max_profit)
+        return [
+            *self._sides(bound, bound.subject, None, floor, bound.max_profit),
+            *self._fall(bound, bound.subject, None),
+        ]
 
     def money(self, look: Look) -> list[Money]:
         accounts = set(look.page(account for account, _ in self._pnl))
@@ -210,6 +281,12 @@ class PnlKillSwitch(Policy):
             case Begun():
                 self._shared[effect.limit, effect.scope] = effect.amount
                 self._may_be_past = self._may_be_past or self._is_some_past(self._limits.by_name[effect.limit])
+            case Followed():
+                self._runs[effect.limit, effect.scope] = _Run(effect.base, effect.peak)
+            case Turned():
+                self._runs[effect.limit, effect.scope] = _Run(effect.base, effect.base)
+                self._tripped.pop((effect.limit, effect.scope), None)
+                self._rearmed.pop((effect.limit, effect.scope), None)
             case Forgotten():
                 del self._shared[effect.limit, effect.scope]
             case _:
@@ -224,6 +301,7 @@ class PnlKillSwitch(Policy):
                 [*key, _text_or_none(self._rearmed[key].floor), _text_or_none(self._rearmed[key].ceiling)]
                 for key in sorted(self._rearmed)
             ],
+            "runs": [[*key, text(self._runs[key].base), text(self._runs[key].peak)] for key in sorted(self._runs)],
         }
 
     def load(self, saved: Any) -> None:
@@ -234,6 +312,11 @@ class PnlKillSwitch(Policy):
             (limit, scope): Rearmed(limit, scope, _number_or_none(floor), _number_or_none(ceiling))
             for limit, scope, floor, ceiling in saved["rearmed"]
         }
+        self._runs = {
+            (limit, scope): _Run(Decimal(base), Decimal(peak))
+            for limit, scope, base, peak in saved.get("runs", ())
+            if limit in self._limits.by_name and self._limits.by_name[limit].is_followed
+        }
         self._may_be_past = any(map(self._is_some_past, self._limits.limits))
 
     def _realise(self, account: str, group: str | None, settlement: str, amount: Decimal) -> tuple[Any, ...]:
@@ -241,30 +324,54 @@ class PnlKillSwitch(Policy):
         limits = [limit for limit in self._limits.limits if limit.matches(account, None, group, None, settlement)]
         if (account, settlement) not in self._pnl:
             amount += next((limit.initial_pnl for limit in limits if limit.initial_pnl is not None), ZERO)
-        own = self._pnl.get((account, settlement), ZERO) + amount
+        before = self._pnl.get((account, settlement), ZERO)
         counters = []
         trips: list[Any] = []
         for limit in limits:
             scope = limit.scope(account, "", "", settlement)
             if limit.is_shared:
                 counters.append((limit.name, scope))
-                pnl = self._shared.get((limit.name, scope), ZERO) + amount
+                was = self._shared.get((limit.name, scope), ZERO)
             else:
-                pnl = own
-            why = self._reached(limit, scope, pnl)
+                was = before
+            pnl = was + amount
+            run = None
+            if limit.is_followed:
+                run, effects = self._follow(limit, scope, was, pnl)
+                trips += effects
+            why = self._reached(limit, scope, pnl, run)
             if why and (limit.name, scope) not in self._tripped:
-                blocked = scope if limit.is_shared else f"account {account}"
                 trips.append(Tripped(limit.name, scope))
-                trips.append(
-                    Block(
-                        scope=blocked,
-                        code=RejectCode.PNL_KILL_SWITCH_TRIGGERED,
-                        limit=limit.name,
-                        reason=f"{scope}: P&L {text(pnl)} {settlement} has reached {why}; an operator must rearm it",
-                        author=self.id,
-                    )
-                )
+                trips.append(self._block(limit, scope, pnl, why))
         return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
+
+    def _follow(self, limit: PnlBound, scope: str, was: Decimal, pnl: Decimal) -> tuple[_Run, list[Any]]:
+        """What a limit goes by once the P&L has moved, and the effects of that."""
+        run = self._runs.get((limit.name, scope))
+        if run is None:
+            run = _Run(was if limit.per is not None else ZERO, was)
+            is_new = True
+        else:
+            is_new = False
+        if pnl > run.peak:
+            run, is_new = _Run(run.base, pnl), True
+        return run, [Followed(limit.name, scope, canonical(run.base), canonical(run.peak))] if is_new else []
+
+    def _block(self, limit: PnlBound, scope: str, pnl: Decimal, why: str) -> Block:
+        until = "the next day lifts it, or an operator" if limit.per is not None else "an operator must rearm it"
+        return Block(
+            scope=scope,
+            code=RejectCode.PNL_KILL_SWITCH_TRIGGERED,
+            limit=limit.name,
+            reason=f"{scope}: P&L {text(pnl)} {limit.only.settlement} has reached {why}; {until}",
+            author=self.id,
+            state=TradingState.REDUCING if limit.then == "reduce" else TradingState.HALTED,
+        )
+
+    def _base(self, limit: str, scope: str) -> Decimal:
+        """Where it counts from."""
+        run = self._runs.get((limit, scope))
+        return ZERO if run is None else run.base
 
     def _initial(self, account: str, group: str | None, settlement: str) -> Decimal:
         """What an account that has not been seen brings along."""
@@ -299,6 +406,22 @@ class PnlKillSwitch(Policy):
             if bound is not None
         ]
 
+    def _fall(self, limit: PnlBound, scope: str, pnl: Decimal | None) -> list[Counter]:
+        """How far the P&L has fallen from its peak."""
+        if limit.max_drawdown is None:
+            return []
+        run = self._runs.get((limit.name, scope))
+        fallen = None if pnl is None else ZERO if run is None else run.peak - pnl
+        return [
+            Counter(
+                scope=scope,
+                what=f"drawdown in {limit.only.settlement}",
+                bound=canonical(limit.max_drawdown),
+                used=None if fallen is None else canonical(fallen),
+                is_tripped=(limit.name, scope) in self._tripped,
+            )
+        ]
+
     def _money(self, account: str, settlement: str, look: Look) -> Money:
         scope, group = f"account {account}", look.group_of(account)
         own = [
@@ -307,6 +430,10 @@ class PnlKillSwitch(Policy):
             if not limit.is_shared and limit.matches(account, None, group, None, settlement)
         ]
         bounds = [self._floor_and_ceiling(limit, scope) for limit in own]
+        for limit in own:
+            run = self._runs.get((limit.name, scope))
+            if limit.max_drawdown is not None and run is not None:
+                bounds.append((run.peak - limit.max_drawdown, None))
         return Money(
             account=account,
             settlement=settlement,
@@ -321,7 +448,9 @@ class PnlKillSwitch(Policy):
         rearmed = self._rearmed.get((limit.name, scope))
         if rearmed is not None:
             return rearmed.floor, rearmed.ceiling
-        return -limit.max_loss if limit.max_loss is not None else None, limit.max_profit
+        base = self._base(limit.name, scope)
+        floor = base - limit.max_loss if limit.max_loss is not None else None
+        return floor, base + limit.max_profit if limit.max_profit is not None else None
 
     def _is_some_past(self, limit: PnlBound) -> bool:
         """Whether the limit may have to trip though nothing is reported; of more scopes than it is for, if in doubt."""
@@ -332,13 +461,20 @@ class PnlKillSwitch(Policy):
             sums = [(f"account {account}", pnl) for (account, of), pnl in self._pnl.items() if of == asset]
         return any(self._reached(limit, *each) and (limit.name, each[0]) not in self._tripped for each in sums)
 
-    def _reached(self, limit: PnlBound, scope: str, pnl: Decimal) -> str:
-        """The bound that the P&L has reached, in words, or nothing."""
+    def _reached(self, limit: PnlBound, scope: str, pnl: Decimal, run: _Run | None = None) -> str:
+        """The bound that the P&L has reached, in words, or nothing; `run` is what the limit goes by from here on."""
+        before = self._runs.get((limit.name, scope))
         floor, ceiling = self._floor_and_ceiling(limit, scope)
+        if before is None and run is not None and run.base:  # the first that it sees of the scope
+            floor = None if floor is None else floor + run.base
+            ceiling = None if ceiling is None else ceiling + run.base
         if floor is not None and pnl <= floor:
             return f"the floor {text(floor)}"
         if ceiling is not None and pnl >= ceiling:
             return f"the ceiling {text(ceiling)}"
+        run = run or before
+        if limit.max_drawdown is not None and run is not None and run.peak - pnl >= limit.max_drawdown:
+            return f"the floor {text(run.peak - limit.max_drawdown)}, {text(limit.max_drawdown)} below its peak"
         return ""
 
     def _scope_pnl(self, limit: PnlBound, scope: str) -> Decimal:
@@ -351,6 +487,13 @@ class PnlKillSwitch(Policy):
         return Verdict(
             rejects=(Reject(code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason=reason),)
         )
+
+
+class _Run(NamedTuple):
+    """What a limit that is followed counts from, and the highest P&L since: both as P&L."""
+
+    base: Decimal
+    peak: Decimal
 
 
 def _text_or_none(number: Decimal | None) -> str | None:

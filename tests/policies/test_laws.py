@@ -29,6 +29,7 @@ own = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_l
 won = { control = "pnl_kill_switch", each = "account", settlement = "USDT", max_profit = "300" }
 eq = { control = "pnl_kill_switch", over = { group = "eq" }, settlement = "USD", max_loss = "150", max_profit = "400" }
 all = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_loss = "200" }
+fall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "180", then = "reduce" }
 fast = { control = "rate_limit", each = "account", max_orders = 3, window = "5s" }
 pair = { control = "rate_limit", each = "client+instrument", max_orders = 2, window = "2s" }
 group = { control = "rate_limit", over = { group = "eq" }, max_orders = 4, window = "7s" }
@@ -413,7 +414,7 @@ def test_an_effect_of_every_kind_is_seen_by_the_law_of_encoding():
             seen |= {type(effect) for effect in laws.own(policy.report(loss).effects)}
     types = {each for subject in SUBJECTS for each in subject.make().effect_types}
     assert {each.__name__ for each in types - seen} <= {
-        *("Rearmed", "Lifted", "Begun", "Forgotten", "Stopped", "LetGo", "DayTurned"),
+        *("Rearmed", "Lifted", "Begun", "Forgotten", "Turned", "Stopped", "LetGo", "DayTurned"),
     }
 
 
