@@ -244,7 +244,14 @@ def _shown_limit(limit: Limit) -> str:
         value = getattr(limit, name)
         if name in Limit.__struct_fields__ or value is None or isinstance(limit, OwnLimit):
             continue
-        words.append(f"window {value / 1e9:g} s" if name == "window_ns" else f"{name} {text(Decimal(value))}")
+        if name.endswith("_ns"):
+            words.append(f"{name.removesuffix('_ns')} {value / 1e9:g} s")
+        elif isinstance(value, str):
+            words.append(f"{name} {value}")
+        elif isinstance(value, frozenset):
+            words.append(f"{name} {', '.join(sorted(value))}")
+        else:
+            words.append(f"{name} {text(Decimal(value))}")
     words += [f"{key} {value}" for key, value in limit.own.items()] if isinstance(limit, OwnLimit) else []
     for title, selection in (("only", limit.only), ("except", limit.without)):
         for name in selection.__struct_fields__ if selection is not None else ():

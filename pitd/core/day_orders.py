@@ -19,13 +19,19 @@ class Decided(NamedTuple):
     done: int
 
 
+def _is_there(engine: Engine, effect: e.Effect) -> bool:
+    """Whether what an effect lifts has blocked anybody: a limit that is a shadow has not."""
+    return type(effect) is not e.Unblocked or engine.accounts.block(effect.scope, effect.limit) is not None
+
+
 def decided(engine: Engine, body: e.DayDue | e.DayEndDue | e.DayOrdersDue) -> Decided:
     """What an entry of the calendar does. Changes nothing."""
     match body:
         case e.DayDue():
             scopes = engine.days.known(body.scopes)
             began = e.DayBegan(scopes, body.day, body.at_wall_ns)
-            return Decided([began, *engine.pipeline.day_began(engine.days.is_new(scopes))], len(scopes))
+            wanted = engine.pipeline.day_began(engine.days.is_new(scopes))
+            return Decided([began, *(each for each in wanted if _is_there(engine, each))], len(scopes))
         case e.DayEndDue():
             scopes = tuple(scope for scope in body.scopes if engine.days.at(scope) is not None)
             return Decided([e.DayEnded(scopes, body.at_wall_ns)], len(scopes))

@@ -9,10 +9,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import msgspec
 
 from pit.types import Block, Reject, RejectCode, TradingState
-from pitd.core.days import IsNew
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Counter, Lift, Look, Money, Policy, Reported, Verdict
+from pitd.core.policy import PASS, Attempt, Counter, IsNew, Lift, Look, Money, Policy, Reported, Verdict
 
 
 class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):

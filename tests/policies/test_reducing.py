@@ -56,7 +56,7 @@ OF_ANOTHER_KIND = {
     *("pnl_kill_switch", "rate_limit", "price_collar", "duplicate_order", "repeated_execution", "self_trade"),
     *("open_order_limit", "message_rate", "spot_funds"),
 }
-"""Controls of conduct, of pace and of what may be traded at all: they refuse what reduces as well."""
+"""Controls of conduct, of pace, of funds and of what may be traded at all: they may refuse what reduces."""
 SHUT = f"""{GROUPED}
 [limits]
 {"".join(SHUT_BY.values())}"""
