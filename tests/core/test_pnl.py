@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from builders import AAPL, INSTRUMENTS, Core, fill, money, order
+from builders import AAPL, INSTRUMENTS, Core, fill, money, order, report
 from hypothesis import given
 from hypothesis import strategies as st
 from restarts import come_back
@@ -19,7 +19,7 @@ import pit
 from pitd.core import entry as e
 from pitd.core.engine import exact_context
 from pitd.core.instruments import Listed
-from pitd.core.positions import FLAT, Positions, filled, undone
+from pitd.core.positions import FLAT, Positions, filled
 
 LOSS = """
 [limits]
@@ -113,20 +113,25 @@ trades = st.lists(
 )
 
 
-@given(trades=trades, listed=st.sampled_from([STOCK, SWAP]), pick=st.integers(0, 11))
-def test_a_fill_that_is_taken_back_leaves_the_quantity_and_the_money_of_never(
-    trades: list[Any], listed: Listed, pick: int
-) -> None:
-    with decimal.localcontext(exact_context()):
-        book = Positions()
-        for account, told in (("with", trades), ("without", [t for n, t in enumerate(trades) if n != pick])):
-            for trade in told:
-                book.change(account, "x", filled(book.of(account, "x"), listed, *trade), Decimal(0))
-        if pick < len(trades):
-            book.change("with", "x", undone(book.of("with", "x"), listed, *trades[pick]), Decimal(0))
-        one, other = book.of("with", "x"), book.of("without", "x")
-        assert one.quantity == other.quantity
-        assert one.realised - one.cost == other.realised - other.cost
+def test_a_fill_that_the_venue_takes_back_takes_back_what_it_made_and_its_fee() -> None:
+    core = Core(COMPUTED)
+    trade(core, "buy", "10", "100")
+    core.commit(core.check(order(id="o1", side="sell", quantity=4, price=110), sent=True).reservation_id)
+    core.report(fill("o1", "4", price="110", fee="0.001", fee_asset="BNB", report_id="f1"))
+    assert (made(core), made(core, "BNB")) == (40, Decimal("-0.001"))
+    core.report(report("bust", order_id="o1", fill_id="f1"))
+    held = core.engine.positions.of("alpha", "AAPL/USD")
+    assert (held.quantity, held.cost, held.realised, held.other_fees) == (10, 1000, 0, ())
+    assert (made(core), made(core, "BNB")) == (0, 0)
+
+
+def test_a_fill_that_is_corrected_counts_as_it_is_told_now() -> None:
+    core = Core(COMPUTED)
+    trade(core, "buy", "10", "100")
+    core.commit(core.check(order(id="o1", side="sell", quantity=4, price=110), sent=True).reservation_id)
+    core.report(fill("o1", "4", price="110", report_id="f1"))
+    core.report(report("correct", order_id="o1", fill_id="f1", quantity="4", price="105"))
+    assert made(core) == 20
 
 
 @given(trades=trades, listed=st.sampled_from([STOCK, SWAP]))
@@ -213,7 +218,7 @@ def test_ten_thousand_reports_come_to_what_a_model_on_paper_does(seed: int) -> N
         quantity, price = draw.randint(1, 9), Decimal(draw.randint(1, 10**6)).scaleb(-2)
         fee, fee_asset = Decimal(draw.randint(-50, 200)).scaleb(-4), draw.choice((None, None, asset, "BNB"))
         told = Decimal(draw.choice((0, 0, draw.randint(-99, 99))))
-        report = fill(
+        told_so = fill(
             f"g{number}",
             quantity,
             price=price,
@@ -225,7 +230,7 @@ def test_ten_thousand_reports_come_to_what_a_model_on_paper_does(seed: int) -> N
             fee_asset=fee_asset,
         )
         for _ in range(draw.choice((1, 1, 1, 2))):  # told twice now and then
-            assert isinstance(core.report(report), e.Applied)
+            assert isinstance(core.report(told_so), e.Applied)
         one = held[account, symbol]
         signed = Fraction(quantity if side == "buy" else -quantity)
         through_zero += one.units * (one.units + signed) < 0
