@@ -95,6 +95,9 @@ SHARED_VENUE_ID = "shared_venue_id"
 """Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
 
 
+_SKIPPED_MOST = 256
+"""So many settled leases are let go of at once, at the most, while somebody asks for the first that runs."""
+
 _LONGEST_NS = 3_650 * 86_400_000_000_000
 """Ten years: moments that far away still fit the 64 bits that they travel in."""
 
@@ -398,6 +401,11 @@ class Engine:
         """When the next lease may end; now, while an ended session or day still has something to give back."""
         if self.sessions.ending or self.days.closing:
             return self._now_ns
+        for _ in range(_SKIPPED_MOST):  # else a quiet daemon wakes at the end of every lease that was settled long ago
+            first = self.leases.first()
+            if first is None or self._runs(*first):
+                break
+            self.leases.skip()
         return self.leases.first_ns()
 
     def over_bound(self, session: Session, command: e.Command) -> str | None:

@@ -413,6 +413,16 @@ def test_leaving_it_unsettled_drops_it():
     assert local.engine.outcome("alpha", "o1").ended_by == "dropped"
 
 
+def test_what_was_settled_before_its_lease_ended_wakes_nobody_at_that_moment() -> None:
+    core = Core()
+    settled = [core.check(order(), lease_s=3) for _ in range(600)]
+    last = core.check(order(), lease_s=7)
+    for held in settled:
+        core.commit(held.reservation_id)
+    asked = [core.engine.first_lease_end_ns() for _ in range(4)]
+    assert asked[-1] == last.lease_end_ns, "some at a time, so that nobody waits for it"
+
+
 def test_what_was_settled_before_its_lease_ended_leaves_no_entry() -> None:
     gate = Local()
     rows: list[e.Row] = []
