@@ -65,7 +65,7 @@ def demo_tables(path: str | None, own: str) -> dict[str, Any]:
         return tomllib.loads(own)
     config.load(path)
     tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    clients = {"*": {}, "operator": {"roles": ["trade", "report", "operate"]}}
+    clients = {"*": {"roles": ["trade", "report", "quote"]}, "operator": {"roles": ["trade", "report", "operate"]}}
     accounts = {
         name: {key: value for key, value in account.items() if key != "reports_from"}
         for name, account in tables.get("accounts", {}).items()

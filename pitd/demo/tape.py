@@ -30,6 +30,7 @@ from .run import PYTHON_M, demo_tables
 
 LIMITS = """
 [clients."*"]
+roles = ["trade", "report", "quote"]
 [clients.operator]
 roles = ["trade", "report", "operate"]
 [instruments.ES]
@@ -197,6 +198,8 @@ class Player:
         self._decisions = blake2b(digest_size=8)
 
     def play(self, line: Line) -> None:
+        if not self._result.events:
+            self._engine.push_quote(self._symbol, mark=line.price)
         self._result.events += 1
         if line.action == "new":
             self._check(line)
@@ -253,6 +256,7 @@ class Player:
 
     def _fill(self, line: Line) -> None:
         self._report(line, pit.ReportKind.FILL)
+        self._engine.push_quote(self._symbol, mark=line.price)
         self._result.filled += line.quantity
         self._traded[line.order_id] += line.quantity
         price, lots = self._book[line.order_id]

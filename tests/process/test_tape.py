@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from daemon import PATIENCE_S
 
 import pit
-from pitd import cli
+from pitd import cli, config
 from pitd.demo import show, tape
 
 ES_ORDERS = Path(__file__).resolve().parents[3] / "shared" / "data" / "es_orders.csv"
@@ -105,6 +106,46 @@ def test_tight_limits_count_the_same_through_a_daemon_as_here(tmp_path: Path) ->
         assert play(beginning, "--config", limits)[0] == here
 
 
+ALL = Path(__file__).with_name("all_controls.toml")
+
+STRICT = {
+    'max_quantity = "1000", max_notional': 'max_quantity = "20", max_notional',
+    'max_notional = "5000000000"': 'max_notional = "900000000"',
+    'max_percent = "20"': 'max_percent = "0.05"',
+    'over = "firm", shadow = true': 'over = "firm"',
+    'max_quantity = "100000"': 'max_quantity = "1200"',
+    "max_orders = 10000 ": "max_orders = 1800 ",
+    'max_notional = "50000000000"': 'max_notional = "3000000000"',
+}
+"""What makes those limits refuse much of the tape; those of a second are left: seconds here are not the tape's."""
+
+
+def test_all_controls_are_really_all() -> None:
+    assert {limit["control"] for limit in tomllib.loads(ALL.read_text())["limits"].values()} == set(config.CONTROLS)
+
+
+@needs_tape
+def test_with_all_controls_on_four_processes_are_told_what_one_engine_says_and_end_as_the_tape_does() -> None:
+    here, _ = play(ES_ORDERS, "--local", "--strategies", "4", "--config", str(ALL))
+    assert (here["open orders"], here["open lots"]) == ("2,559", "6,419")
+    assert here["open notional"] == "1,547,083,287.50"
+    assert here["rejected"] == "0"
+    assert play(ES_ORDERS, "--strategies", "4", "--config", str(ALL))[0] == here
+
+
+@needs_tape
+def test_where_all_controls_refuse_much_four_processes_in_turn_are_told_the_same_too(tmp_path: Path) -> None:
+    text = ALL.read_text()
+    for wide, strict in STRICT.items():
+        assert wide in text, wide
+        text = text.replace(wide, strict)
+    limits = write_limits(tmp_path, text)
+    here, _ = play(ES_ORDERS, "--local", "--strategies", "4", "--config", limits)
+    codes = ("OrderQtyExceedsLimit", "RiskLimitExceeded", "SelfMatchPrevention", "PositionLimitExceeded")
+    assert all(int(here[code].replace(",", "")) for code in codes)
+    assert play(ES_ORDERS, "--in-turn", "--strategies", "4", "--config", limits)[0] == here
+
+
 # ---------------------------------------------------------------------------------------------- small ones
 
 
@@ -120,8 +161,9 @@ def test_each_action_is_counted_as_what_it_is(tmp_path: Path) -> None:
         "7,fill,3,sell,102,1",
     )
     counts, _ = play(file, "--local")
+    assert counts.pop("decisions")
     assert counts == {
-        "accepted": "4",
+        "accepted": "3",
         "rejected": "0",
         "filled lots": "3",
         "cancelled": "1",
