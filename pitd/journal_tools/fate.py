@@ -40,9 +40,18 @@ _BY_ID = tuple(
         e.ReportNoted,
         e.LeaseSet,
         e.OrderTaken,
+        e.ModifyOpened,
+        e.ModifyMoved,
+        e.OrderReplaced,
+        e.CancelAsked,
+        e.CancelRefused,
+        e.FillChanged,
+        e.StatusNoted,
     )
 )
 """What names a reservation or request does so right behind its tag. A drop is found by what it did."""
+
+_OPENED_HERE = _pack(reading.OpenedHere.__name__)
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -108,11 +117,20 @@ class Tale:
         self._order_id = order_id
         self._account = account
         self._ids: dict[int, Fate] = {}
+        self._followed: set[int] = set()
+        """Reservations of orders that came by this id later: by a modify."""
         self._tagged: list[bytes] = []
+
+    def follow(self, reservation_id: int) -> None:
+        """Takes an order in that has come by the id later: `reservation_id` is the row that accepted it."""
+        self._followed.add(reservation_id)
+        self.patterns.append(_pack(reservation_id))
+        self._tagged += [tag + _pack(reservation_id) for tag in (*_BY_ID, _pack(e.OrderOpened.__name__), _OPENED_HERE)]
 
     def remember(self, record: OrderRecord) -> None:
         """Begins with an order as a snapshot knows it, since the rows before that were pruned."""
         fate = self._fate(record.account)
+        fate.order_id = record.order_id
         for name in ("client", "reservation_id", "state", "ended_by", "reason", "filled_quantity", "open_quantity"):
             setattr(fate, name, getattr(record, name))
         fate.venue_order_id, fate.flags, fate.taken_from = record.venue_order_id, record.flags, record.taken_from
@@ -144,8 +162,12 @@ class Tale:
                 told = row.reply.result.order_id if isinstance(row.reply, e.Applied) else None
                 if self._order_id in (command.report.order_id, told):
                     account = command.report.account
-            case e.SettleOrder() | e.CloseOrder() | e.TakeOrder() if command.order_id == self._order_id:
+            case (
+                e.SettleOrder() | e.CloseOrder() | e.TakeOrder() | e.ModifyOrder() | e.SettleModify() | e.CancelOrder()
+            ) if command.order_id == self._order_id:
                 account = command.account
+            case e.ApplyStatus() if command.status.order_id == self._order_id:
+                account = command.status.account
             case e.ExecuteRequest() if command.request_id in self._ids:
                 account = self._ids[command.request_id].account
             case e.MarkSent() | e.Commit() | e.Rollback() | e.Quarantine() | e.Renew():
@@ -177,9 +199,11 @@ class Tale:
             match effect:
                 case e.OrderOpened() | e.RequestOpened():
                     order = effect.order
-                    if order.id != self._order_id or self._account not in (None, order.account):
+                    is_followed = isinstance(effect, e.OrderOpened) and effect.reservation_id in self._followed
+                    if (order.id != self._order_id and not is_followed) or self._account not in (None, order.account):
                         continue
                     fate = self._fate(order.account)
+                    fate.order_id = order.id
                     if isinstance(effect, e.OrderOpened):
                         self._opened(fate, effect)
                         fate.decided = _alone(row, effect)
@@ -211,9 +235,18 @@ class Tale:
                     | e.ReportNoted()
                     | e.LeaseSet()
                     | e.OrderTaken()
+                    | e.ModifyOpened()
+                    | e.ModifyMoved()
+                    | e.OrderReplaced()
+                    | e.CancelAsked()
+                    | e.CancelRefused()
+                    | e.FillChanged()
+                    | e.StatusNoted()
                 ):
                     if effect.reservation_id in self._ids:
                         fate = self._ids[effect.reservation_id]
+                        if isinstance(effect, e.ModifyOpened):
+                            self._know(effect.modify_id, fate)  # what settles the modify is about the order too
                         if fate.reservation_id == effect.reservation_id:
                             _carry_out(fate, effect)
                         yield fate
@@ -254,6 +287,8 @@ def _carry_out(fate: Fate, effect: e.Effect) -> None:
             fate.open_quantity = effect.open_quantity
         case e.OrderTaken():
             fate.taken_from, fate.client = fate.taken_from or fate.client, effect.client
+        case e.OrderReplaced():
+            fate.order_id, fate.open_quantity = effect.order.id, effect.open_quantity
         case e.OrderNamed():
             fate.venue_order_id = effect.venue_order_id
         case e.OrderFlagged():
@@ -317,6 +352,11 @@ def newest(
         if starts:
             begin = starts[-1] - 1
             break
+        modified = next(filter(None, (_modified(line.row, account, order_id) for line in reversed(page))), 0)
+        if modified >= pages.first_seq:
+            tale.follow(modified)
+            begin = modified - 1
+            break
     else:
         if since_seq:
             return newest(pages, account, order_id, told) if named else None
@@ -362,6 +402,20 @@ def _begins(encoded: bytes, account: str, order_id: str) -> bool:
     return False
 
 
+def _modified(encoded: bytes, account: str, order_id: str) -> int:
+    """The row that accepted an order which this row lets go by that id; 0 where it does not."""
+    try:
+        row = reading.decode(encoded)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return 0
+    for effect in row.effects:
+        if isinstance(effect, e.ModifyOpened | e.OrderReplaced):
+            order = effect.order
+            if (order.account, order.id) == (account, order_id) and effect.reservation_id != row.entry.seq:
+                return effect.reservation_id
+    return 0
+
+
 class _Outline(msgspec.Struct, frozen=True, array_like=True):
     """A snapshot's first fields, with its orders still in bytes: nothing of them is built that nobody asked for."""
 
@@ -396,4 +450,8 @@ def find_pruned(pages: Pages, order_id: str, account: str | None = None) -> list
         found = [_record(raw) for raw in (*outline.closed, *outline.open) if key in bytes(raw)]
     except msgspec.MsgspecError:
         return []
-    return [record for record in found if record.order_id == order_id and account in (None, record.account)]
+    return [
+        record
+        for record in found
+        if order_id in (record.order_id, *record.ids_before) and account in (None, record.account)
+    ]

@@ -216,6 +216,8 @@ class Kept:
     def _any_command(self) -> e.Command:
         dice, engine = self.dice, self.engine
         some_id = self._pick([*engine.orders.open, *list(engine.orders.closed)[-5:]])
+        if dice.random() < 0.12:
+            return self._about_a_modify(some_id)
         what = dice.random()
         if what < 0.3:
             return e.CheckOrder(self._order(), dice.random() < 0.5, dice.choice((None, 200_000_000, 10_000_000_000)))
@@ -254,6 +256,37 @@ class Kept:
         if what < 0.98:
             return e.SettleOrder(account, order_id, dice.random() < 0.5, "a test")
         return e.CloseOrder(account, order_id, "a test")
+
+    def _about_a_modify(self, some_id: int) -> e.Command:
+        dice, engine = self.dice, self.engine
+        working = [each for each in engine.orders.open.values() if each.state is pit.OrderState.WORKING]
+        if not working:
+            return e.Commit(some_id, None, False)
+        record = dice.choice(working)
+        account, order_id = record.account, record.order_id
+        if record.pending is not None:
+            kind = dice.choice(("replaced", "replaced", "replace_rejected"))
+            told = pit.ExecutionReport(
+                kind=kind, account=account, order_id=order_id, report_id=f"m{dice.randrange(40)}"
+            )
+            return dice.choice(
+                (
+                    e.ApplyReport(told),
+                    e.ApplyReport(told),
+                    e.SettleModify(account, order_id, dice.random() < 0.5, "a test"),
+                    e.Commit(record.pending.modify_id, None, False),
+                )
+            )
+        quantity = decimal.Decimal(dice.choice((2, 11, 40)))
+        new_id = dice.choice((None, f"m{dice.randrange(1 << 16)}-{self.first_id}"))
+        return dice.choice(
+            (
+                e.ModifyOrder(account, order_id, quantity, None, None, new_id, True, None),
+                e.ModifyOrder(account, order_id, quantity, None, None, new_id, True, None),
+                e.CancelOrder(account, order_id),
+                e.ApplyStatus(pit.OrderStatus(account=account, order_id=order_id, cum_quantity=1, average_price=99)),
+            )
+        )
 
     def _order(self) -> pit.Order:
         self.first_id += self.dice.random() < 0.95

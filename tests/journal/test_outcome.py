@@ -62,7 +62,7 @@ def test_the_journal_tells_of_every_order_what_the_engine_says(tmp_path: Path, s
     history.trade(500)
     history.finish_snapshot()
     records = [*history.engine.orders.open.values(), *history.engine.orders.closed.values()]
-    names = [(each.account, each.order_id) for each in records]
+    names = [(each.account, id) for each in records for id in (each.order_id, *each.ids_before)]
     assert len(names) > 15
     told = {name: journal_says(history.directory, *name) for name in names}
     history.close()
