@@ -544,7 +544,9 @@ class ModifyLeaseSet(Record, frozen=True):
 
 
 class ModifyHolds(Record, frozen=True):
-    """What is left of a modify's old and new terms: what each holds by itself, and how much may trade by the new."""
+    """What is left of a modify's old and new terms: what each holds by itself, or held last where nothing of it is
+    left, and how much may trade by the new.
+    """
 
     modify_id: int
     open_quantity: Decimal

@@ -238,7 +238,8 @@ class Modifies:
             return Failed(does.refuse, _no_more(event, record, modify))
         assert does.to is not None
         reason = f"{session.client}: {command.reason}"
-        open_quantity, holds = modify.open_quantity, modify.new
+        open_quantity = modify.open_quantity
+        holds = modify.new if open_quantity else ()
         self._move(record, modify, does.to, EndedBy.OPERATOR, reason, is_replaced=command.replaced)
         if command.replaced:
             self._replace(record, modify.order, open_quantity, holds, modify.venue_order_id)
@@ -285,13 +286,18 @@ class Modifies:
         """What a fill leaves of the old and of the new terms. None when a policy failed."""
         engine, modify = self._engine, record.pending
         assert modify is not None and record.order is not None and record.listed is not None
-        new_left = max(modify.open_quantity - traded, ZERO)
+        new_left = modify.open_quantity - traded
+        if modify.order.volume is None:  # by the whole count: more may have traded than the new terms allow
+            new_left = whole_quantity(modify.order) - record.filled_quantity - traded
+        new_left = max(new_left, ZERO)
         pipeline, listed = engine.pipeline, record.listed
-        old = pipeline.shrink(modify.old, record.order, listed, left) if left else ()
-        new = pipeline.shrink(modify.new, modify.order, listed, new_left) if new_left else ()
+        # terms of which nothing is left keep what they held last: where a fill is undone, they hold again
+        old = pipeline.shrink(modify.old, record.order, listed, left) if left else modify.old
+        new = pipeline.shrink(modify.new, modify.order, listed, new_left) if new_left else modify.new
         if old is None or new is None:
             return None
-        return Shrunk(pipeline.worse(old, new), e.ModifyHolds(modify.modify_id, new_left, old, new))
+        worse = pipeline.worse(old if left else (), new if new_left else ())
+        return Shrunk(worse, e.ModifyHolds(modify.modify_id, new_left, old, new))
 
     @staticmethod
     def may_go_on(record: OrderRecord) -> bool:
@@ -325,7 +331,8 @@ class Modifies:
         left = max(whole_quantity(terms) - _traded(record, order), ZERO)
         pending = record.pending
         if terms == order:
-            return Replacement(order, left, record.holds if pending is None else pending.old, ())
+            stays = record.holds if pending is None else pending.old
+            return Replacement(order, left, stays if left else (), ())
         flags = () if asked is not None and terms == asked.order else (OTHERWISE,)
         if not left:
             return Replacement(terms, left, (), flags)
@@ -360,12 +367,14 @@ class Modifies:
         pipeline = self._engine.pipeline
         old_attempt = self._attempt(record, record.order, record.open_quantity, None)
         new_attempt = self._attempt(record, modify.order, modify.open_quantity, None)
-        old = pipeline.rehold(modify.old, old_attempt, record.open_quantity) if record.open_quantity else ()
-        new = pipeline.rehold(modify.new, new_attempt, modify.open_quantity) if modify.open_quantity else ()
+        is_old, is_new = bool(record.open_quantity), bool(modify.open_quantity)
+        old = pipeline.rehold(modify.old, old_attempt, record.open_quantity) if is_old else modify.old
+        new = pipeline.rehold(modify.new, new_attempt, modify.open_quantity) if is_new else modify.new
         if old == modify.old and new == modify.new:
             return False
         self._engine._emit(e.ModifyHolds(modify.modify_id, modify.open_quantity, old, new))
-        self._engine._emit(e.HoldsReplaced(record.reservation_id, pipeline.worse(old, new)))
+        worse = pipeline.worse(old if is_old else (), new if is_new else ())
+        self._engine._emit(e.HoldsReplaced(record.reservation_id, worse))
         return True
 
     # ------------------------------------------------------------------------------------------ carrying out
@@ -404,7 +413,7 @@ class Modifies:
         engine.orders.change(record, move)
         record.heard_ns = engine.now_ns
         if was not in ENDED and effect.state in ENDED:
-            engine._replace_holds(record, modify.old)
+            engine._replace_holds(record, modify.old if record.open_quantity else ())
             modify.old = modify.new = ()
         if was in LEASED and effect.state not in LEASED:
             modify.lease_end_ns = 0

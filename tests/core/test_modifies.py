@@ -573,3 +573,24 @@ def test_a_reducing_modify_passes_what_a_larger_one_would_not():
     core.working(order(id="o1", side="sell", quantity=10))
     assert isinstance(core.modify("o1", quantity=20, sent=True), e.Modified)
     assert core.check(order(side="sell", quantity=6)).rejected.code == pit.RejectCode.ORDER_QTY_EXCEEDS_LIMIT
+
+
+def test_terms_of_which_nothing_was_left_hold_again_once_a_fill_is_undone():
+    core = arrange("sent")
+    core.report(fill("o1", "10", report_id="f1"))
+    assert core.held() == 220
+    core.report(report("bust", order_id="o1", fill_id="f1"))
+    assert core.held() == NEW
+    core.report(report("replace_rejected", order_id="o1"))
+    assert core.held() == OLD
+
+
+def test_more_than_the_new_terms_allow_is_not_forgotten_when_fills_are_told_anew():
+    core = Core()
+    core.working(order(id="o1"))
+    core.report(fill("o1", "5", report_id="f1"))
+    core.modify("o1", quantity=6, sent=True)
+    core.report(fill("o1", "3", report_id="f2"))
+    core.report(report("correct", order_id="o1", fill_id="f1", quantity=1))
+    core.report(report("replaced", order_id="o1"))
+    assert (core.held(), core.engine.orders.find(ORDER).open_quantity) == (200, 2)
