@@ -386,6 +386,8 @@ class Script:
             return wire.Failed(failed.INVALID_INPUT, f"modify of order {old.id}: {life.traded} of it have traded")
         lease_ns = asked.lease_ns or self._lease_ns
         change = _Change(self._next_id(), life, order, SENT if asked.sent else HELD, self._now_ns + lease_ns)
+        if life.change is not None:
+            del self._modifies[life.change.id]
         self._modifies[change.id] = life.change = change
         life.ids.add(order.id)
         return wire.Modified(change.id, order, change.state, lease_ns)
@@ -402,6 +404,7 @@ class Script:
                 change.venue_order_id = said.venue_order_id
             case wire.Rollback() if change.is_open:
                 change.end(ROLLED_BACK, "owner")
+                change.life._close_if_filled()
             case wire.Quarantine() if change.is_open:
                 change.state = QUARANTINED
             case wire.MarkSent():
@@ -593,6 +596,16 @@ class _Life:
             self.venue_order_id = change.venue_order_id or self.venue_order_id
         self.open_quantity = max(Decimal(0), _size(order) - self.traded)
         self.order = order
+        self._close_if_filled()
+
+    def _close_if_filled(self) -> None:
+        """Ends it once all has traded, by its old terms and by new ones that may be at the venue."""
+        pending = self.pending
+        if self.open_quantity or (pending and pending.state is not HELD and _size(pending.order) > self.traded):
+            return
+        self.is_final = True
+        if self.is_open:
+            self.end(CLOSED, "filled")
 
     @property
     def is_open(self) -> bool:
@@ -647,6 +660,7 @@ class _Life:
         elif report.kind is ReportKind.REPLACE_REJECTED:
             if self.pending is not None:
                 self.pending.end(CLOSED, "replace_rejected")
+                self._close_if_filled()
         elif report.kind is ReportKind.BUST or report.kind is ReportKind.CORRECT:
             self.told_anew(report)
             return ()
@@ -660,10 +674,7 @@ class _Life:
             if report.quantity > self.open_quantity and self.state is not CLOSED:
                 flags.append("overfill")
             self.open_quantity = max(Decimal(0), self.open_quantity - report.quantity)
-            if not self.open_quantity:
-                self.is_final = True
-                if self.is_open:
-                    self.end(CLOSED, "filled")
+            self._close_if_filled()
         self.flags = (*self.flags, *flags)
         return tuple(flags)
 

@@ -196,7 +196,10 @@ def _gist(came: Any) -> Any:
     if isinstance(came, pit.ReportResult):
         return (came.order_id, came.state, came.already_applied, set(came.flags))
     if isinstance(came, list):
-        return [(each.order.id, each.state, each.open_quantity, each.venue_order_id) for each in came]
+        return [
+            (each.order, each.state, each.open_quantity, each.venue_order_id, each.modify and each.modify.state)
+            for each in came
+        ]
     return type(came)
 
 
@@ -206,7 +209,10 @@ def test_the_life_of_an_order_is_the_real_engines(seed: int) -> None:
     orders: list[pit.Order] = []
     for step in range(60):
         match dice.choice(
-            ("check", "check", "start", "execute", "settle", "settle", "settle", "report", "time", "look")
+            (
+                *("check", "check", "start", "execute", "settle", "settle", "settle", "report", "time", "look"),
+                *("modify", "modify", "answer", "cancel"),
+            )
         ):
             case "check" | "start" as way:
                 wanted = dice.choice(orders) if orders and dice.random() < 0.2 else order(id=f"o{step}")
@@ -240,9 +246,31 @@ def test_the_life_of_an_order_is_the_real_engines(seed: int) -> None:
                     **more,
                 )
                 pair.both(lambda n, r=report: pair.engines[n].apply_execution_report(r))
+            case "modify" | "cancel" as way if orders:
+                id = dice.choice(orders[-4:]).id
+                if way == "cancel":
+                    pair.both(lambda n, i=id: pair.engines[n].cancel_pre_trade("alpha", i))
+                    continue
+                words = {
+                    "quantity": dice.choice((4, 12)),
+                    "price": dice.choice((None, 101)),
+                    "sent": dice.random() < 0.5,
+                }
+                words["new_id"] = dice.choice((None, f"m{step}"))
+                pair.keep(
+                    pair.both(lambda n, i=id, w=words: pair.engines[n].modify_pre_trade("alpha", i, **w, lease_s=2))
+                )
+            case "answer":
+                pending = [one for one in pair.engines[0].open_orders() if one.modify is not None]
+                if pending:
+                    kind, told = dice.choice(("replaced", "replace_rejected")), dice.choice(pending).order
+                    report = pit.ExecutionReport(
+                        account="alpha", kind=kind, report_id=f"r{step}-{kind}", order_id=told.id
+                    )
+                    pair.both(lambda n, r=report: pair.engines[n].apply_execution_report(r))
             case "time":
                 pair.pass_time(dice.choice((0.1, 1, 3)))
             case "look":
-                pair.both(lambda n: sorted(pair.engines[n].open_orders(), key=lambda each: each.reservation_id))
+                pair.both(lambda n: sorted(pair.engines[n].open_orders(), key=lambda one: one.reservation_id))
     for engine in pair.engines:
         engine.close()
