@@ -135,7 +135,7 @@ class _Names:
 
     def order(self, reservation_id: int) -> Whose:
         record = self._engine.orders.find(reservation_id)
-        return NOBODY if record is None else Whose(record.account, record.order_id, record.asked_by)
+        return NOBODY if record is None else Whose(record.account, record.began_as, record.asked_by)
 
     def request(self, request_id: int) -> Whose:
         return self._requests.get(request_id, NOBODY)

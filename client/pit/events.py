@@ -64,7 +64,9 @@ class Decided(Event, frozen=True):
 
 
 class OfOrder(Event, frozen=True):
-    """What events of one order have. `client` is whose it is; `reservation_id` the row that accepted it."""
+    """What events of one order have. `client` is whose it is; `order_id` the id that it was accepted under, whatever
+    modifies have made of it since; `reservation_id` the row that accepted it.
+    """
 
     account: str
     order_id: str

@@ -198,6 +198,13 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     ahead: Decimal = ZERO
     """What statuses have counted of it that no report of a fill has told yet."""
     ahead_worth: Decimal = ZERO
+    first_id: str = ""
+    """The id that it began with, where a modify has given it another since."""
+
+    @property
+    def began_as(self) -> str:
+        """The id that it was accepted under: what events name it by, whatever it goes by now."""
+        return self.first_id or self.order_id
 
     @property
     def pending(self) -> Modify | None:
@@ -408,6 +415,7 @@ class Orders:
         """The order goes by these terms from here on."""
         before = record.order_id
         if order.id != before:
+            record.first_id = record.began_as
             record.order_id = order.id
             record.ids_before = tuple(id for id in record.ids_before if id != order.id)
             self.by_key[record.account, order.id] = record

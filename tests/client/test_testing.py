@@ -261,7 +261,7 @@ def test_the_life_of_an_order_is_the_real_engines(seed: int) -> None:
                     pair.both(lambda n, i=id, w=words: pair.engines[n].modify_pre_trade("alpha", i, **w, lease_s=2))
                 )
             case "answer":
-                pending = [one for one in pair.engines[0].open_orders() if one.modify is not None]
+                pending = [mine for mine in pair.engines[0].open_orders() if mine.modify is not None]
                 if pending:
                     kind, told = dice.choice(("replaced", "replace_rejected")), dice.choice(pending).order
                     report = pit.ExecutionReport(
