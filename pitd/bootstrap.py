@@ -91,9 +91,19 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
     terms, bounds, sources = LimitTerms(config.limits), config.gate.bounds, config.pnl_sources()
     awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
-    declared, reactions = config.declared(), config.reactions
     return Setup(
-        built, terms, names, bounds, own_days, config.currency, declared, awaiting, shadows, reactions, sources
+        policies=built,
+        terms=terms,
+        limit_order=names,
+        bounds=bounds,
+        own_days=own_days,
+        currency=config.currency,
+        markets=frozenset(config.trading_hours()),
+        declared=config.declared(),
+        requires_positions=awaiting,
+        shadows=shadows,
+        reactions=config.reactions,
+        pnl_sources=sources,
     )
 
 

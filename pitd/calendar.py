@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import date, datetime, time, timedelta
-from typing import NamedTuple, Protocol
-from zoneinfo import ZoneInfo
+from typing import Protocol
 
 import msgspec
 
 from .core import entry as e
 from .core.accounts import FIRM, account_scope
 from .core.days import Day, Days
+from .hours import Market, Now
+from .policies.instrument_rules import Hours
+from .zones import Moment, Times
+
+Turn = e.DayDue | e.DayEndDue | e.HoursDue
 
 _SCOPES_AN_ENTRY = 500
 _NEVER_NS = 2**63
-_DAY = timedelta(days=1)
-_NOON = time(12)
 
 
 class DayRule(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,65 +26,6 @@ class DayRule(msgspec.Struct, frozen=True, kw_only=True):
     start_of_day: str
     zone: str = "UTC"
     end_of_day: str = ""
-
-
-class Moment(NamedTuple):
-    """When a day begins, or ends, in wall time; and the name of the day."""
-
-    wall_ns: int
-    day: str
-
-
-class Times:
-    """The moments at which a clock on a wall in that zone shows a time of day, one for each date.
-
-    A time that a date's clock skips is the moment of the jump; of a time that it shows twice, the first is meant. What
-    begins at noon or later goes by the next date: a day from 17:00 on Monday is Tuesday's.
-    """
-
-    def __init__(self, at: str, zone: str) -> None:
-        self._at = time.fromisoformat(at)
-        self._zone = ZoneInfo(zone)
-        self._name_after = _DAY if self._at >= _NOON else timedelta()
-
-    def last(self, wall_ns: int) -> Moment:
-        """The latest one that has come."""
-        return max(each for each in self._around(wall_ns) if each.wall_ns <= wall_ns)
-
-    def after(self, wall_ns: int) -> Iterator[Moment]:
-        """Those that are still to come, in order."""
-        today = self._date(wall_ns)
-        moment = self._on(today - _DAY)
-        for ahead in range(400):
-            next_one = self._on(today + ahead * _DAY)
-            if wall_ns < moment.wall_ns < next_one.wall_ns:  # a date that never was begins with the one after it
-                yield moment
-            moment = next_one
-
-    def _around(self, wall_ns: int) -> Iterator[Moment]:
-        today = self._date(wall_ns)
-        return (self._on(today + ahead * _DAY) for ahead in (-2, -1, 0, 1))
-
-    def _date(self, wall_ns: int) -> date:
-        return datetime.fromtimestamp(wall_ns // 10**9, self._zone).date()
-
-    def _on(self, day: date) -> Moment:
-        shown = datetime.combine(day, self._at, self._zone)
-        seconds = int(shown.timestamp())
-        if datetime.fromtimestamp(seconds, self._zone).replace(tzinfo=None) != shown.replace(tzinfo=None):
-            seconds = self._jump(int(shown.replace(fold=1).timestamp()), seconds)
-        return Moment(seconds * 10**9, (day + self._name_after).isoformat())
-
-    def _jump(self, before: int, after: int) -> int:
-        """The first second between these that goes by the later offset."""
-        offset = self._offset(before)
-        while after - before > 1:
-            middle = (before + after) // 2
-            before, after = (middle, after) if self._offset(middle) == offset else (before, middle)
-        return after
-
-    def _offset(self, seconds: int) -> timedelta | None:
-        return datetime.fromtimestamp(seconds, self._zone).utcoffset()
 
 
 class _Rule:
@@ -107,6 +49,9 @@ class Has(Protocol):
     def day_rules(self) -> Mapping[str, DayRule]:
         """The accounts that have a rule of their own."""
 
+    def trading_hours(self) -> Mapping[str, Hours]:
+        """The limits that go by the hours of a market."""
+
 
 class Calendar:
     """Says which entries a moment of wall time asks for. Days are late where they must be, and never early:
@@ -116,6 +61,7 @@ class Calendar:
     - A wall clock that is set back, over the beginning of a day or many, begins none of them again: what has begun
       goes on until the first moment after that at which a day of another name begins.
     - A wall clock that is set forward over it begins the day, as if it were so late.
+    - The hours of markets follow the clock on the wall, wherever it is set.
     - A rule that has changed holds from its next moment on at which a day of another name begins.
     """
 
@@ -126,21 +72,22 @@ class Calendar:
         for account, rule in config.day_rules().items():
             scopes.setdefault(rule, []).append(account_scope(account))
         self._scopes = [(_Rule(rule), tuple(of)) for rule, of in scopes.items()]
+        self._markets = {name: Market(hours) for name, hours in config.trading_hours().items()}
         self._looked_ns: int | None = None
-        self.next_ns = 0 if scopes else _NEVER_NS
+        self.next_ns = 0 if scopes or self._markets else _NEVER_NS
         """Nothing is to be done before, as long as the clock isn't set back."""
 
     @property
     def is_used(self) -> bool:
-        return bool(self._scopes)
+        return bool(self._scopes or self._markets)
 
     def rests(self, wall_ns: int) -> bool:
         """Whether there is surely nothing to do: cheap."""
         return wall_ns < self.next_ns and (self._looked_ns is None or self._looked_ns <= wall_ns)
 
-    def due(self, wall_ns: int, days: Days) -> list[e.DayDue | e.DayEndDue]:
+    def due(self, wall_ns: int, days: Days) -> list[Turn]:
         """The entries that are to be made now; then it is to be asked again, until there is none."""
-        found: list[e.DayDue | e.DayEndDue] = []
+        found: list[Turn] = []
         for rule, scopes in self._scopes:
             current = rule.begins.last(wall_ns)
             begin = [scope for scope in scopes if self._has_begun(days.at(scope), current)]
@@ -153,11 +100,19 @@ class Calendar:
                 if end_ns is not None and end_ns <= wall_ns:
                     ends.setdefault(end_ns, []).append(scope)
             found += [e.DayEndDue(some, at_ns) for at_ns, of in ends.items() for some in _pieces(of)]
+        now = {name: market.at(wall_ns) for name, market in self._markets.items()}
+        for name, state in now.items():
+            if days.hours_of(name) != (state.is_open, state.until):
+                found.append(e.HoursDue(name, state.is_open, state.until))
         if not found:
             self._looked_ns = wall_ns
             moments = [at_ns for _, at_ns, _ in self.coming(wall_ns, days)]
-            self.next_ns = min(moments, default=_NEVER_NS)
+            self.next_ns = min([*moments, *(state.until_ns for state in now.values())], default=_NEVER_NS)
         return found
+
+    def markets(self, wall_ns: int) -> Iterator[tuple[str, Now]]:
+        """How the hours of each limit stand at that moment."""
+        return ((name, market.at(wall_ns)) for name, market in self._markets.items())
 
     def coming(self, wall_ns: int, days: Days) -> Iterator[tuple[str, int, str]]:
         """The next moments of each scope: when its day begins, by the day's name, and before that ends ("")."""
@@ -183,6 +138,9 @@ class Calendar:
 
 class _Nothing:
     calendar = None
+
+    def trading_hours(self) -> Mapping[str, Hours]:
+        return {}
 
     def day_rules(self) -> Mapping[str, DayRule]:
         return {}

@@ -7,7 +7,7 @@ import ipaddress
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -19,7 +19,7 @@ from pit.errors import InvalidInput
 from pit.places import default_endpoint
 from pit.types import Kind, TradingState, check_name, exact
 
-from . import config_currency, config_files, own_policies, zones
+from . import config_currency, config_files, hours, own_policies, zones
 from .calendar import DayRule
 from .config_files import Places, Written
 from .core.accounts import FIRM
@@ -32,7 +32,7 @@ from .core.policy import Policy
 from .errors import ConfigError
 from .own_policies import OwnLimit, OwnPolicy
 from .policies.duplicate_order import Duplicates
-from .policies.instrument_rules import Rules
+from .policies.instrument_rules import Hours, Rules
 from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
 from .policies.open_order_notional import OpenNotional
@@ -237,6 +237,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         """Whose P&L is computed."""
         otherwise = {name for name, each in self.accounts.items() if each.pnl not in (None, self.gate.pnl)}
         return Sources(is_computed=self.gate.pnl == "computed", otherwise=frozenset(otherwise))
+
+    def trading_hours(self) -> dict[str, Hours]:
+        """By the limits that name them."""
+        rules = (limit for limit in self.limits if isinstance(limit, Rules))
+        return {rule.name: rule.hours for rule in rules if rule.hours is not None}
 
     def roles_of(self, client: str) -> frozenset[Role]:
         found = self.client(client)
@@ -504,17 +509,21 @@ class _Reader:
         return "computed" if self._choice(key, table, "pnl", ("reported", "computed")) == "computed" else "reported"
 
     def _day_rule(self, key: str, table: Mapping[str, Any], zone: str) -> DayRule:
-        zone = self._text(key, table, "zone", zone)
-        if not zones.is_known(zone):
-            self._fail(
-                f"{key}.zone",
-                f'an IANA zone is wanted, such as "America/New_York", not {zone!r}{_meant(zone, zones.all_names())}',
-            )
+        zone = self._zone(key, table, zone)
         start = self._time_of_day(key, table, "start_of_day")
         end = self._time_of_day(key, table, "end_of_day") if "end_of_day" in table else ""
         if end == start:
             self._fail(f"{key}.end_of_day", "a day that is to end when the next one begins needs none; leave it out")
         return DayRule(start_of_day=start, zone=zone, end_of_day=end)
+
+    def _zone(self, key: str, table: Mapping[str, Any], default: str) -> str:
+        zone = self._text(key, table, "zone", default)
+        if not zones.is_known(zone):
+            self._fail(
+                f"{key}.zone",
+                f'an IANA zone is wanted, such as "America/New_York", not {zone!r}{_meant(zone, zones.all_names())}',
+            )
+        return zone
 
     def _time_of_day(self, key: str, table: Mapping[str, Any], name: str) -> str:
         written = self._text(key, table, name, None)
@@ -690,7 +699,7 @@ class _Reader:
             "self_trade": (),
             "instrument_rules": (
                 *("allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price"),
-                *("short_sale", "reducing"),
+                *("short_sale", "reducing", "hours", "zone", "holidays"),
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
@@ -864,7 +873,7 @@ class _Reader:
         self, key: str, table: Mapping[str, Any], common: dict[str, Any], instruments: Mapping[str, Listed]
     ) -> Rules:
         self._one_of(
-            key, table, "allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price", "short_sale"
+            key, table, "allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price", "short_sale", "hours"
         )
         allow, deny = self._symbols(key, table, "allow", instruments), self._symbols(key, table, "deny", instruments)
         both = sorted((allow or frozenset()) & (deny or frozenset()))
@@ -880,6 +889,7 @@ class _Reader:
             max_price=self._price(key, table, "max_price"),
             short_sale="reject" if self._choice(key, table, "short_sale", ("allow", "reject")) == "reject" else "allow",
             reducing="reject" if self._choice(key, table, "reducing", ("pass", "reject")) == "reject" else "pass",
+            hours=self._hours(key, table),
         )
         for least, most, what in (
             (rules.min_quantity, rules.max_quantity, "quantity"),
@@ -914,6 +924,33 @@ class _Reader:
         if not isinstance(value, bool):
             self._fail(f"{key}.{name}", f"true or false is wanted, not {value!r}")
         return value
+
+    def _hours(self, key: str, table: Mapping[str, Any]) -> Hours | None:
+        if "hours" not in table:
+            for name in ("zone", "holidays"):
+                if name in table:
+                    self._fail(f"{key}.{name}", 'it belongs to hours = ["mon-fri 09:30-16:00"]; add them')
+            return None
+        default = "UTC" if self._calendar_rule is None else self._calendar_rule.zone
+        return Hours(
+            sessions=self._read_each(key, table, "hours", hours.session, "mon-fri 09:30-16:00"),
+            zone=self._zone(key, table, default),
+            holidays=self._read_each(key, table, "holidays", hours.holiday, "2026-12-25"),
+        )
+
+    def _read_each(
+        self, key: str, table: Mapping[str, Any], name: str, read: Callable[[str], Any], example: str
+    ) -> tuple[str, ...]:
+        """What is written, each of which can be read."""
+        values = table.get(name, [])
+        if not isinstance(values, list) or (not values and name in table):
+            self._fail(f"{key}.{name}", f'a list is wanted, such as ["{example}"], not {values!r}')
+        for each in values:
+            try:
+                read(each)
+            except (ValueError, AttributeError):
+                self._fail(f"{key}.{name}", f'"{example}" is how it is written, not {each!r}')
+        return tuple(values)
 
     def _choice(self, key: str, table: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
         """One of these words; the first where it is left out."""

@@ -109,11 +109,23 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
             if isinstance(limit, Messages) and last == "max_orders":
                 name = name.removesuffix(last) + "max_messages"
             if last not in ("name", "position", "policy", "own", "numbers"):
-                yield name.replace(".only.", ".").replace(".without.", ".except."), value
+                yield _as_written(name), value
         for key, value in limit.own.items() if isinstance(limit, OwnLimit) else ():
             yield f"limits.{limit.name}.{key}", str(value)
     if len(config.limits) > 1:
         yield "limits, in order", ", ".join(limit.name for limit in config.limits)
+
+
+def _as_written(name: str) -> str:
+    """How a limit's key is written in a file."""
+    for inside, written in (
+        (".only.", "."),
+        (".without.", ".except."),
+        (".hours.sessions", ".hours"),
+        (".hours.", "."),
+    ):
+        name = name.replace(inside, written)
+    return name
 
 
 def _flat(key: str, value: Any) -> Iterator[tuple[str, str]]:

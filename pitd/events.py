@@ -428,6 +428,10 @@ def _day_ended(effect: e.DayEnded, row: e.Row, names: Names, head: _Head) -> ev.
     return ev.DayEnded(*head, scopes=effect.scopes, at_wall_ns=effect.at_wall_ns)
 
 
+def _hours_changed(effect: e.HoursChanged, row: e.Row, names: Names, head: _Head) -> ev.HoursChanged:
+    return ev.HoursChanged(*head, limit=effect.limit, is_open=effect.is_open, until=effect.until)
+
+
 def _session_started(effect: e.SessionStarted, row: e.Row, names: Names, head: _Head) -> ev.SessionStarted:
     return ev.SessionStarted(*head, client=effect.client, session=effect.session)
 
@@ -513,6 +517,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.TradingStateSet: _trading_state,
     e.DayBegan: _day_began,
     e.DayEnded: _day_ended,
+    e.HoursChanged: _hours_changed,
     e.AdjustmentNoted: _adjusted,
     e.ModifyMoved: _modify_moved,
     e.OrderReplaced: _replaced,

@@ -146,6 +146,9 @@ def said(event: ev.AnyEvent) -> str:
             return f"{restriction.scope} is {restriction.state.upper()}{_because(restriction.reason)}"
         case ev.DayBegan():
             return f"day {event.day} began for {', '.join(event.scopes)}"
+        case ev.HoursChanged():
+            until = f" until {event.until}" if event.until else ""
+            return f"{event.limit} is {'open' if event.is_open else 'closed'}{until}"
         case ev.DayEnded():
             return f"the day ended for {', '.join(event.scopes)}"
         case ev.LimitRearmed():

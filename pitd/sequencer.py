@@ -151,10 +151,13 @@ class Sequencer:
         while not calendar.rests(wall_ns):
             for body in calendar.due(wall_ns, self.engine.days):
                 self._enter(body)
-                if isinstance(body, e.DayDue):
-                    log.info("day.began", day=body.day, scopes=_named(body.scopes))
-                else:
-                    log.info("day.ended", scopes=_named(body.scopes))
+                match body:
+                    case e.DayDue():
+                        log.info("day.began", day=body.day, scopes=_named(body.scopes))
+                    case e.DayEndDue():
+                        log.info("day.ended", scopes=_named(body.scopes))
+                    case e.HoursDue():
+                        log.info("hours.open" if body.is_open else "hours.closed", limit=body.limit, until=body.until)
 
     def next_day_ns(self) -> int:
         """How long it is, at least, until a day begins or ends; far away where nothing of the kind is known."""

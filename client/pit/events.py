@@ -213,6 +213,14 @@ class DayEnded(Event, frozen=True):
     at_wall_ns: int
 
 
+class HoursChanged(Event, frozen=True):
+    """The market whose hours a limit names has opened, or closed, until then: in words, "" for weeks."""
+
+    limit: str
+    is_open: bool
+    until: str
+
+
 class LimitRearmed(Event, frozen=True):
     """A person has granted a tripped limit new room."""
 
@@ -295,6 +303,7 @@ AnyEvent = (
     | OrderTaken
     | DayBegan
     | DayEnded
+    | HoursChanged
     | AccountsAdjusted
     | ModifyMoved
     | OrderReplaced

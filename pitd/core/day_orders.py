@@ -24,7 +24,7 @@ def _is_there(engine: Engine, effect: e.Effect) -> bool:
     return type(effect) is not e.Unblocked or engine.accounts.block(effect.scope, effect.limit) is not None
 
 
-def decided(engine: Engine, body: e.DayDue | e.DayEndDue | e.DayOrdersDue) -> Decided:
+def decided(engine: Engine, body: e.DayDue | e.DayEndDue | e.DayOrdersDue | e.HoursDue) -> Decided:
     """What an entry of the calendar does. Changes nothing."""
     match body:
         case e.DayDue():
@@ -35,6 +35,8 @@ def decided(engine: Engine, body: e.DayDue | e.DayEndDue | e.DayOrdersDue) -> De
         case e.DayEndDue():
             scopes = tuple(scope for scope in body.scopes if engine.days.at(scope) is not None)
             return Decided([e.DayEnded(scopes, body.at_wall_ns)], len(scopes))
+        case e.HoursDue():
+            return Decided([e.HoursChanged(body.limit, body.is_open, body.until)], 1)
         case e.DayOrdersDue():
             return _closed(engine, body.most)
 

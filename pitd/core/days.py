@@ -1,4 +1,4 @@
-"""Which trading day it is: the firm's, and that of accounts whose day is another one."""
+"""Which trading day it is, for the firm and for accounts whose day is another one; and which markets are open."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ class Days:
     def __init__(self) -> None:
         self._by_scope: dict[str, Day] = {}
         self._own: frozenset[str] = frozenset()
+        self._hours: dict[str, tuple[bool, str]] = {}
         self.closing: dict[str, Closing] = {}
         """By scope, until no order of its last day is left to close."""
 
@@ -61,6 +62,13 @@ class Days:
 
     def all(self) -> list[tuple[str, Day]]:
         return sorted(self._by_scope.items())
+
+    def hours_of(self, limit: str) -> tuple[bool, str] | None:
+        """Whether the market is open whose hours a limit names, and until when in words; None while nobody knows."""
+        return self._hours.get(limit)
+
+    def hours(self) -> list[tuple[str, bool, str]]:
+        return [(limit, *self._hours[limit]) for limit in sorted(self._hours)]
 
     def known(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """Those of these scopes that can have a day."""
@@ -89,13 +97,25 @@ class Days:
         for scope in scopes:
             self._by_scope[scope] = msgspec.structs.replace(self._by_scope[scope], is_over=True)
 
-    def go_by(self, own: frozenset[str]) -> None:
-        """These accounts have rules of their own; what went by one that is no more goes by the firm's day."""
+    def open_or_close(self, limit: str, is_open: bool, until: str) -> None:
+        self._hours[limit] = (is_open, until)
+
+    def go_by(self, own: frozenset[str], markets: frozenset[str]) -> None:
+        """These accounts have rules of their own; what went by one that is no more goes by the firm's day. These limits
+        name the hours of a market.
+        """
+        self._hours = {limit: state for limit, state in self._hours.items() if limit in markets}
         for account in self._own - own:
             self._by_scope.pop(account_scope(account), None)
             self.closing.pop(account_scope(account), None)
         self._own = own
 
-    def load(self, days: Iterable[tuple[str, Day]], closing: Mapping[str, Closing]) -> None:
+    def load(
+        self,
+        days: Iterable[tuple[str, Day]],
+        closing: Mapping[str, Closing],
+        hours: Iterable[tuple[str, bool, str]],
+    ) -> None:
         self._by_scope = dict(days)
         self.closing = dict(closing)
+        self._hours = {limit: (is_open, until) for limit, is_open, until in hours}

@@ -147,6 +147,8 @@ class Setup(NamedTuple):
     own_days: frozenset[str] = frozenset()
     """The accounts whose day has a rule of its own."""
     currency: Currency | None = None
+    markets: frozenset[str] = frozenset()
+    """The limits that name the hours of a market."""
     declared: frozenset[str] | None = None
     """The only accounts that may trade; None for any."""
     requires_positions: frozenset[str] = frozenset()
@@ -292,6 +294,7 @@ class Engine:
             e.DayBegan: self._do_day_began,
             e.DayEnded: self._do_day_ended,
             e.DayOrdersClosed: self._do_day_orders_closed,
+            e.HoursChanged: lambda effect: self.days.open_or_close(effect.limit, effect.is_open, effect.until),
             e.PolicyChanged: self._do_policy_changed,
             e.Blocked: self._do_blocked,
             e.Unblocked: self._do_unblocked,
@@ -463,7 +466,7 @@ class Engine:
                     self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
                     self._settle_shadows()
                 return e.Done(len(over))
-            case e.DayDue() | e.DayEndDue() | e.DayOrdersDue():
+            case e.DayDue() | e.DayEndDue() | e.DayOrdersDue() | e.HoursDue():
                 wanted = day_orders.decided(self, body)
                 for effect in wanted.effects:
                     self._emit(effect)
@@ -1841,8 +1844,8 @@ class Engine:
         self._take_policies(setup)
         self._setup = setup
         self.bounds = setup.bounds
-        self.days.go_by(setup.own_days)
         self.reactions = setup.reactions
+        self.days.go_by(setup.own_days, setup.markets)
         self.accounts.declared = setup.declared
         self._requires_positions = setup.requires_positions
         self.pnl_sources = setup.pnl_sources

@@ -330,6 +330,14 @@ class DayEndDue(Record, frozen=True):
     at_wall_ns: int
 
 
+class HoursDue(Record, frozen=True):
+    """By its hours the market that a limit names is open, or closed, until then (for people)."""
+
+    limit: str
+    is_open: bool
+    until: str
+
+
 class DayOrdersDue(Record, frozen=True):
     """Closes at most so many of the orders that were good for a day that is over."""
 
@@ -395,6 +403,7 @@ Body = (
     | DayDue
     | DayEndDue
     | DayOrdersDue
+    | HoursDue
     | Resumed
     | Commanded
     | NumberVoided
@@ -752,6 +761,12 @@ class DayEnded(Record, frozen=True):
     at_wall_ns: int
 
 
+class HoursChanged(Record, frozen=True):
+    limit: str
+    is_open: bool
+    until: str
+
+
 class DayOrdersClosed(Record, frozen=True):
     """No order of a day that is over is left to close."""
 
@@ -831,6 +846,7 @@ Effect = (
     | BalancesMoved
     | AdjustmentNoted
     | DayOrdersClosed
+    | HoursChanged
     | ModifyOpened
     | ModifyMoved
     | ModifyNamed

@@ -61,6 +61,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     of_clients: Sequence[tuple[str, str, Decimal]] = ()
     """Client, symbol and the units that its orders have come to."""
     shadow_blocks: Sequence[Block] = ()
+    hours: Sequence[tuple[str, bool, str]] = ()
 
 
 class Mismatch(Exception):
@@ -95,6 +96,7 @@ def take(engine: Engine) -> Image:
         adjustments=engine.adjustments.save(),
         imported=engine.adjustments.imported(),
         closing=dict(engine.days.closing),
+        hours=engine.days.hours(),
         quotes=engine.valuation.marks.save(),
         of_clients=engine.positions.clients(),
         shadow_blocks=engine.accounts.shadow_blocks(),
@@ -142,7 +144,7 @@ def load(engine: Engine, image: Image) -> None:
     engine.positions.load(image.positions)
     engine.balances.load(image.balances)
     engine.adjustments.load(image.adjustments, image.imported)
-    engine.days.load(image.days, image.closing)
+    engine.days.load(image.days, image.closing, image.hours)
     engine.positions.load_clients(image.of_clients)
     engine.valuation.marks.keep(image.quotes)
     spell_out(image)

@@ -58,6 +58,8 @@ def came_in(body: e.Body) -> str:
             return "leases due"
         case e.DayDue():
             return f"day {body.day} begins for {_scopes(body.scopes)}"
+        case e.HoursDue():
+            return f"hours of {body.limit}: {_open(body.is_open, body.until)}"
         case e.DayOrdersDue():
             return f"close what was good for the day, at most {body.most}"
         case e.DayEndDue():
@@ -259,6 +261,8 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} counts by other limits"
         case e.DayBegan():
             return f"day {effect.day} began for {_scopes(effect.scopes)}"
+        case e.HoursChanged():
+            return f"{effect.limit} {_open(effect.is_open, effect.until)}"
         case e.DayEnded():
             return f"the day ended for {_scopes(effect.scopes)}"
         case e.EpochBegan():
@@ -479,6 +483,10 @@ def _value(value: object) -> str:
 
 def _scopes(scopes: tuple[str, ...]) -> str:
     return ", ".join(scopes[:5]) + (f" and {len(scopes) - 5} more" if len(scopes) > 5 else "")
+
+
+def _open(is_open: bool, until: str) -> str:
+    return f"{'open' if is_open else 'closed'}{f' until {until}' if until else ''}"
 
 
 def _because(reason: str) -> str:

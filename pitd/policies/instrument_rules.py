@@ -1,4 +1,4 @@
-"""instrument_rules: may this be traded at all, in that size, at that price, and sold short?"""
+"""instrument_rules: may this be traded at all, at this hour, in that size, at that price, and sold short?"""
 
 from __future__ import annotations
 
@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import ClassVar, Literal
 
+import msgspec
+
 from pit.types import Reject, RejectCode, Side
 from pitd.core.limits import Limit, LimitSet, exceeds, falls_short
 from pitd.core.numbers import canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Verdict
+
+
+class Hours(msgspec.Struct, frozen=True, kw_only=True):
+    """When a market trades: sessions as they are written ("mon-fri 09:30-16:00"), in a zone, but for holidays."""
+
+    sessions: tuple[str, ...]
+    zone: str = "UTC"
+    holidays: tuple[str, ...] = ()
 
 
 class Rules(Limit, frozen=True, kw_only=True, tag_field="control", tag="instrument_rules"):
@@ -23,6 +33,7 @@ class Rules(Limit, frozen=True, kw_only=True, tag_field="control", tag="instrume
     max_price: Decimal | None = None
     short_sale: Literal["allow", "reject"] = "allow"
     reducing: Literal["pass", "reject"] = "pass"
+    hours: Hours | None = None
 
 
 _SIZES = {"min_quantity": "least quantity of one order", "max_quantity": "quantity of one order"}
@@ -40,11 +51,18 @@ class InstrumentRules(Policy):
       is refused with ShortSaleRestriction; buys that are open do not count, since they may never fill. It is looked at
       when the order is taken, in the main stage. A sale of an unknown number of units (by volume at market) is refused.
 
+    - `hours`, with `zone` and `holidays`: outside of the sessions every order is refused with ExchangeClosed, which
+      says when the next one begins. A session is open from its first moment up to its last, which is outside. One that
+      does not end after it begins ends on the next date; its day is the one that it begins on. That a market opens or
+      closes comes in as an entry, so that a replay has the same hours. What is open then stays as it is; a request that
+      has started before is refused on `execute`.
+
     An order that reduces a position passes `allow`, `deny` and the quantities: a list that a desk could not get out by
     would be a trap. `reducing = "reject"` refuses it too, for lists that compliance keeps. Prices hold for every order.
 
     Example, position 10, short_sale = "reject": sell 6 passes, sell 5 on top is refused (11 of 10); the 6 are
-    cancelled, then sell 10 passes.
+    cancelled, then sell 10 passes. Example, hours = ["mon-fri 09:30-12:00", "mon-fri 13:00-16:00"]: on a Monday at
+    09:30 an order passes, at 12:00 it is refused until 13:00, at 16:00 until Tuesday 09:30.
     """
 
     id: ClassVar[str] = "instrument_rules"
@@ -53,6 +71,7 @@ class InstrumentRules(Policy):
         self._limits = LimitSet(self.id, limits, cover=False)
         self.limit_names = self._limits.names
         self.is_idle = not limits
+        self._has_hours = any(limit.hours is not None for limit in limits)
         if any(limit.min_quantity is not None or limit.max_quantity is not None for limit in limits):
             self.asks_for_quotes = Asks.WITHOUT_PRICE
 
@@ -60,12 +79,17 @@ class InstrumentRules(Policy):
         rejects: list[Reject] = []
         for limit in self._limits.limits:
             if limit.matches_attempt(attempt):
+                rejects += self._by_hours(limit, attempt)
                 rejects += self._by_name(limit, attempt)
                 rejects += self._by_size(limit, attempt)
                 rejects += self._by_price(limit, attempt)
         return Verdict(rejects=tuple(rejects)) if rejects else PASS
 
     def main(self, attempt: Attempt) -> Verdict:
+        if self._has_hours:  # a request may have started when they were other
+            closed = [reject for limit in self._limits.matching(attempt) for reject in self._by_hours(limit, attempt)]
+            if closed:
+                return Verdict(rejects=tuple(closed))
         order, symbol = attempt.order, attempt.listed.symbol
         if order.side is Side.BUY or attempt.reduces:  # a sell that does not reduce a position makes a short one
             return PASS
@@ -90,6 +114,15 @@ class InstrumentRules(Policy):
         if rule.short_sale == "reject":
             found.append(Counter(scope=rule.subject, what="units short", bound=Decimal(0)))
         return found
+
+    def _by_hours(self, limit: Rules, attempt: Attempt) -> list[Reject]:
+        if limit.hours is None:
+            return []
+        is_open, until = attempt.days.hours_of(limit.name) or (False, "")
+        if is_open:
+            return []
+        why = f"{attempt.listed.symbol}: closed by the hours of {limit.name}{f' until {until}' if until else ''}"
+        return [self._limits.reject(limit, attempt, RejectCode.EXCHANGE_CLOSED, why)]
 
     def _by_name(self, limit: Rules, attempt: Attempt) -> list[Reject]:
         symbol = attempt.listed.symbol

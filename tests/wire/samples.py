@@ -359,6 +359,7 @@ EVENTS: tuple[ev.AnyEvent, ...] = (
     ev.TradingStateChanged(*HEAD, HALT),
     ev.DayBegan(*HEAD, ("firm", "account alpha"), "2026-11-24", 1_795_471_200_000_000_000),
     ev.DayEnded(*HEAD, ("firm",), 1_795_471_200_000_000_000),
+    ev.HoursChanged(*HEAD, "nyse", True, "Tue 2026-11-24 16:00 EST"),
     ev.Alarmed(*HEAD, "poisoned", "CheckOrder could not be carried out"),
 )
 

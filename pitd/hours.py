@@ -1,0 +1,107 @@
+"""When a market trades: sessions at times of day in a zone, turned into moments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from .policies.instrument_rules import Hours
+from .zones import Times, time_of_day
+
+_WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY = timedelta(days=1)
+_DAY_NS = 86_400 * 10**9
+_AHEAD = 15
+"""So many days are looked at: where nothing changes for longer than that, it is looked at again each day."""
+
+
+class Session(NamedTuple):
+    days: frozenset[int]
+    """Of the week, from 0 for Monday: those on which it begins."""
+    begins: str
+    ends: str
+
+
+class Now(NamedTuple):
+    """Whether a market is open, until when, and that moment as people there write it; "" where nobody can say yet."""
+
+    is_open: bool
+    until_ns: int
+    until: str
+
+
+def session(written: str) -> Session:
+    """What "mon-fri 09:30-16:00" means, "sun-thu 18:00-17:00" (over midnight), or "09:30-16:00" (every day). Raises
+    ValueError.
+    """
+    found = re.fullmatch(r"(?:([a-z,-]+) +)?(\d\d:\d\d(?::\d\d)?)-(\d\d:\d\d(?::\d\d)?)", written.strip().lower())
+    if found is None:
+        raise ValueError(written)
+    time_of_day(found[2]), time_of_day(found[3])
+    return Session(frozenset(_days(found[1])) if found[1] else frozenset(range(7)), found[2], found[3])
+
+
+def holiday(written: str) -> date:
+    """Raises ValueError."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", written, re.ASCII):
+        raise ValueError(written)
+    return date.fromisoformat(written)
+
+
+class Market:
+    """The moments at which one market opens and closes. It is open from the first moment of a session up to its end;
+    sessions that touch or overlap are one. On a holiday none begins; one that began the evening before goes on.
+    """
+
+    def __init__(self, hours: Hours) -> None:
+        self._zone = ZoneInfo(hours.zone)
+        self._sessions = [session(each) for each in hours.sessions]
+        self._times = [(each, Times(each.begins, hours.zone), Times(each.ends, hours.zone)) for each in self._sessions]
+        self._holidays = frozenset(map(holiday, hours.holidays))
+
+    def at(self, wall_ns: int) -> Now:
+        """How it stands at that moment."""
+        today = datetime.fromtimestamp(wall_ns // 10**9, self._zone).date()
+        horizon_ns = wall_ns + (_AHEAD - 4) * _DAY_NS
+        for begins_ns, ends_ns in _merged(sorted(self._between(today - 2 * _DAY, _AHEAD))):
+            if wall_ns < begins_ns <= horizon_ns:
+                return Now(False, begins_ns, self._written(begins_ns))
+            if begins_ns <= wall_ns < ends_ns:
+                is_far = ends_ns > horizon_ns
+                return Now(True, wall_ns + _DAY_NS, "") if is_far else Now(True, ends_ns, self._written(ends_ns))
+        return Now(False, wall_ns + _DAY_NS, "")
+
+    def _between(self, first: date, days: int) -> Iterator[tuple[int, int]]:
+        for day in (first + ahead * _DAY for ahead in range(days)):
+            if day in self._holidays:
+                continue
+            for each, begins, ends in self._times:
+                if day.weekday() in each.days:
+                    over_midnight = _DAY if each.ends <= each.begins else timedelta()
+                    yield begins.on(day).wall_ns, ends.on(day + over_midnight).wall_ns
+
+    def _written(self, wall_ns: int) -> str:
+        return f"{datetime.fromtimestamp(wall_ns // 10**9, UTC).astimezone(self._zone):%a %Y-%m-%d %H:%M %Z}"
+
+
+def _merged(sessions: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    begins, ends = 0, 0
+    for one_begins, one_ends in sessions:
+        if ends and one_begins <= ends:
+            ends = max(ends, one_ends)
+            continue
+        if ends:
+            yield begins, ends
+        begins, ends = one_begins, one_ends
+    if ends:
+        yield begins, ends
+
+
+def _days(written: str) -> Iterator[int]:
+    for part in written.split(","):
+        first, _, last = part.partition("-")
+        begin, end = _WEEK.index(first), _WEEK.index(last or first)  # ValueError for what is no day
+        yield from (each % 7 for each in range(begin, end + 1 + (7 if end < begin else 0)))
