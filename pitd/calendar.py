@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -28,8 +28,19 @@ class DayRule(msgspec.Struct, frozen=True, kw_only=True):
     end_of_day: str = ""
 
 
+class Coming(NamedTuple):
+    """When the day of a scope ends, where it does so before the next one begins; and when that is, by its name."""
+
+    scope: str
+    zone: str
+    ends_ns: int | None
+    begins_ns: int
+    next_day: str
+
+
 class _Rule:
     def __init__(self, rule: DayRule) -> None:
+        self.zone = rule.zone
         self.begins = Times(rule.start_of_day, rule.zone)
         self.ends = Times(rule.end_of_day, rule.zone) if rule.end_of_day else None
 
@@ -106,25 +117,25 @@ class Calendar:
                 found.append(e.HoursDue(name, state.is_open, state.until))
         if not found:
             self._looked_ns = wall_ns
-            moments = [at_ns for _, at_ns, _ in self.coming(wall_ns, days)]
-            self.next_ns = min([*moments, *(state.until_ns for state in now.values())], default=_NEVER_NS)
+            moments = [state.until_ns for state in now.values()]
+            for each in self.coming(wall_ns, days):
+                moments += [each.begins_ns] if each.ends_ns is None else [each.begins_ns, each.ends_ns]
+            self.next_ns = min(moments, default=_NEVER_NS)
         return found
 
-    def markets(self, wall_ns: int) -> Iterator[tuple[str, Now]]:
-        """How the hours of each limit stand at that moment."""
-        return ((name, market.at(wall_ns)) for name, market in self._markets.items())
+    def markets(self, wall_ns: int) -> Iterator[tuple[str, str, Now]]:
+        """How the hours of each limit stand at that moment: the limit, the zone, and whether it is open until when."""
+        return ((name, market.zone, market.at(wall_ns)) for name, market in self._markets.items())
 
-    def coming(self, wall_ns: int, days: Days) -> Iterator[tuple[str, int, str]]:
-        """The next moments of each scope: when its day begins, by the day's name, and before that ends ("")."""
+    def coming(self, wall_ns: int, days: Days) -> Iterator[Coming]:
+        """The next moments of each scope."""
         for rule, scopes in self._scopes:
             begins = list(zip(rule.begins.after(wall_ns), range(4), strict=False))
             for scope in scopes:
                 day = days.at(scope)
                 end_ns = None if day is None else rule.end_of(day)
-                if end_ns is not None:
-                    yield scope, end_ns, ""
                 begin = next(each for each, _ in begins if day is None or each.day != day.name)
-                yield scope, begin.wall_ns, begin.day
+                yield Coming(scope, rule.zone, end_ns, begin.wall_ns, begin.day)
 
     def _has_begun(self, day: Day | None, current: Moment) -> bool:
         if day is None:

@@ -57,6 +57,7 @@ class Market:
     """
 
     def __init__(self, hours: Hours) -> None:
+        self.zone = hours.zone
         self._zone = ZoneInfo(hours.zone)
         self._sessions = [session(each) for each in hours.sessions]
         self._times = [(each, Times(each.begins, hours.zone), Times(each.ends, hours.zone)) for each in self._sessions]

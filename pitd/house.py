@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pit.types import Block, OrderState, Restriction, TradingState
 
+from .calendar import Calendar
 from .config import Config
 from .core.accounts import FIRM
 from .core.orders import ENDED
@@ -72,6 +73,13 @@ class House:
     def journal_low(self) -> str:
         """Why there may soon be no room in the journal, or nothing."""
         return self._sequencer.journal_low
+
+    @property
+    def calendar(self) -> Calendar:
+        return self._sequencer.calendar
+
+    def wall_ns(self) -> int:
+        return self._sequencer.wall_ns()
 
     def up_ns(self) -> int:
         return self._sequencer.read_clock_ns() - self._began_ns

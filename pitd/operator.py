@@ -159,6 +159,22 @@ def _accounts(options: argparse.Namespace) -> int:
     return _shown(options, pages, "accounts", lambda screen, lines: screen.accounts(lines))
 
 
+def _calendar(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        page = _expect(engine, wire.ListCalendar(), wire.CalendarIs)
+        days, hours, first_seq = [*page.days], page.hours, page.seq
+        while page.more:
+            page = _expect(engine, wire.ListCalendar(days[-1].scope), wire.CalendarIs)
+            days += page.days
+    if options.json:
+        _put({"seq": page.seq, "days": [*map(_plain, days)], "hours": [*map(_plain, hours)]})
+    else:
+        screen = Screen()
+        screen.calendar(days, hours)
+        screen.read_at(first_seq, page.seq)
+    return 0
+
+
 def _positions(options: argparse.Namespace) -> int:
     with _connected(options) as engine:
         pages = list(_position_pages(engine, options.account))
@@ -825,6 +841,7 @@ def _parser() -> argparse.ArgumentParser:
     one = add("isready", _isready, "say by the exit code whether new orders are taken: 0 yes, 1 no, 2 no answer")
     one.add_argument("--quiet", action="store_true", help="say nothing")
     add("status", _status, "show how the daemon is: what it does, its journal, orders by state, quarantined ones")
+    add("calendar", _calendar, "show which day it is, which markets are open, and when that changes")
     add("sessions", _sessions, "show every session: in flight, unsettled, and how its client's death would be noticed")
     add("accounts", _accounts, "show every account: realised P&L against its bounds, open orders, blocks")
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from rich.box import SIMPLE_HEAD
@@ -18,7 +20,9 @@ from pit.types import (
     AccountBalance,
     AccountPosition,
     Block,
+    CalendarDay,
     LimitOverride,
+    MarketHours,
     Order,
     OrderState,
     Restriction,
@@ -60,6 +64,9 @@ class Screen:
 
     def orders(self, lines: Sequence[wire.OrderSeen]) -> None:
         self.put(orders_of(lines))
+
+    def calendar(self, days: Sequence[CalendarDay], hours: Sequence[MarketHours]) -> None:
+        self.put(calendar_of(days, hours))
 
     def positions(self, lines: Sequence[AccountPosition]) -> None:
         self.put(positions_of(lines))
@@ -205,6 +212,32 @@ def balances_of(lines: Sequence[AccountBalance]) -> RenderableType:
         numbers = (each.available, each.held, each.total, each.incoming)
         add_row(table, each.account, each.asset, *numbers, style=style)
     return table
+
+
+def calendar_of(of_days: Sequence[CalendarDay], of_hours: Sequence[MarketHours]) -> RenderableType:
+    """Moments as a clock in the zone of each shows them."""
+    days = table_of("scope", "day", "began", "ends", "next", "begins")
+    for each in of_days:
+        began, begins = (in_zone(at_ns, each.zone) for at_ns in (each.began_wall_ns, each.begins_wall_ns))
+        ends = (
+            "is over"
+            if each.is_over
+            else "then"
+            if each.ends_wall_ns is None
+            else in_zone(each.ends_wall_ns, each.zone)
+        )
+        add_row(days, each.scope, each.day, began, ends, each.next_day, begins)
+    hours = table_of("limit", "market", "until")
+    for market in of_hours:
+        until = "" if market.until_wall_ns is None else in_zone(market.until_wall_ns, market.zone)
+        add_row(hours, market.limit, "open" if market.is_open else "closed", until)
+    if not of_days and not of_hours:
+        return Text("no calendar is configured: no day begins or ends, and no market has hours")
+    return Group(*(table for table, lines in ((days, of_days), (hours, of_hours)) if lines))
+
+
+def in_zone(wall_ns: int, zone: str) -> str:
+    return f"{datetime.fromtimestamp(wall_ns // 10**9, UTC).astimezone(ZoneInfo(zone)):%a %Y-%m-%d %H:%M %Z}"
 
 
 def limits_of(lines: Sequence[wire.LimitSeen]) -> RenderableType:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from pit import wire
 from pit.types import Block, OpenModify, OpenOrder, OrderState, Outcome, TradingState
 
-from . import __version__, holdings, log, translate
+from . import __version__, calendar_seen, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
 from .core.asking import look_at
 from .core.engine import Engine
@@ -71,6 +71,8 @@ def answer(
     assert house is not None
     if isinstance(query, wire.AskStatus):
         return _status(engine, house)
+    if isinstance(query, wire.ListCalendar):
+        return calendar_seen.page_of(engine, house, query, None if sees_all else accounts)
     if not sees_all:
         return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, _only_operators(client, query, house))
     match query:

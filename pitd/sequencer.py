@@ -159,6 +159,9 @@ class Sequencer:
                     case e.HoursDue():
                         log.info("hours.open" if body.is_open else "hours.closed", limit=body.limit, until=body.until)
 
+    def wall_ns(self) -> int:
+        return self._clock.wall_ns()
+
     def next_day_ns(self) -> int:
         """How long it is, at least, until a day begins or ends; far away where nothing of the kind is known."""
         return self.calendar.next_ns - self._clock.wall_ns()

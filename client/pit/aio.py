@@ -18,6 +18,7 @@ from .types import (
     Adjustment,
     AdjustmentResult,
     Block,
+    Calendar,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
@@ -347,6 +348,17 @@ class AsyncEngine(EngineBase):
             if not page.more:
                 return tuple(found)
             query = wire.ListPositions(account, found[-1].account, found[-1].instrument)
+
+    async def calendar(self) -> Calendar:
+        """Which day it is for the firm and for accounts that have one of their own, which markets are open, and when
+        that changes.
+        """
+        page = _calls.expect(await self._query(wire.ListCalendar()), wire.CalendarIs)
+        days, hours = list(page.days), page.hours
+        while page.more:
+            page = _calls.expect(await self._query(wire.ListCalendar(days[-1].scope)), wire.CalendarIs)
+            days += page.days
+        return Calendar(days=tuple(days), hours=hours)
 
     async def balances(self, account: str | None = None) -> tuple[AccountBalance, ...]:
         """What the account has of each asset, what its open orders hold of it and what they may bring; without one, of

@@ -277,6 +277,8 @@ class Script:
                 return wire.Done()
             case wire.SettleOrder() | wire.CloseOrder():
                 return self._settled_by_hand(said)
+            case wire.ListCalendar():
+                return wire.CalendarIs(0, (), (), more=False)
             case wire.ListRestrictions():
                 return wire.RestrictionsAre(0, (), more=False)
             case wire.DryRun(order):

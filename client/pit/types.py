@@ -702,6 +702,39 @@ class AdjustmentResult(msgspec.Struct, frozen=True, array_like=True, kw_only=Tru
     blocks: tuple[Block, ...] = ()
 
 
+class CalendarDay(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """The day of a scope ("firm", "account alpha"), by the date that it goes by, and when the next one begins.
+
+    `ends_wall_ns` is when it ends, where that is before the next one begins and has not come yet (`is_over`). Moments
+    are of wall time, in nanoseconds since 1970.
+    """
+
+    scope: str
+    day: str
+    began_wall_ns: int
+    is_over: bool
+    ends_wall_ns: int | None
+    next_day: str
+    begins_wall_ns: int
+    zone: str
+
+
+class MarketHours(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """Whether the market is open whose hours a limit names, and until when; None: not within the next days."""
+
+    limit: str
+    is_open: bool
+    until_wall_ns: int | None
+    zone: str
+
+
+class Calendar(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """Which day it is, what is open, and when that changes."""
+
+    days: tuple[CalendarDay, ...]
+    hours: tuple[MarketHours, ...]
+
+
 class LimitOverride(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """A number of a limit that a person has set at run time, in the place of the configured one.
 

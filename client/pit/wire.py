@@ -26,11 +26,13 @@ from .types import (
     Adjustment,
     AdjustmentResult,
     Block,
+    CalendarDay,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
     Instrument,
     LimitOverride,
+    MarketHours,
     OpenModify,
     OpenOrder,
     Order,
@@ -582,6 +584,15 @@ class PushQuote(Body, frozen=True):
             raise InvalidInput(f"quote.age: zero or more is wanted, not {self.age_ns} ns")
 
 
+class ListCalendar(Body, frozen=True):
+    """One page of the days, by scope, after the one given: the firm's, and those of accounts that the client may touch.
+    For everybody.
+    """
+
+    after: str = ""
+    most: int = 300
+
+
 class ListPositions(Body, frozen=True):
     """One page of the positions, by account and instrument, after the ones given: of the accounts that the client may
     touch, or of all for operators and observers.
@@ -643,6 +654,7 @@ Query = (
     | ListBalances
     | DryRun
     | Explain
+    | ListCalendar
 )
 
 
@@ -1024,6 +1036,15 @@ class SettingsAre(Body, frozen=True):
     more: bool
 
 
+class CalendarIs(Body, frozen=True):
+    """`hours` come with the first page."""
+
+    seq: int
+    days: tuple[CalendarDay, ...]
+    hours: tuple[MarketHours, ...]
+    more: bool
+
+
 class PositionsAre(Body, frozen=True):
     seq: int
     positions: tuple[AccountPosition, ...]
@@ -1088,6 +1109,7 @@ Reply = (
     | CancelCleared
     | ManyChecked
     | DropCopied
+    | CalendarIs
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -203,8 +203,7 @@ def test_the_next_moments_are_told_with_the_days_that_they_begin():
     desk = Desk(NEW_YORK + 'end_of_day = "16:15"', at="2026-11-24 12:00")
     calendar = desk.house.sequencer.calendar
     assert list(calendar.coming(desk.clock.wall, desk.core.days)) == [
-        ("firm", ns("2026-11-24 21:15"), ""),
-        ("firm", ns("2026-11-24 22:00"), "2026-11-25"),
+        ("firm", "America/New_York", ns("2026-11-24 21:15"), ns("2026-11-24 22:00"), "2026-11-25")
     ]
     assert calendar.next_ns == ns("2026-11-24 21:15")
 

@@ -34,6 +34,10 @@ roles = ["quote"]
 [clients.fix]
 roles = ["gateway", "report"]
 
+[calendar]
+zone = "America/New_York"
+start_of_day = "17:00"
+
 [instruments.ESZ6]
 underlying = "ES"
 settlement = "USD"
@@ -67,6 +71,11 @@ each = "account"
 instruments = ["TRIED/USD"]
 max_quantity = "5"
 shadow = true
+
+[limits.always]
+control = "instrument_rules"
+hours = ["00:00-00:00"]
+zone = "Asia/Tokyo"
 
 [limits.open_usd]
 control = "open_order_notional"

@@ -29,7 +29,7 @@ size = { control = "order_size_limit", each = "account", settlement = "USD", max
 open_usd = { control = "open_order_notional", over = "firm", settlement = "USD", max_notional = "50000" }
 """
 
-READING = ["ping", "isready", "status", "sessions", "accounts", "positions", "orders", "limits", "blocks"]
+READING = ["ping", "isready", "status", "calendar", "sessions", "accounts", "positions", "orders", "limits", "blocks"]
 
 
 class Desk:
@@ -529,3 +529,21 @@ def test_a_page_of_counters_has_a_bound_and_goes_on_after_the_last() -> None:
     first = policy.counters("x", Look(0, "", 2, lambda _: None))
     rest = policy.counters("x", Look(0, first[-1].scope, 9, lambda _: None))
     assert [each.scope[-1] for each in first] == ["a", "b"] and [each.scope[-1] for each in rest] == ["c", "d"]
+
+
+def test_the_calendar_shows_which_day_it_is_what_is_open_and_when_that_changes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    days = '[calendar]\nzone = "America/New_York"\nstart_of_day = "17:00"\nend_of_day = "16:15"\n'
+    hours = '[limits]\nnyse = { control = "instrument_rules", zone = "America/New_York", hours = ["09:30-16:00"] }\n'
+    desk = Desk(Local(days + hours + '[accounts.beta]\nstart_of_day = "08:00"'), capsys)
+    desk.local.clock.advance(86_400 * 20_000 + 3600 * 15)  # 2024-10-04, 11:00 in New York
+    told = desk.read("calendar")
+    assert [(each["scope"], each["day"], each["next_day"]) for each in told["days"]] == [
+        ("firm", "2024-10-04", "2024-10-05"),
+        ("account beta", "2024-10-04", "2024-10-05"),
+    ]
+    assert [(each["limit"], each["is_open"]) for each in told["hours"]] == [("nyse", True)]
+    assert desk.run("calendar") == 0
+    said = desk.said()
+    assert "Fri 2024-10-04 16:15 EDT" in said and "Fri 2024-10-04 16:00 EDT" in said and "then" in said

@@ -13,11 +13,13 @@ from pit.types import (
     AdjustmentResult,
     BalanceAdjustment,
     Block,
+    CalendarDay,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
     Instrument,
     LimitOverride,
+    MarketHours,
     OpenOrder,
     Order,
     OrderState,
@@ -324,6 +326,17 @@ CLEARED = ClearedCancel(
     account="alpha", order_id="o1", venue_order_id="V1", state=OrderState.WORKING, open_quantity=Decimal(60)
 )
 
+DAY = CalendarDay(
+    scope="firm",
+    day="2026-11-24",
+    began_wall_ns=1_795_471_200_000_000_000,
+    is_over=False,
+    ends_wall_ns=1_795_554_900_000_000_000,
+    next_day="2026-11-25",
+    begins_wall_ns=1_795_557_600_000_000_000,
+    zone="America/New_York",
+)
+HOURS = MarketHours(limit="nyse", is_open=True, until_wall_ns=1_795_554_000_000_000_000, zone="America/New_York")
 HEAD = (4711, 0, 1_700_000_000_000_000_000, "mm1")
 OF_ORDER = (*HEAD, "alpha", "o1", "mm1", 7)
 EVENTS: tuple[ev.AnyEvent, ...] = (
@@ -465,6 +478,8 @@ QUERIES: list[wire.Body] = [
     wire.AskSettings(),
     wire.ListRestrictions("firm", 100),
     wire.ListRestrictions(),
+    wire.ListCalendar("account alpha", 100),
+    wire.ListCalendar(),
     wire.AskEvents(4711, 2, 500_000_000, 50),
     wire.AskEvents(),
     wire.PushQuote(Instrument("AAPL", "USD"), Decimal("185.00"), Decimal("184.99"), Decimal("185.01"), 1_000_000),
@@ -535,6 +550,7 @@ REPLIES: list[wire.Body] = [
     ),
     wire.SettingsAre(4711, b"digest..", '{"limits":[]}', False),
     wire.RestrictionsAre(4711, (HALT,), True),
+    wire.CalendarIs(4711, (DAY,), (HOURS,), True),
     wire.EventsAre(4700, EVENTS, 4711, 1),
     wire.EventsAre(4711, (), 4712),
     wire.Taken(7, ORDER, OrderState.SENT, 5_000_000_000, True),
