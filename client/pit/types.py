@@ -193,7 +193,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     `time_in_force` says how long it is good at the venue; `good_till`, a date such as "2026-11-24", goes with GTD and
     may be given alone. By the daemon's calendar the end of the account's day closes what works of DAY orders, of GTD
     orders whose day has come, and of IOC and FOK orders whose last report was lost. Without a time in force, as with
-    GTC, an order counts until its last report.
+    GTC, an order counts until its last report. `venue` says where it goes, for controls that tell venues apart.
 
     Raises InvalidInput when a value cannot be meant. Whether a well-formed order may go out (a quantity above zero, a
     known symbol, a limit kept) is decided by the engine and answered with `Rejected`.
@@ -208,6 +208,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     id: str = ""
     time_in_force: TimeInForce | None = None
     good_till: str | None = None
+    venue: str | None = None
 
     if TYPE_CHECKING:  # what may go in is wider than what is kept
 
@@ -223,6 +224,7 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             id: str = "",
             time_in_force: TimeInForce | Literal["day", "gtc", "ioc", "fok", "gtd"] | None = None,
             good_till: date | str | None = None,
+            venue: str | None = None,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -249,6 +251,8 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             force_setattr(self, "price", exact(self.price, "order.price"))
         if self.time_in_force is not None or self.good_till is not None:
             self._check_time_in_force()
+        if self.venue is not None:
+            check_name(self.venue, "order.venue")
 
     def _check_time_in_force(self) -> None:
         if self.good_till is not None:

@@ -536,7 +536,8 @@ def content_of(order: Order, symbol: str) -> str:
     """What an order asks for, in words."""
     price = "market" if order.price is None else _plain(order.price)
     what = symbol if order.volume is None else f"worth of {symbol}"
-    return f"{order.side.value} {_plain(whole_quantity(order))} {what} at {price}"
+    where = "" if order.venue is None else f", {order.venue}"
+    return f"{order.side.value} {_plain(whole_quantity(order))} {what} at {price}{where}"
 
 
 def whole_quantity(order: Order) -> Decimal:

@@ -179,10 +179,11 @@ def order(order: Order) -> str:
 
 
 def _good(order: Order) -> str:
-    """How long it is good, where that was said."""
+    """Where it goes, and how long it is good, where that was said."""
+    where = "" if order.venue is None else f", {order.venue}"
     if order.good_till is not None:
-        return f", good till {order.good_till}"
-    return "" if order.time_in_force is None else f", {order.time_in_force}"
+        return f"{where}, good till {order.good_till}"
+    return where if order.time_in_force is None else f"{where}, {order.time_in_force}"
 
 
 def report(report: ExecutionReport) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -21,12 +21,13 @@ class SelfTrades(Limit, frozen=True, kw_only=True, tag_field="control", tag="sel
 
 
 class Resting(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """An open order at its price (None: at any), in these books: (limit, scope) pairs."""
+    """An open order at its price (None: at any) and venue (None: at any), in these books: (limit, scope) pairs."""
 
     symbol: str
     is_buy: bool
     price: Decimal | None
     books: tuple[tuple[str, str], ...]
+    venue: str | None = None
 
 
 class SelfTrade(Policy):
@@ -36,9 +37,9 @@ class SelfTrade(Policy):
 
     Whose orders these are, the limit says: over "firm" or { group = … } they are all of one house, and the code is
     SelfMatchPrevention; with each = "account" both sides are one owner's, who would trade with himself:
-    WashTradePrevention, as for a pair that begins with account. Orders are not told apart by venue: one that rests
-    elsewhere is met as well. An order that reduces a position is refused like any other: cancel the one in its way.
-    What is open when a configuration brings the limit is not touched, and counts from then on. Until the venue has
+    WashTradePrevention, as for a pair that begins with account. Orders at different venues do not meet; one that
+    names no `venue` may be at any. An order that reduces a position is refused like any other: cancel the one in its
+    way. What is open when a configuration brings the limit is not touched, and counts from then on. Until the venue has
     answered a modify, the order may be met at its old price and at its new one.
 
     The best price of either side is found without a look at the others, however many orders are open.
@@ -48,13 +49,15 @@ class SelfTrade(Policy):
     """
 
     id: ClassVar[str] = "self_trade"
+    state_version: ClassVar[int] = 2
     effect_types = (Resting,)
 
     def __init__(self, limits: Sequence[SelfTrades]) -> None:
         self._limits = LimitSet(self.id, limits, cover=False)
         self.limit_names = self._limits.names
         self.is_idle = not limits
-        self._books: dict[_BookKey, _Prices] = {}
+        self._books: dict[_BookKey, dict[str | None, _Prices]] = {}
+        """By venue, for each."""
 
     def main(self, attempt: Attempt) -> Verdict:
         limits = self._limits.matching(attempt)
@@ -63,8 +66,9 @@ class SelfTrade(Policy):
         resting = _resting(limits, attempt)
         rejects = []
         for limit, (name, scope) in zip(limits, resting.books, strict=True):
-            opposite = self._books.get((name, scope, resting.symbol, not resting.is_buy))
-            if opposite is not None and opposite.meets(resting.price):
+            venues = self._books.get((name, scope, resting.symbol, not resting.is_buy))
+            opposite = None if venues is None else _met(venues, resting)
+            if opposite is not None:
                 rejects.append(self._reject(limit, scope, attempt, opposite))
         return Verdict((resting,), tuple(rejects))
 
@@ -93,26 +97,36 @@ class SelfTrade(Policy):
     def apply(self, effect: Any) -> None:
         for name, scope in effect.books:
             key = (name, scope, effect.symbol, effect.is_buy)
-            prices = self._books.get(key)
+            venues = self._books.get(key)
+            if venues is None:
+                venues = self._books[key] = {}
+            prices = venues.get(effect.venue)
             if prices is None:
-                prices = self._books[key] = _Prices(effect.is_buy)
+                prices = venues[effect.venue] = _Prices(effect.is_buy)
             prices.add(effect.price)
 
     def undo(self, effect: Any) -> None:
         for name, scope in effect.books:
             key = (name, scope, effect.symbol, effect.is_buy)
-            prices = self._books[key]
+            venues = self._books[key]
+            prices = venues[effect.venue]
             prices.remove(effect.price)
             if prices.is_empty:
-                del self._books[key]
+                del venues[effect.venue]
+                if not venues:
+                    del self._books[key]
 
     def save(self) -> Any:
-        return [[*key, self._books[key].save()] for key in sorted(self._books)]
+        return [
+            [*key, venue, self._books[key][venue].save()]
+            for key in sorted(self._books)
+            for venue in sorted(self._books[key], key=lambda venue: venue or "")
+        ]
 
     def load(self, saved: Any) -> None:
         self._books = {}
-        for name, scope, symbol, is_buy, prices in saved:
-            self._books[name, scope, symbol, is_buy] = book = _Prices(is_buy)
+        for name, scope, symbol, is_buy, venue, prices in saved:
+            book = self._books.setdefault((name, scope, symbol, is_buy), {})[venue] = _Prices(is_buy)
             for price, count in prices:
                 for _ in range(count):
                     book.add(None if price is None else Decimal(price))
@@ -209,4 +223,15 @@ class _Prices:
 def _resting(limits: Sequence[SelfTrades], attempt: Attempt) -> Resting:
     order = attempt.order
     books = tuple((limit.name, limit.scope_of(attempt)) for limit in limits)
-    return Resting(attempt.listed.symbol, order.side is Side.BUY, order.price, books)
+    return Resting(attempt.listed.symbol, order.side is Side.BUY, order.price, books, order.venue)
+
+
+def _met(venues: Mapping[str | None, _Prices], resting: Resting) -> _Prices | None:
+    """The orders of the other side that an order would meet, at its own venue or at one that nobody has named."""
+    if resting.venue is None:
+        return next((prices for prices in venues.values() if prices.meets(resting.price)), None)
+    for venue in (resting.venue, None):
+        prices = venues.get(venue)
+        if prices is not None and prices.meets(resting.price):
+            return prices
+    return None

@@ -47,6 +47,11 @@ def resting(settings: str = FIRM, **fields: Any) -> Core:
         ({"side": "buy", "price": "99"}, {"side": "sell", "price": "99"}, True),
         ({"side": "buy", "price": "99"}, {"side": "sell", "price": "99.000000001"}, False),
         ({"side": "buy", "price": "99"}, {"side": "sell", "price": None}, True),
+        ({"venue": "XNAS"}, {"price": "101", "venue": "XNAS"}, True),
+        ({"venue": "XNAS"}, {"price": "101", "venue": "BATS"}, False),
+        ({"venue": "XNAS"}, {"price": None, "venue": "BATS"}, False),
+        ({"venue": "XNAS"}, {"price": "101"}, True),
+        ({}, {"price": "101", "venue": "BATS"}, True),
     ],
 )
 def test_the_table(first: dict[str, Any], second: dict[str, Any], meets: bool) -> None:
@@ -188,7 +193,7 @@ def test_it_agrees_with_a_look_at_every_open_order(moves: list[tuple[bool, bool,
             and (price is None or each.price is None or (price >= each.price if is_buy else price <= each.price))
             for each in there
         )
-        opposite = policy._books.get(("own", "firm", "A", not is_buy))
+        opposite = policy._books.get(("own", "firm", "A", not is_buy), {}).get(None)
         assert (opposite is not None and opposite.meets(price)) is meets
         if is_new or not there:
             there.append(Resting("A", is_buy, price, (("own", "firm"),)))
@@ -206,5 +211,5 @@ def test_what_it_remembers_is_bounded_by_what_is_open() -> None:
         below = Resting("A", True, Decimal(dice.randint(1, 9_999)), books)
         policy.apply(below)
         policy.undo(below)
-    (book,) = policy._books.values()
+    ((book,),) = (venues.values() for venues in policy._books.values())
     assert len(book._heap) < 40

@@ -49,7 +49,13 @@ ORDER = Order(
 )
 BY_VOLUME = Order(account="alpha", instrument="ESZ6", side=Side.SELL, volume=Decimal("2500.5"), id="o2")
 GOOD_TILL = Order(
-    account="alpha", instrument="ESZ6", side=Side.BUY, quantity=Decimal(1), id="o3", good_till="2026-11-30"
+    account="alpha",
+    instrument="ESZ6",
+    side=Side.BUY,
+    quantity=Decimal(1),
+    id="o3",
+    good_till="2026-11-30",
+    venue="XCME",
 )
 ORDER_STATUS = OrderStatus(
     account="alpha",
