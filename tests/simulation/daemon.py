@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pitd import bootstrap
+from pitd.calendar import Calendar
 from pitd.conversations import Conversations
 from pitd.core import snapshot
 from pitd.core.engine import CarryOutFailed, Engine
@@ -44,7 +45,7 @@ class Clock:
         return self._world.now_ns + self._offset_ns
 
     def wall_ns(self) -> int:
-        return self._world.now_ns
+        return self._world.now_ns * settings.WALL
 
 
 class Daemon:
@@ -69,6 +70,7 @@ class Daemon:
         )
         clock = Clock(world, found.engine.now_ns)
         self.sequencer = Sequencer(found.engine, clock, self.journal, away_ns=AWAY_NS)
+        self.sequencer.calendar = Calendar(self.config)
         self.conversations = Conversations(self.sequencer, self.config)
         self.sequencer.begin(world.draw.randbytes(8))
         self.sequencer.configure(bootstrap.configured(self.config, "pitd", "start"))

@@ -43,6 +43,7 @@ final            closed       closed       closed       closed       rolled_back
 settle_working   working      working      working      working      ended        ended
 settle_not_sent  rolled_back  rolled_back  rolled_back  rolled_back  ended        ended
 close            closed       closed       closed       closed       ended        ended
+day_end          held         sent         quarantined  closed       rolled_back  closed
 """
 _HEAD, *_ROWS = [line.split() for line in LIFE.strip().splitlines()]
 TABLE = {(row[0], state): cell for row in _ROWS for state, cell in zip(_HEAD, row[1:], strict=True)}
@@ -193,6 +194,8 @@ class Model:
             case e.LeasesDue():
                 for id in lapses:
                     self._lapse(self.by_id[id])
+            case e.DayOrdersDue():
+                self._day_over(row)
             case e.HistoryDisputed() if self.may_be_disputed:
                 self.disputed = True
             case e.HistoryDisputed():
@@ -227,6 +230,15 @@ class Model:
             _must(self._is_due(kept), f"the lease of order {kept.id} was ended too early")
             ended.append(kept.id)
         return ended
+
+    def _day_over(self, row: e.Row) -> None:
+        """Orders that were good for a day which is over."""
+        for effect in row.effects:
+            if isinstance(effect, e.OrderMoved):
+                kept = self.by_id[effect.reservation_id]
+                is_daily = kept.order is not None and kept.order.time_in_force is pit.TimeInForce.DAY
+                _must(is_daily and kept.state == "working", f"the end of a day closed order {kept.id}: {kept}")
+                self._move(kept, TABLE["day_end", kept.state])
 
     def _is_due(self, kept: Kept) -> bool:
         return kept.state in LEASED and (kept.lease_end_ns <= self.now_ns or self.sessions[kept.session].is_over)

@@ -19,9 +19,17 @@ DESK = ("alpha", "gamma")
 
 LEASE_MOST_NS = 5_000_000_000
 UNLUCKY = Decimal(13)
+WALL = 20_000
+"""So much faster the clock on the wall goes: a day ends every few seconds."""
 PAIR = pit.Instrument("AAPL", "USD")
 MULTIPLIERS = {PAIR: Decimal(1), "ESZ6": Decimal(5), "XBT": Decimal(100)}
 """What one unit of each instrument stands for. XBT is inverse, and counted in BTC."""
+
+
+def day_end_ns(now_ns: int) -> int:
+    """When the day that it is ends, in the world's own time: at 17:00."""
+    day_ns, at_ns = 86_400 * 10**9, 17 * 3600 * 10**9
+    return -(-((now_ns * WALL - at_ns) // day_ns * day_ns + day_ns + at_ns) // WALL)
 
 
 class Cap(NamedTuple):
@@ -74,6 +82,8 @@ min_lease = "200ms"
 max_lease = "5s"
 uncovered = "allow"
 unknown_accounts = "allow"
+[calendar]
+start_of_day = "17:00"
 [clients."*"]
 roles = ["trade", "report"]
 

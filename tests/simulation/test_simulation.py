@@ -51,6 +51,7 @@ ROUGH = (
         "other limits",
         "Rearm(limit='desk_loss'",
         "volume=",
+        "the day is over",
     ),
 )
 

@@ -66,6 +66,8 @@ class Venue:
         self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {what}")
         if self._random.random() < 0.3:
             self._report(placed, "accepted")
+        if order.time_in_force is pit.TimeInForce.DAY:
+            self._world.at(settings.day_end_ns(self._world.now_ns + 2) - 1, lambda: self._expire(placed))
         self._later(placed)
         return placed
 
@@ -97,6 +99,13 @@ class Venue:
 
     def _later(self, placed: Placed) -> None:
         self._world.after(int(self._random.expovariate(1 / 400) * MS), lambda: self._act(placed))
+
+    def _expire(self, placed: Placed) -> None:
+        """The day is over that it was good for."""
+        if not placed.is_over and not self.is_shut:
+            self._world.trace(f"venue: the day is over that {placed.order.id} was good for")
+            placed.is_over = True
+            self._report(placed, "expired")
 
     def _act(self, placed: Placed) -> None:
         if placed.is_over or self.is_shut:

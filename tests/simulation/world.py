@@ -468,6 +468,7 @@ class World:
             price=price,
             id=f"o{self._orders_started}",
             **amount,
+            time_in_force="day" if draw.random() < 0.3 else None,
         )
 
     def reported(self, owner: str, report: pit.ExecutionReport) -> None:
