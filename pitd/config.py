@@ -37,7 +37,7 @@ from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
 from .policies.open_order_notional import OpenNotional
 from .policies.order_size_limit import OrderSize
-from .policies.pnl_kill_switch import PnlBound
+from .policies.pnl_kill_switch import MAX_AGE_NS, PnlBound
 from .policies.position_limit import PositionBound
 from .policies.price_collar import Collar
 from .policies.rate_limit import Rate
@@ -689,7 +689,10 @@ class _Reader:
             self._fail(f"{key}.control", f"{_or(known)} is wanted, not {control!r}{_meant(control, known)}")
         own = {
             **{each: tuple(own_policies.keys_of(type_, Limit)) for each, type_ in own_controls.items()},
-            "pnl_kill_switch": ("max_loss", "max_profit", "max_drawdown", "per", "then", "initial_pnl"),
+            "pnl_kill_switch": (
+                *("max_loss", "max_profit", "max_drawdown", "per", "then", "on", "max_age"),
+                "initial_pnl",
+            ),
             "rate_limit": ("max_orders", "window"),
             "order_size_limit": ("max_quantity", "max_notional", "currency"),
             "open_order_notional": ("max_notional", "currency"),
@@ -827,6 +830,14 @@ class _Reader:
             self._fail(f"{key}.per", 'nobody knows when a day begins; say so: [calendar] start_of_day = "17:00"')
         return True
 
+    def _pnl_on(self, key: str, table: Mapping[str, Any]) -> Literal["realised", "unrealised", "both"]:
+        word = self._choice(key, table, "on", ("realised", "unrealised", "both"))
+        if word == "realised" and "max_age" in table:
+            self._fail(f"{key}.max_age", 'marks are not looked at: leave it out, or say on = "both" or "unrealised"')
+        if word == "unrealised" and "initial_pnl" in table:
+            self._fail(f"{key}.initial_pnl", 'it is realised P&L, which on = "unrealised" does not count')
+        return "unrealised" if word == "unrealised" else "both" if word == "both" else "realised"
+
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
         self._one_of(key, table, "max_loss", "max_profit", "max_drawdown")
         only: Selection = common["only"]
@@ -847,6 +858,8 @@ class _Reader:
             max_drawdown=self._amount(key, table, "max_drawdown"),
             per="day" if "per" in table and self._choice(key, table, "per", ("day",)) else None,
             then="reduce" if self._choice(key, table, "then", ("halt", "reduce")) == "reduce" else "halt",
+            on=self._pnl_on(key, table),
+            max_age_ns=self._duration(key, table, "max_age", MAX_AGE_NS),
             initial_pnl=None if initial is None else self._number(f"{key}.initial_pnl", initial),
         )
 

@@ -35,9 +35,15 @@ class Quotes:
             marks.unseen.clear()
         return self._fresh.values()
 
-    def brought(self) -> None:
-        """An entry has brought them to the core."""
-        self._fresh.clear()
+    def has_fresh(self, marks: Marks) -> bool:
+        """Whether there is any that the core has not been brought."""
+        return bool(self._fresh) or (bool(marks.unseen) and bool(self.fresh(marks)))
+
+    def brought(self, quotes: Iterable[Quote]) -> None:
+        """An entry has brought these to the core."""
+        for quote in quotes:
+            if self._fresh.get(quote.symbol) is quote:
+                del self._fresh[quote.symbol]
 
     def push(self, engine: Engine, pushed: wire.PushQuote, now_ns: int) -> wire.Reply:
         """Takes a quote up, unless a newer one is there (Done 0)."""

@@ -20,6 +20,11 @@ from .core.sessions import Known, Session
 from .metrics import Metrics
 from .quotes import Quotes
 
+MARKED_EVERY_NS = 100_000_000
+"""Quotes that nobody else brings along are brought that often at the most."""
+
+MARKED_AT_ONCE = 1_000
+
 AWAY_NS = 100_000_000
 """What a loop takes for having been stopped: half of the shortest lease there is by default."""
 
@@ -54,6 +59,7 @@ class Sequencer:
         self.engine = engine
         self.quotes = Quotes()
         self.calendar = NO_CALENDAR
+        self._marked_ns = 0
         """When days begin and end."""
         self.epoch = b""
         """The name of this process among all that have served; empty where nobody comes back to it."""
@@ -132,6 +138,8 @@ class Sequencer:
             self._end_overrides()
         if self.calendar.is_used:
             self.turn_days()
+        if self.engine.valuation.unrealised.is_asked:
+            self.bring_quotes()
         is_due = self.engine.has_due(self.now_ns)
         if is_due:
             self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
@@ -139,6 +147,21 @@ class Sequencer:
             self._enter(e.DayOrdersDue(self.engine.bounds.leases_per_entry))
             return True
         return is_due
+
+    def bring_quotes(self) -> None:
+        """Has P&L looked at by quotes that moved, though nobody asks for an order: once in so long, so many at once."""
+        marks = self.engine.valuation.marks
+        if not self.quotes.has_fresh(marks) or self.now_ns - self._marked_ns < MARKED_EVERY_NS:
+            return
+        self._marked_ns = self.now_ns
+        self._enter(e.QuotesMoved(), is_fresh=True)
+
+    def next_quotes_ns(self) -> int | None:
+        """How long until quotes that have come are looked at; None where none have, or nobody asks."""
+        unrealised, marks = self.engine.valuation.unrealised, self.engine.valuation.marks
+        if not unrealised.is_asked or not self.quotes.has_fresh(marks):
+            return None
+        return max(0, self._marked_ns + MARKED_EVERY_NS - self.read_clock_ns())
 
     def go_by(self, calendar: Calendar) -> None:
         """Other rules say from here on when days begin and end."""
@@ -249,7 +272,11 @@ class Sequencer:
         """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
         if not is_fresh:
             self.now_ns = self.read_clock_ns()
-        quotes = self.quotes_for(body.command) if type(body) is e.Commanded else ()
+        quotes: tuple[Quote, ...] = ()
+        if type(body) is e.Commanded:
+            quotes = self.quotes_for(body.command)
+        elif type(body) is e.QuotesMoved:
+            quotes = tuple(self.quotes.fresh(self.engine.valuation.marks))[:MARKED_AT_ONCE]
         entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
         try:
             result = self.engine.apply(entry)
@@ -257,7 +284,7 @@ class Sequencer:
             self._rows.append(poisoned(entry, trouble))
             raise
         if quotes:
-            self.quotes.brought()
+            self.quotes.brought(quotes)
         self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
 

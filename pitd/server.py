@@ -206,6 +206,9 @@ class Server:
         wait_ms = self._conversations.watchers.wait_ms(self._living.wait_ms(min(idle_ms, _IDLE_MS)))
         day_ms = self._sequencer.next_day_ns() // 1_000_000 + 1
         wait_ms = max(0, min(wait_ms, day_ms))
+        quotes_ns = self._sequencer.next_quotes_ns()
+        if quotes_ns is not None:
+            wait_ms = min(wait_ms, quotes_ns // 1_000_000 + 1)
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
             return wait_ms

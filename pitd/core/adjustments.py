@@ -115,6 +115,7 @@ def adjust(engine: Engine, command: e.AdjustAccounts, client: str, emit: Callabl
     blocks: dict[Block, None] = {}
     for each in command.adjustments:  # one after the other: a limit over several accounts trips where they add up
         if isinstance(each, PnlAdjustment):
+            engine.valuation.unrealised.note(each.account)
             for effect in pnl_effects(engine, each):
                 emit(effect)
                 if isinstance(effect, e.Blocked):

@@ -101,7 +101,8 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     engine._emit(e.ReportNoted(id, report.report_id, fingerprint))
     blocks = engine._emit_report_effects(wanted)
     engine._react(record.account, flags, report)
-    return e.Applied(result_of(record, flags, blocks))
+    engine.valuation.unrealised.note(record.account)
+    return e.Applied(result_of(record, flags, (*blocks, *engine.revalue())))
 
 
 def fill_of(

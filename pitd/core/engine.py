@@ -353,6 +353,7 @@ class Engine:
             new = self.valuation.marks.new_among(entry.quotes)
             if new:
                 self._emit(e.QuotesKept(new))
+                self.revalue()
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -361,6 +362,7 @@ class Engine:
             self.sessions.answered(session, body.number, body.acked, body.digest, reply)
         else:
             reply = self._apply_other(body)
+        self.revalue()
         self.orders.forget(entry.now_ns)
         effects = tuple(self._effects)
         self._effects = []
@@ -382,8 +384,18 @@ class Engine:
             session = self.sessions.get(deed.session)
             assert session is not None
             self.sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
+        self.valuation.unrealised.moved.clear()
         self.orders.forget(deed.now_ns)
         self.is_whole = True
+
+    def revalue(self) -> tuple[Block, ...]:
+        """Has policies look at marks, positions and P&L that are others by now, and tells what that has tripped."""
+        moved = self.valuation.unrealised.moved
+        if not moved:
+            return ()
+        effects = self.pipeline.revalued(self._now_ns, self.accounts.group_of)
+        moved.clear()
+        return self._emit_report_effects(effects)
 
     def has_due(self, now_ns: int) -> bool:
         """Whether there is something to give back by then.
@@ -433,6 +445,7 @@ class Engine:
         self._seq = seq
         self._now_ns = now_ns
         self.valuation.marks.unpeek()
+        self.valuation.unrealised.moved.clear()  # by who only asked
         self.is_whole = False
 
     def _apply_other(self, body: e.Body) -> e.Reply:
@@ -453,6 +466,8 @@ class Engine:
             case e.NumberVoided():
                 self._emit(e.VoidedUpTo(body.session, body.number, body.acked))
                 return e.Void()
+            case e.QuotesMoved():
+                return e.Done(len(self._quotes))  # they have been taken up, as with any entry
             case e.Resumed():
                 if body.epoch:
                     self._emit(e.EpochBegan(body.epoch))
@@ -1092,7 +1107,8 @@ class Engine:
             self._emit(e.StatusNoted(id, record.ahead - told_before, record.ahead_worth))
         blocks = self._emit_report_effects(wanted)
         self._react(record.account, tuple(flags), report)
-        return e.Applied(result_of(record, tuple(flags), blocks))
+        self.valuation.unrealised.note(report.account)
+        return e.Applied(result_of(record, tuple(flags), (*blocks, *self.revalue())))
 
     def _remembered(
         self,
@@ -1276,7 +1292,8 @@ class Engine:
             self._emit(e.StatusNoted(self._seq, report.quantity, worth))
         blocks = self._emit_report_effects(wanted)
         self._react(report.account, flags, report)
-        return e.Applied(result_of(record, flags, blocks))
+        self.valuation.unrealised.note(report.account)
+        return e.Applied(result_of(record, flags, (*blocks, *self.revalue())))
 
     def _emit_report_effects(self, wanted: tuple[e.Effect, ...]) -> tuple[Block, ...]:
         for effect in wanted:
@@ -1660,6 +1677,7 @@ class Engine:
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
         change = positions.Change(effect.quantity, effect.cost, effect.realised)
         self.positions.change(effect.account, effect.symbol, change, effect.fee, effect.fee_asset)
+        self.valuation.unrealised.touch(effect.account, effect.symbol)
         if effect.client and effect.quantity:
             self.positions.move_client(effect.client, effect.symbol, effect.quantity)
 
@@ -1879,7 +1897,15 @@ class Engine:
         if ("client" in books) != self.positions.counts_clients:
             self.positions.counts_clients = "client" in books
             self.orders.count_now()
-        self.valuation.ask(currency, books, asks_for_rates=self.pipeline.asks_for_rates)
+        for policy in self.policies.values():
+            if policy.asks_for_unrealised:
+                policy.unrealised, policy.groups_of = self.valuation.unrealised, self.accounts.group_of
+        self.valuation.ask(
+            currency,
+            books,
+            asks_for_rates=self.pipeline.asks_for_rates,
+            asks_for_unrealised=self.pipeline.asks_for_unrealised,
+        )
 
     def _begin_limits(self) -> None:
         """Has each policy take up what its new limits must know of what happened before them."""

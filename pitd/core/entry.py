@@ -344,6 +344,10 @@ class DayOrdersDue(Record, frozen=True):
     most: int
 
 
+class QuotesMoved(Record, frozen=True):
+    """Nobody asked for anything, and the entry brings quotes of what is held: P&L is looked at by them."""
+
+
 class Resumed(Record, frozen=True):
     """The loop was away: every lease that has not been ended gets one more full length.
 
@@ -400,6 +404,7 @@ Body = (
     | SessionEnded
     | LeasesDue
     | OverridesDue
+    | QuotesMoved
     | DayDue
     | DayEndDue
     | DayOrdersDue

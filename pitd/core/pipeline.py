@@ -28,6 +28,7 @@ class Pipeline:
         self.asks_for_quotes = max((policy.asks_for_quotes for policy in awake), default=Asks.NEVER)
         self.asks_for_balances = any(policy.asks_for_balances for policy in awake)
         self.asks_for_books = frozenset[str]().union(*(policy.asks_for_books for policy in awake))
+        self._revalued = [policy for policy in awake if policy.asks_for_unrealised]
         self.asks_for_rates = any(policy.asks_for_rates for policy in awake)
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
@@ -206,6 +207,21 @@ class Pipeline:
         if noted:
             attempt.shadow_rejects += self.in_order(noted)
         return [reject for reject in rejects if reject.limit not in self.shadows]
+
+    @property
+    def asks_for_unrealised(self) -> bool:
+        return bool(self._revalued)
+
+    def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> tuple[Effect, ...]:
+        """What the policies do about other marks or positions. One that can't say goes on with what it has."""
+        wanted: list[Effect] = []
+        for policy in self._revalued:
+            try:
+                verdict = policy.revalued(now_ns, group_of)
+            except Exception:
+                continue
+            wanted.extend(self.as_effects(policy, verdict.effects))
+        return tuple(wanted)
 
     def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
         return [self._as_effect(policy, effect) for effect in effects]

@@ -23,6 +23,7 @@ from .numbers import ZERO, NotRepresentable
 from .pnl import Amounts
 from .positions import Pool, Positions, Strategy, Whose, units_of
 from .prices import Quote
+from .unrealised import Unknown, Unrealised
 from .unvalued import Unvalued
 from .valuation import Valuation
 
@@ -382,6 +383,13 @@ class Policy:
     """Whose exposure it looks at: "account", "pool" (groups and the firm), "client". For `Attempt.outlook`."""
     asks_for_rates: bool = False
     """Whether it converts into the firm's currency. For `Attempt.rate_of` and `Attempt.in_firm`."""
+    asks_for_unrealised: bool = False
+    """Whether it goes by what positions would make at the newest marks: then it gets `unrealised`, and is asked by
+    `revalued`.
+    """
+    unrealised: Unrealised | None = None
+    groups_of: Callable[[str], str | None] | None = None
+    """The group of an account, where `unrealised` is asked for."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
     lifts_by_hand: ClassVar[bool] = False
@@ -449,6 +457,10 @@ class Policy:
 
     def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
         """What its limits begin with, or leave behind, when a configuration has brought other ones."""
+        return PASS
+
+    def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> Verdict:
+        """What it does now that marks, positions or P&L are others: those of the accounts in `unrealised.moved`."""
         return PASS
 
     def day_began(self, is_new: IsNew) -> Verdict:
@@ -640,6 +652,8 @@ __all__ = [
     "Pool",
     "Reported",
     "Strategy",
+    "Unknown",
+    "Unrealised",
     "Unvalued",
     "Verdict",
     "Whose",

@@ -147,6 +147,8 @@ def load(engine: Engine, image: Image) -> None:
     engine.days.load(image.days, image.closing, image.hours)
     engine.positions.load_clients(image.of_clients)
     engine.valuation.marks.keep(image.quotes)
+    engine.valuation.unrealised.restart()
+    engine.valuation.unrealised.moved.clear()
     spell_out(image)
     engine.accounts.load(image.blocks)
     for block in image.shadow_blocks:

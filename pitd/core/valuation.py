@@ -9,6 +9,7 @@ from .exposures import Exposures
 from .instruments import Listed
 from .positions import Positions
 from .prices import Marks
+from .unrealised import Unrealised
 
 
 class Valuation:
@@ -18,12 +19,23 @@ class Valuation:
         self.marks = Marks()
         self.rates = Rates(self.marks)
         self.exposures = Exposures(positions, self.marks, find)
-        self.marks.is_held = self.exposures.is_held
-        self.marks.moved = self.exposures.marked
+        self.unrealised = Unrealised(positions, self.marks, find)
+        self.marks.is_held = self._is_held
+        self.marks.moved = self._marked
 
-    def ask(self, currency: Currency | None, books: frozenset[str], *, asks_for_rates: bool) -> None:
+    def _is_held(self, symbol: str) -> bool:
+        return self.exposures.is_held(symbol) or self.unrealised.is_held(symbol)
+
+    def _marked(self, symbol: str) -> None:
+        self.exposures.marked(symbol)
+        self.unrealised.marked(symbol)
+
+    def ask(
+        self, currency: Currency | None, books: frozenset[str], *, asks_for_rates: bool, asks_for_unrealised: bool
+    ) -> None:
         """What is to be kept from here on: the books that limits count in, and rates where one converts."""
         self.rates.use(currency)
         rates = self.rates.symbols if asks_for_rates else frozenset()
-        self.marks.need(bool(books or rates), rates)
+        self.marks.need(bool(books or rates or asks_for_unrealised), rates)
+        self.unrealised.ask(asks_for_unrealised)
         self.exposures.ask(books)

@@ -64,6 +64,8 @@ def came_in(body: e.Body) -> str:
             return f"close what was good for the day, at most {body.most}"
         case e.DayEndDue():
             return f"the day ends for {_scopes(body.scopes)}"
+        case e.QuotesMoved():
+            return "quotes of what is held have moved"
         case e.OverridesDue():
             return f"what was set until {moment(body.wall_ns)} ends"
         case e.Resumed():

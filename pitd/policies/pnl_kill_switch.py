@@ -11,7 +11,21 @@ import msgspec
 from pit.types import Block, Reject, RejectCode, TradingState
 from pitd.core.limits import Limit, LimitSet
 from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Attempt, Counter, IsNew, Lift, Look, Money, Policy, Reported, Verdict
+from pitd.core.policy import (
+    PASS,
+    Attempt,
+    Counter,
+    IsNew,
+    Lift,
+    Look,
+    Money,
+    Policy,
+    Reported,
+    Unknown,
+    Verdict,
+)
+
+MAX_AGE_NS = 60_000_000_000
 
 
 class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):
@@ -27,6 +41,9 @@ class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_k
     max_drawdown: Decimal | None = None
     per: Literal["day"] | None = None
     then: Literal["halt", "reduce"] = "halt"
+    on: Literal["realised", "unrealised", "both"] = "realised"
+    max_age_ns: int = MAX_AGE_NS
+    """How old a mark may be that positions are valued by."""
 
     @property
     def is_followed(self) -> bool:
@@ -86,7 +103,8 @@ class Turned(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
     limit: str
     scope: str
-    base: Decimal
+    base: Decimal | None
+    """None: from the first that can be told."""
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -116,12 +134,21 @@ class PnlKillSwitch(Policy):
     what it brings along counts. A limit that a new configuration brings counts from the P&L at which it first sees a
     scope.
 
+    `on = "unrealised"` goes by what the positions settled in that asset would make at the newest marks (the mark of a
+    quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. It is looked at with
+    every order and report of a client, and without one, at most ten times a second, when quotes of what is held move.
+    While a position's mark is missing or older than `max_age` nobody can say what the P&L is: nothing trips by it, and
+    orders of all accounts under the limit are refused with MarkPriceUnavailable, but for those that reduce a position.
+    By the day it counts from what the P&L was by the marks known when the day began, whatever their age; where one was
+    not known at all, from the first that can be told. Such a limit is rearmed only while its P&L can be told.
+
     `then = "reduce"` lets orders pass that reduce a position, as does the trading state of that name.
 
     Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
     pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350. With max_drawdown 100: pnl +70 and then -99
     leave it open, 99 below its peak; +150 makes a new peak of 121, and it trips at 21. With max_loss 100 per day: -60
-    on Monday and -99 on Tuesday leave it open; -1 more on Tuesday trips it until Wednesday.
+    on Monday and -99 on Tuesday leave it open; -1 more on Tuesday trips it until Wednesday. On "both" with max_loss
+    100: long 10 for 1000 and 20 realised, a mark of 88.01 leaves it open at -99.90, one of 88 trips it.
     """
 
     id: ClassVar[str] = "pnl_kill_switch"
@@ -137,6 +164,10 @@ class PnlKillSwitch(Policy):
         self._rearmed: dict[tuple[str, str], Rearmed] = {}
         self._runs: dict[tuple[str, str], _Run] = {}
         """Of limits that are followed, by limit and scope."""
+        self._open: dict[tuple[str, str], bool] = {}
+        """Those whose day counts from the first P&L that can be told."""
+        self._marked = tuple(limit for limit in limits if limit.on != "realised")
+        self.asks_for_unrealised = bool(self._marked)
         self._has_initial = any(limit.initial_pnl for limit in limits)
         self._may_be_past = False
         """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
@@ -152,6 +183,15 @@ class PnlKillSwitch(Policy):
             uncovered = self._limits.uncovered(attempt)
             if uncovered:
                 return Verdict(rejects=uncovered)
+        verdict = self._start(attempt)
+        if not self._marked or attempt.reduces:
+            return verdict
+        unknown = self._unknown(attempt)
+        return Verdict(verdict.effects, (*verdict.rejects, *unknown)) if unknown else verdict
+
+    def _start(self, attempt: Attempt) -> Verdict:
+        """What was brought along, or moved past a bound by a new configuration."""
+        order, settlement = attempt.order, attempt.listed.settlement
         if self._has_initial and (order.account, settlement) not in self._pnl:
             effects = self._realise(order.account, attempt.group, settlement, ZERO)
         elif self._may_be_past:
@@ -185,7 +225,10 @@ class PnlKillSwitch(Policy):
             return self._no_rearm(limit, scope, f"room is an amount above zero, not {room}")
         if (limit, scope) not in self._tripped:
             return self._no_rearm(limit, scope, f"{limit} has not tripped for {scope}: there is nothing to rearm")
-        pnl = self._scope_pnl(bound, scope)
+        try:
+            pnl = self._counted(bound, scope)
+        except Unknown as trouble:
+            return self._no_rearm(limit, scope, f"its P&L can't be told now: {trouble}")
         floor = pnl - room if bound.max_loss is not None else None
         ceiling = pnl + room if bound.max_profit is not None else None
         rearmed = Rearmed(limit, scope, floor, ceiling)
@@ -222,7 +265,10 @@ class PnlKillSwitch(Policy):
                 continue
             if not is_new(None if bound.is_shared else scope.removeprefix("account ")):
                 continue
-            effects.append(Turned(limit, scope, canonical(self._scope_pnl(bound, scope))))
+            try:
+                effects.append(Turned(limit, scope, canonical(self._counted(bound, scope))))
+            except Unknown:
+                effects.append(Turned(limit, scope, None))
             if (limit, scope) in self._tripped:
                 effects.append(Lift(scope, limit))
         return Verdict(tuple(effects)) if effects else PASS
@@ -235,9 +281,13 @@ class PnlKillSwitch(Policy):
         bound = self._limits.by_name[limit]
         found: list[Counter] = []
         for scope in look.page(self._scopes(bound, look)):
-            base, pnl = self._base(limit, scope), self._scope_pnl(bound, scope)
+            base = self._base(limit, scope)
+            try:
+                pnl = self._counted(bound, scope)
+            except Unknown:
+                pnl = None
             bounds = (None if each is None else each - base for each in self._floor_and_ceiling(bound, scope))
-            found += self._sides(bound, scope, pnl - base, *bounds)
+            found += self._sides(bound, scope, None if pnl is None else pnl - base, *bounds)
             found += self._fall(bound, scope, pnl)
         return found
 
@@ -282,8 +332,13 @@ class PnlKillSwitch(Policy):
                 self._may_be_past = self._may_be_past or self._is_some_past(self._limits.by_name[effect.limit])
             case Followed():
                 self._runs[effect.limit, effect.scope] = _Run(effect.base, effect.peak)
+                self._open.pop((effect.limit, effect.scope), None)
             case Turned():
-                self._runs[effect.limit, effect.scope] = _Run(effect.base, effect.base)
+                if effect.base is None:
+                    self._open[effect.limit, effect.scope] = True
+                else:
+                    self._runs[effect.limit, effect.scope] = _Run(effect.base, effect.base)
+                    self._open.pop((effect.limit, effect.scope), None)
                 self._tripped.pop((effect.limit, effect.scope), None)
                 self._rearmed.pop((effect.limit, effect.scope), None)
             case Forgotten():
@@ -301,6 +356,7 @@ class PnlKillSwitch(Policy):
                 for key in sorted(self._rearmed)
             ],
             "runs": [[*key, text(self._runs[key].base), text(self._runs[key].peak)] for key in sorted(self._runs)],
+            "open": sorted(map(list, self._open)),
         }
 
     def load(self, saved: Any) -> None:
@@ -316,6 +372,9 @@ class PnlKillSwitch(Policy):
             for limit, scope, base, peak in saved.get("runs", ())
             if limit in self._limits.by_name and self._limits.by_name[limit].is_followed
         }
+        self._open = dict.fromkeys(
+            ((limit, scope) for limit, scope in saved.get("open", ()) if (limit, scope) in self._runs), True
+        )
         self._may_be_past = any(map(self._is_some_past, self._limits.limits))
 
     def _realise(self, account: str, group: str | None, settlement: str, amount: Decimal) -> tuple[Any, ...]:
@@ -335,6 +394,10 @@ class PnlKillSwitch(Policy):
                 was = before
             pnl = was + amount
             run = None
+            if limit.on != "realised":  # `revalued` looks at it once the position is what it is now
+                if limit.is_followed and (limit.name, scope) not in self._runs:
+                    trips.append(self._begun(limit, scope, was))
+                continue
             if limit.is_followed:
                 run, effects = self._follow(limit, scope, was, pnl)
                 trips += effects
@@ -343,6 +406,82 @@ class PnlKillSwitch(Policy):
                 trips.append(Tripped(limit.name, scope))
                 trips.append(self._block(limit, scope, pnl, why))
         return (Realised(account, settlement, canonical(amount), tuple(counters)), *trips)
+
+    def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> Verdict:
+        """Trips what has reached a bound by marks, positions and P&L as they are now."""
+        assert self.unrealised is not None
+        moved = self.unrealised.moved
+        effects: list[Any] = []
+        for limit in self._marked:
+            asset = limit.only.settlement
+            assert asset is not None
+            accounts = [name for name in moved if limit.matches(name, None, group_of(name), None, asset)]
+            scopes = [limit.scope(account, "", "", asset) for account in accounts]
+            for scope in dict.fromkeys(scopes):
+                effects += self._revalue(limit, scope, now_ns, group_of)
+        return Verdict(tuple(effects)) if effects else PASS
+
+    def _revalue(self, limit: PnlBound, scope: str, now_ns: int, group_of: Callable[[str], str | None]) -> list[Any]:
+        key = (limit.name, scope)
+        try:
+            pnl = self._counted(limit, scope, now_ns, limit.max_age_ns, group_of)
+        except Unknown:
+            return []
+        if key in self._open:
+            return [Followed(limit.name, scope, canonical(pnl), canonical(pnl))]
+        effects: list[Any] = []
+        run = None
+        if limit.is_followed:
+            was = self._scope_pnl(limit, scope) if limit.on == "both" else ZERO
+            run, effects = self._follow(limit, scope, was, pnl)
+        why = self._reached(limit, scope, pnl, run)
+        if why and key not in self._tripped:
+            effects += [Tripped(limit.name, scope), self._block(limit, scope, pnl, why)]
+        return effects
+
+    def _counted(
+        self,
+        limit: PnlBound,
+        scope: str,
+        now_ns: int = 0,
+        max_age_ns: int | None = None,
+        group_of: Callable[[str], str | None] | None = None,
+    ) -> Decimal:
+        """The P&L that a limit goes by, with marks of at most that age. Raises Unknown."""
+        realised = self._scope_pnl(limit, scope) if limit.on != "unrealised" else ZERO
+        if limit.on == "realised" or self.unrealised is None:
+            return realised
+        asset = limit.only.settlement
+        assert asset is not None
+        if not limit.is_shared:
+            return realised + self.unrealised.of(scope.removeprefix("account "), asset, now_ns, max_age_ns)
+        group_of = group_of or self._group_of
+        for account in list(self.unrealised.accounts(asset)):
+            if limit.matches(account, None, group_of(account), None, asset):
+                realised += self.unrealised.of(account, asset, now_ns, max_age_ns)
+        return realised
+
+    def _unknown(self, attempt: Attempt) -> tuple[Reject, ...]:
+        """The rejects of limits by whose marks nobody can say what the P&L is."""
+        rejects = []
+        for limit in self._marked:
+            if not limit.matches_attempt(attempt):
+                continue
+            scope = limit.scope_of(attempt)
+            try:
+                self._counted(limit, scope, attempt.now_ns, limit.max_age_ns)
+            except Unknown as trouble:
+                why = f"{trouble}, so {limit.name} can't tell the P&L of {scope}"
+                rejects.append(self._limits.reject(limit, attempt, RejectCode.MARK_PRICE_UNAVAILABLE, why))
+        return tuple(rejects)
+
+    def _group_of(self, account: str) -> str | None:
+        return None if self.groups_of is None else self.groups_of(account)
+
+    def _begun(self, limit: PnlBound, scope: str, was: Decimal) -> Followed:
+        """What a limit goes by from the first report that it sees."""
+        realised = was if limit.on == "both" else ZERO
+        return Followed(limit.name, scope, realised if limit.per is not None else ZERO, realised)
 
     def _follow(self, limit: PnlBound, scope: str, was: Decimal, pnl: Decimal) -> tuple[_Run, list[Any]]:
         """What a limit goes by once the P&L has moved, and the effects of that."""
@@ -458,6 +597,8 @@ class PnlKillSwitch(Policy):
         else:
             asset = limit.only.settlement
             sums = [(f"account {account}", pnl) for (account, of), pnl in self._pnl.items() if of == asset]
+        if limit.on != "realised":
+            return False
         return any(self._reached(limit, *each) and (limit.name, each[0]) not in self._tripped for each in sums)
 
     def _reached(self, limit: PnlBound, scope: str, pnl: Decimal, run: _Run | None = None) -> str:

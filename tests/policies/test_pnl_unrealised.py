@@ -1,0 +1,303 @@
+"""pnl_kill_switch by the newest marks: when it trips, when nobody can say, and what passes then; and a model."""
+
+from __future__ import annotations
+
+import random
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from builders import AAPL, Core, fill, money, order
+from restarts import WAYS, come_back
+
+import pit
+from pitd.core import entry as e
+from pitd.core.prices import Quote
+
+CALENDAR = '[calendar]\nstart_of_day = "00:00"\n[gate]\nuncovered = "allow"\npnl = "computed"\n'
+S = 10**9
+
+
+def limited(limit: str, more: str = "") -> str:
+    return f'{CALENDAR}{more}\n[limits]\nloss = {{ control = "pnl_kill_switch", settlement = "USD", {limit} }}'
+
+
+BOTH = limited('each = "account", max_loss = "100", on = "both"')
+FIRM = limited('over = "firm", max_loss = "100", on = "both", then = "reduce"')
+
+
+def codes(core: Core, **fields: Any) -> tuple[str, ...]:
+    reply = core.check(order(**fields))
+    return reply.rejected.codes if isinstance(reply, e.Refused) else ()
+
+
+def marks(core: Core, *told: tuple[str, str], age_s: float = 0) -> None:
+    """Quotes of what is held have moved; nobody asked for an order."""
+    at_ns = core.now_ns - round(age_s * S)
+    core.quotes = tuple(Quote(symbol, Decimal(mark), None, None, at_ns) for symbol, mark in told)
+    core.enter(e.QuotesMoved())
+    core.quotes = ()
+
+
+def trade(core: Core, side: str, quantity: str, price: str, **fields: Any) -> pit.ReportResult:
+    return core.report(fill("ghost", quantity, price=price, side=side, instrument=AAPL, **fields)).result
+
+
+def started(settings: str = BOTH) -> Core:
+    core = Core(settings)
+    core.now_ns = 1_000 * S
+    return core
+
+
+def long_ten(settings: str = BOTH) -> Core:
+    core = started(settings)
+    marks(core, ("AAPL/USD", "100"))
+    trade(core, "buy", "10", "100")
+    marks(core, ("AAPL/USD", "100"))
+    return core
+
+
+def test_a_mark_trips_it_at_exactly_the_bound_though_nobody_asks_for_an_order() -> None:
+    core = long_ten()
+    marks(core, ("AAPL/USD", "90.01"))
+    assert core.engine.accounts.blocks() == ()
+    marks(core, ("AAPL/USD", "90"))
+    (block,) = core.engine.accounts.blocks()
+    assert "P&L -100 USD has reached the floor -100" in block.reason
+
+
+def test_both_counts_what_was_realised_beside_what_is_not() -> None:
+    core = long_ten()
+    core.report(money("x", fee="60"))
+    marks(core, ("AAPL/USD", "96.01"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "96"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+def test_unrealised_alone_leaves_out_what_was_realised() -> None:
+    core = long_ten(limited('each = "account", max_loss = "100", on = "unrealised"'))
+    core.report(money("x", fee="600"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "90"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+def test_the_fill_that_brings_it_past_the_bound_names_the_block() -> None:
+    core = long_ten()
+    (block,) = trade(core, "buy", "10", "110").blocks
+    assert block.scope == "account alpha"
+
+
+def test_the_order_that_brings_the_mark_is_refused_by_it() -> None:
+    core = long_ten()
+    core.quotes = (Quote("AAPL/USD", Decimal(90), None, None, core.now_ns),)
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+def test_later_marks_do_not_lift_it_and_it_is_rearmed_from_where_it_stands() -> None:
+    core = long_ten()
+    marks(core, ("AAPL/USD", "90"))
+    marks(core, ("AAPL/USD", "95"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+    assert core.rearm("loss", "account alpha", "20") == e.Done(1)
+    marks(core, ("AAPL/USD", "93.01"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "93"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+# ---------------------------------------------------------------------------------------------- nobody can say
+
+
+def test_without_a_mark_nothing_new_passes_and_what_reduces_does() -> None:
+    core = started()
+    trade(core, "buy", "10", "100")
+    assert codes(core, quantity=1) == ("MarkPriceUnavailable",)
+    assert not codes(core, side="sell", quantity=10)
+    marks(core, ("AAPL/USD", "100"))
+    assert not codes(core, quantity=1)
+
+
+def test_an_old_mark_says_nothing_and_trips_nothing() -> None:
+    core = long_ten()
+    core.now_ns += 60 * S
+    assert not codes(core, quantity=1), "exactly as old as it may be"
+    core.now_ns += 1
+    assert codes(core, quantity=1) == ("MarkPriceUnavailable",)
+    marks(core, ("AAPL/USD", "50"), age_s=60.000000001)
+    assert core.engine.accounts.blocks() == ()
+    marks(core, ("AAPL/USD", "50"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+def test_one_accounts_missing_mark_stops_all_under_a_firm_limit() -> None:
+    core = started(FIRM)
+    trade(core, "buy", "1", "100", account="beta")
+    assert codes(core, quantity=1) == ("MarkPriceUnavailable",)
+    marks(core, ("AAPL/USD", "100"))
+    assert not codes(core, quantity=1)
+
+
+def test_a_process_that_begins_to_serve_knows_no_marks() -> None:
+    core = long_ten()
+    core.enter(e.Resumed(0, b"another1"))
+    assert codes(core, quantity=1) == ("MarkPriceUnavailable",)
+
+
+def test_it_cannot_be_rearmed_while_nobody_can_say() -> None:
+    core = long_ten()
+    marks(core, ("AAPL/USD", "90"))
+    core.enter(e.Resumed(0, b"another1"))
+    no = core.rearm("loss", "account alpha", "20")
+    assert no.failure == "InvalidInput" and "can't be told" in no.message
+
+
+# ---------------------------------------------------------------------------------------------- several, by the day
+
+
+def test_a_firm_limit_adds_up_its_accounts_and_lets_pass_what_reduces() -> None:
+    core = started(FIRM)
+    marks(core, ("AAPL/USD", "100"))
+    trade(core, "buy", "10", "100")
+    trade(core, "sell", "4", "100", account="beta")
+    marks(core, ("AAPL/USD", "84"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "83"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+    assert not codes(core, side="sell", quantity=10) and not codes(core, side="buy", quantity=4, account="beta")
+
+
+def test_a_day_counts_from_the_marks_it_began_with() -> None:
+    core = long_ten(limited('each = "account", max_loss = "100", on = "both", per = "day"'))
+    marks(core, ("AAPL/USD", "91"))
+    core.begin_day("2026-11-24")
+    marks(core, ("AAPL/USD", "81.01"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "81"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+    core.begin_day("2026-11-25")
+    assert not codes(core, quantity=1)
+
+
+def test_a_day_that_begins_without_a_mark_counts_from_the_first_that_is_told() -> None:
+    core = long_ten(limited('each = "account", max_loss = "100", on = "both", per = "day"'))
+    core.enter(e.Resumed(0, b"another1"))
+    core.begin_day("2026-11-24")
+    marks(core, ("AAPL/USD", "50"))
+    assert not codes(core, quantity=1)
+    marks(core, ("AAPL/USD", "40"))
+    assert codes(core, quantity=1) == ("PnlKillSwitchTriggered",)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_not_realised_is_known_again_after_a_start(way: str) -> None:
+    core = long_ten()
+    marks(core, ("AAPL/USD", "91"))
+    again = come_back(core, BOTH, way)
+    again.session("mm1")
+    (block,) = again.report(money("x", fee="10")).result.blocks
+    assert "P&L -100 USD" in block.reason
+
+
+# ---------------------------------------------------------------------------------------------- a model
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
+    settings = limited('each = "account", max_loss = "4000", on = "both", max_age = "5s"') + (
+        '\nall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "6000", on = "both", '
+        'max_age = "5s", then = "reduce" }'
+    )
+    draw, core = random.Random(seed), started(settings)
+    symbols = ("AAPL/USD", "MSFT/USD")
+    accounts = ("alpha", "beta")
+    trades: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = {}
+    told: dict[str, tuple[Fraction, int]] = {}
+    price = dict.fromkeys(symbols, Fraction(100))
+    tripped: set[tuple[str, str]] = set()
+    floors: dict[str, Fraction] = {}
+    peak: Fraction | None = None
+    least_peak: Fraction | None = None
+
+    def units(account: str, symbol: str) -> Fraction:
+        return sum((each for each, _ in trades.get((account, symbol), ())), Fraction(0))
+
+    def total(account: str) -> Fraction | None:
+        """All that came in less all that went out, with what is held sold at its mark."""
+        made = Fraction(0)
+        for symbol in symbols:
+            made -= sum((each * at for each, at in trades.get((account, symbol), ())), Fraction(0))
+            if units(account, symbol):
+                mark = told.get(symbol)
+                if mark is None or core.now_ns - mark[1] > 5 * S:
+                    return None
+                made += units(account, symbol) * mark[0]
+        return made
+
+    def look(moved: bool) -> None:
+        nonlocal peak
+        if not moved:
+            return
+        worth = {account: total(account) for account in accounts}
+        for account, one in worth.items():
+            if one is not None and one <= floors.get(account, Fraction(-4_000)):
+                tripped.add(("loss", f"account {account}"))
+        if None not in worth.values():
+            now = sum((one for one in worth.values() if one is not None), Fraction(0))
+            peak = max(peak if peak is not None else Fraction(0), now)
+            if peak - now >= 6_000:
+                tripped.add(("all", "firm"))
+
+    refused = trips = 0
+    for number in range(10_000):
+        core.now_ns += draw.choice((0, S // 10, S, 6 * S) if draw.random() < 0.05 else (0, S // 10))
+        what, was = draw.random(), set(tripped)
+        if what < 0.45:
+            some = draw.sample(symbols, draw.choice((1, 2, 2)))
+            for symbol in some:
+                price[symbol] = max(Fraction(5), price[symbol] + Fraction(draw.randint(-300, 300), 100))
+                told[symbol] = (price[symbol], core.now_ns)
+            marks(core, *((symbol, str(float(price[symbol]))) for symbol in some))
+            held = {symbol for symbol in some if any(units(account, symbol) for account in accounts)}
+            look(bool(held))
+        elif what < 0.75:
+            account, symbol = draw.choice(accounts), draw.choice(symbols)
+            held_now = units(account, symbol)
+            side = "sell" if held_now > 60 else "buy" if held_now < -60 else draw.choice(("buy", "sell"))
+            many = draw.randint(1, 20)
+            pair = pit.Instrument(symbol.partition("/")[0], "USD")
+            core.report(
+                fill(f"g{number}", many, price=float(price[symbol]), side=side, account=account, instrument=pair)
+            )
+            trades.setdefault((account, symbol), []).append((Fraction(many if side == "buy" else -many), price[symbol]))
+            look(True)
+        elif what < 0.97:
+            account = draw.choice(accounts)
+            got = set(codes(core, account=account, instrument=pit.Instrument("TSLA", "USD"), quantity=1, price=1))
+            own_unknown, any_unknown = total(account) is None, any(total(each) is None for each in accounts)
+            stopped = ("all", "firm") in tripped or ("loss", f"account {account}") in tripped
+            assert ("PnlKillSwitchTriggered" in got) == stopped, (number, got)
+            assert ("MarkPriceUnavailable" in got) == (own_unknown or any_unknown), (number, got)
+            refused += bool(got)
+        else:
+            for limit, scope in sorted(tripped):
+                now_known = {account: total(account) for account in accounts}
+                if None in now_known.values():
+                    continue
+                assert core.rearm(limit, scope, "1000") == e.Done(1)
+                tripped.discard((limit, scope))
+                if limit == "loss":
+                    account = scope.removeprefix("account ")
+                    mine = now_known[account]
+                    assert mine is not None
+                    floors[account] = mine - 1_000
+                else:
+                    peak = sum((one for one in now_known.values() if one is not None), Fraction(0)) - 1_000 + 6_000
+        trips += len(tripped - was)
+        blocked = {(block.limit, block.scope) for block in core.engine.accounts.blocks()}
+        assert blocked == tripped, (seed, number)
+        if number % 2_000 == 1_999:
+            core = come_back(core, settings, "snapshot")
+    assert trips > 10 and refused > 200 and least_peak is None
