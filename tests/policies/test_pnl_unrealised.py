@@ -206,29 +206,28 @@ def test_what_is_not_realised_is_known_again_after_a_start(way: str) -> None:
 
 @pytest.mark.parametrize("seed", [1])
 def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
-    settings = limited('each = "account", max_loss = "4000", on = "both", max_age = "5s"') + (
-        '\nall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "6000", on = "both", '
+    settings = limited('each = "account", max_loss = "2000", on = "both", max_age = "5s"') + (
+        '\nall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "3000", on = "both", '
         'max_age = "5s", then = "reduce" }'
     )
     draw, core = random.Random(seed), started(settings)
     symbols = ("AAPL/USD", "MSFT/USD")
     accounts = ("alpha", "beta")
-    trades: dict[tuple[str, str], list[tuple[Fraction, Fraction]]] = {}
+    held: dict[tuple[str, str], Fraction] = {}
+    money_in: dict[str, Fraction] = {}
     told: dict[str, tuple[Fraction, int]] = {}
     price = dict.fromkeys(symbols, Fraction(100))
     tripped: set[tuple[str, str]] = set()
     floors: dict[str, Fraction] = {}
     peak: Fraction | None = None
-    least_peak: Fraction | None = None
 
     def units(account: str, symbol: str) -> Fraction:
-        return sum((each for each, _ in trades.get((account, symbol), ())), Fraction(0))
+        return held.get((account, symbol), Fraction(0))
 
     def total(account: str) -> Fraction | None:
         """All that came in less all that went out, with what is held sold at its mark."""
-        made = Fraction(0)
+        made = money_in.get(account, Fraction(0))
         for symbol in symbols:
-            made -= sum((each * at for each, at in trades.get((account, symbol), ())), Fraction(0))
             if units(account, symbol):
                 mark = told.get(symbol)
                 if mark is None or core.now_ns - mark[1] > 5 * S:
@@ -242,12 +241,12 @@ def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
             return
         worth = {account: total(account) for account in accounts}
         for account, one in worth.items():
-            if one is not None and one <= floors.get(account, Fraction(-4_000)):
+            if one is not None and one <= floors.get(account, Fraction(-2_000)):
                 tripped.add(("loss", f"account {account}"))
         if None not in worth.values():
             now = sum((one for one in worth.values() if one is not None), Fraction(0))
             peak = max(peak if peak is not None else Fraction(0), now)
-            if peak - now >= 6_000:
+            if peak - now >= 3_000:
                 tripped.add(("all", "firm"))
 
     refused = trips = 0
@@ -260,8 +259,7 @@ def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
                 price[symbol] = max(Fraction(5), price[symbol] + Fraction(draw.randint(-300, 300), 100))
                 told[symbol] = (price[symbol], core.now_ns)
             marks(core, *((symbol, str(float(price[symbol]))) for symbol in some))
-            held = {symbol for symbol in some if any(units(account, symbol) for account in accounts)}
-            look(bool(held))
+            look(any(units(account, symbol) for account in accounts for symbol in some))
         elif what < 0.75:
             account, symbol = draw.choice(accounts), draw.choice(symbols)
             held_now = units(account, symbol)
@@ -271,7 +269,9 @@ def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
             core.report(
                 fill(f"g{number}", many, price=float(price[symbol]), side=side, account=account, instrument=pair)
             )
-            trades.setdefault((account, symbol), []).append((Fraction(many if side == "buy" else -many), price[symbol]))
+            signed = Fraction(many if side == "buy" else -many)
+            held[account, symbol] = held_now + signed
+            money_in[account] = money_in.get(account, Fraction(0)) - signed * price[symbol]
             look(True)
         elif what < 0.97:
             account = draw.choice(accounts)
@@ -294,10 +294,10 @@ def test_every_trip_and_every_refusal_is_that_of_a_model(seed: int) -> None:
                     assert mine is not None
                     floors[account] = mine - 1_000
                 else:
-                    peak = sum((one for one in now_known.values() if one is not None), Fraction(0)) - 1_000 + 6_000
+                    peak = sum((one for one in now_known.values() if one is not None), Fraction(0)) - 1_000 + 3_000
         trips += len(tripped - was)
         blocked = {(block.limit, block.scope) for block in core.engine.accounts.blocks()}
         assert blocked == tripped, (seed, number)
         if number % 2_000 == 1_999:
             core = come_back(core, settings, "snapshot")
-    assert trips > 10 and refused > 200 and least_peak is None
+    assert trips > 10 and refused > 100
