@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_EVEN, Context, Decimal, DivisionByZero, InvalidOperation, Overflow
 
 from pit import wire
@@ -14,6 +15,8 @@ from .core.instruments import ONE, Listed
 from .core.numbers import DIGITS, NotRepresentable, canonical
 from .core.policy import Funds
 from .core.positions import Position
+from .core.prices import Quote
+from .core.unrealised import unrealised_of
 
 _NANO = Decimal("1e-9")
 _ROUNDING = Context(prec=2 * DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow, DivisionByZero])
@@ -22,8 +25,15 @@ MOST = 300
 """So many fit into one answer, with the longest names and numbers there can be."""
 
 
-def page_of(engine: Engine, query: wire.ListPositions, *, accounts: frozenset[str] | None) -> wire.Reply:
-    """The positions asked for, of these accounts (None: of all)."""
+def page_of(
+    engine: Engine,
+    query: wire.ListPositions,
+    *,
+    accounts: frozenset[str] | None,
+    newest: Callable[[str], Quote | None] = lambda symbol: None,
+    now_ns: int = 0,
+) -> wire.Reply:
+    """The positions asked for, of these accounts (None: of all), by the newest quotes that anybody knows."""
     if accounts is not None and query.account is not None and query.account not in accounts:
         return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, f"account {query.account} is none of this client's")
     most = max(1, min(query.most, MOST))
@@ -31,7 +41,7 @@ def page_of(engine: Engine, query: wire.ListPositions, *, accounts: frozenset[st
     for account, symbol, held in _after(engine, query, accounts):
         if len(page) == most:
             return wire.PositionsAre(engine.seq, tuple(page), more=True)
-        page.append(position_of(engine, account, symbol, held))
+        page.append(position_of(engine, account, symbol, held, newest(symbol), now_ns))
     return wire.PositionsAre(engine.seq, tuple(page), more=False)
 
 
@@ -65,9 +75,17 @@ def balances_of(engine: Engine, query: wire.ListBalances, *, accounts: frozenset
 _NOTHING = Funds()
 
 
-def position_of(engine: Engine, account: str, symbol: str, held: Position) -> AccountPosition:
+def position_of(
+    engine: Engine, account: str, symbol: str, held: Position, quote: Quote | None = None, now_ns: int = 0
+) -> AccountPosition:
     """A position as people read it."""
     listed = engine.instruments.find(symbol)
+    mark = None if quote is None else quote.reference
+    unrealised = None
+    named = engine.instruments.named(symbol)
+    if mark is not None and named is not None:
+        with contextlib.suppress(NotRepresentable):
+            unrealised = canonical(unrealised_of(held, named, mark))
     return AccountPosition(
         account=account,
         instrument=symbol,
@@ -78,6 +96,9 @@ def position_of(engine: Engine, account: str, symbol: str, held: Position) -> Ac
         realised=canonical(held.realised),
         fees=canonical(held.fees),
         other_fees=held.other_fees,
+        mark=None if mark is None else canonical(mark),
+        unrealised=unrealised,
+        mark_age_s=None if quote is None or mark is None else (now_ns - quote.at_ns) / 1e9,
     )
 
 

@@ -14,6 +14,7 @@ from .calendar import Calendar
 from .config import Config
 from .core.accounts import FIRM
 from .core.orders import ENDED
+from .core.prices import Quote
 from .core.sessions import Session
 from .events import Recent
 from .metrics import Metrics
@@ -80,6 +81,9 @@ class House:
 
     def wall_ns(self) -> int:
         return self._sequencer.wall_ns()
+
+    def newest_quote(self, symbol: str) -> Quote | None:
+        return self._sequencer.quotes.newest(symbol)
 
     def up_ns(self) -> int:
         return self._sequencer.read_clock_ns() - self._began_ns

@@ -29,6 +29,7 @@ from pit.types import (
     TradingState,
 )
 
+from .core.numbers import text
 from .journal_tools.words import moment, printable
 from .operator_limits import local_moment
 
@@ -198,10 +199,12 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
 
 
 def positions_of(lines: Sequence[AccountPosition]) -> RenderableType:
-    table = table_of("account", "instrument", ">quantity", ">average price", ">cost", ">realised", ">fees", "in")
+    heads = (">quantity", ">average price", ">cost", ">mark", ">unrealised", ">realised", ">fees", "in", "other fees")
+    table = table_of("account", "instrument", *heads)
     for each in lines:
-        numbers = (each.quantity, each.average_price, each.cost, each.realised, each.fees)
-        add_row(table, each.account, each.instrument, *numbers, each.settlement)
+        numbers = (each.quantity, each.average_price, each.cost, each.mark, each.unrealised, each.realised, each.fees)
+        others = ", ".join(f"{text(fee)} {asset}" for asset, fee in each.other_fees)
+        add_row(table, each.account, each.instrument, *numbers, each.settlement, others)
     return table
 
 

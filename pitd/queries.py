@@ -65,7 +65,10 @@ def answer(
             page = tuple(found[: _most(query.most)])
             return wire.RestrictionsAre(engine.seq, page, more=len(found) > len(page))
         case wire.ListPositions():
-            return holdings.page_of(engine, query, accounts=None if sees_all else accounts)
+            seen = None if sees_all else accounts
+            if house is None:
+                return holdings.page_of(engine, query, accounts=seen)
+            return holdings.page_of(engine, query, accounts=seen, newest=house.newest_quote, now_ns=now_ns)
         case wire.ListBalances():
             return holdings.balances_of(engine, query, accounts=None if sees_all else accounts)
     assert house is not None

@@ -546,7 +546,8 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     `quantity` is in units, below zero when short; `cost` is what it was bought for (below zero: sold for) in
     `settlement`. `average_price` is for people: their quotient, rounded half-even to nine decimals, and None where
     nothing is held or nobody told a price. `realised` is the P&L of what was closed, at average cost and before `fees`;
-    `other_fees` are those in other assets, as (asset, amount).
+    `other_fees` are those in other assets, as (asset, amount). `mark` is what the instrument cost when that was last
+    told, `mark_age_s` ago, and `unrealised` what closing all of it there would make; None where nobody has told.
     """
 
     account: str
@@ -558,6 +559,9 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     realised: Decimal
     fees: Decimal
     other_fees: tuple[tuple[str, Decimal], ...] = ()
+    mark: Decimal | None = None
+    unrealised: Decimal | None = None
+    mark_age_s: float | None = None
 
 
 class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
