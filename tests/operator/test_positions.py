@@ -106,3 +106,16 @@ def test_pitctl_shows_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert operator.main(["positions", "--account", "beta", "--json", "--name", "ops"], connect) == 0
     said = capsys.readouterr().out
     assert '"quantity":"-3"' in said and "alpha" not in said
+
+
+def test_the_newest_mark_and_what_closing_there_would_make_are_shown() -> None:
+    local = Local(INSTRUMENTS)
+    for side, quantity, price in (("buy", 10, 100), ("sell", 4, 110)):
+        name = f"ghost {side}"
+        local.engine.apply_execution_report(fill(name, quantity, price=price, instrument=AAPL, side=side))
+    (bare,) = local.engine.positions("alpha")
+    assert (bare.mark, bare.unrealised) == (None, None)
+    local.engine.push_quote(AAPL, mark="97.5")
+    (held,) = local.engine.positions("alpha")
+    assert (held.mark, held.unrealised, held.realised) == (97.5, -15, 40)
+    assert held.mark_age_s is not None and held.mark_age_s >= 0
