@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import msgspec
 from pit.types import Order, PnlAdjustment, Reject, RejectCode
 
 from . import history
-from .core import adjustments, reading, snapshot
+from .core import adjustments, day_orders, reading, snapshot
 from .core import entry as e
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
 from .core.many import ALL_OR_NONE
@@ -204,6 +204,7 @@ class _Other:
         """Carries out what a row did, with what these limits would have held for it. A judgement for each order."""
         engine, body = self._engine, row.entry.body
         engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes, row.entry.wall_ns)
+        self._revalue(())
         judged: list[_Judged] = []
         effects: list[e.Effect] = []
         holds: dict[tuple[str, str], tuple[e.Hold, ...]] = {}
@@ -240,7 +241,7 @@ class _Other:
                 lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
                 effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
         elif type(body) is e.DayDue:
-            effects.extend(engine.pipeline.day_began(engine.days.is_new(engine.days.known(body.scopes))))
+            effects.extend(day_orders.decided(engine, body).effects[1:])
         for effect in row.effects:
             translated = self._translated(effect, holds)
             if translated is not None:
@@ -248,7 +249,21 @@ class _Other:
             if type(effect) is e.OrderAdopted and effect.open_quantity:
                 effects.append(self._adopted(effect, holds[effect.order.account, effect.order.id]))
         engine.carry_out(e.deed_of(e.Row(row.entry, tuple(effects), row.reply)))
+        told = (
+            [body.command.report.account] if type(body) is e.Commanded and type(body.command) is e.ApplyReport else []
+        )
+        self._revalue((*told, *(each.account for each in row.effects if type(each) is e.PositionChanged)))
         return judged
+
+    def _revalue(self, accounts: Iterable[str]) -> None:
+        """Has these limits look at marks that have moved, and at what those accounts hold by now."""
+        engine, unrealised = self._engine, self._engine.valuation.unrealised
+        for account in accounts:
+            unrealised.note(account)
+        if unrealised.moved:
+            for effect in engine.pipeline.revalued(engine.now_ns, engine.accounts.group_of):
+                engine.carry_out_alone(effect)
+            unrealised.moved.clear()
 
     def _each_judged(
         self,
