@@ -64,9 +64,9 @@ AnyLimit = (
     | Messages
 )
 
-Role = Literal["trade", "gateway", "report", "quote", "operate", "observe", "adjust"]
+Role = Literal["trade", "gateway", "cancel", "report", "quote", "operate", "observe", "adjust"]
 
-ROLES: tuple[Role, ...] = ("trade", "gateway", "report", "quote", "operate", "observe", "adjust")
+ROLES: tuple[Role, ...] = ("trade", "gateway", "cancel", "report", "quote", "operate", "observe", "adjust")
 
 ANYONE = "*"
 """Stands in [clients] for every name that is not listed there."""
@@ -404,6 +404,8 @@ class _Reader:
                 "keep_closed_for",
                 "max_quote_age",
                 "pnl",
+                "cancel_within",
+                "on_trip",
             ),
         )
         uncovered = self._choice("gate", table, "uncovered", ("reject", "allow"))
@@ -418,6 +420,8 @@ class _Reader:
             closed_kept=self._count("gate", table, "keep_closed", plain.closed_kept, least=1),
             closed_kept_ns=self._duration("gate", table, "keep_closed_for", plain.closed_kept_ns),
             quote_ns=self._duration("gate", table, "max_quote_age", plain.quote_ns),
+            cancel_ns=self._duration("gate", table, "cancel_within", plain.cancel_ns),
+            trips_cancel=self._choice("gate", table, "on_trip", ("cancel", "keep")) == "cancel",
         )
         if not bounds.lease_least_ns <= bounds.lease_ns <= bounds.lease_most_ns:
             self._fail("gate.lease", "min_lease ≤ lease ≤ max_lease is wanted; these contradict one another")

@@ -24,6 +24,7 @@ _GATE = {
     "open_per_client": "max_open",
     "closed_kept": "keep_closed",
     "closed_kept_ns": "keep_closed_for",
+    "cancel_ns": "cancel_within",
 }
 """The bounds that are written under another name than they have inside."""
 

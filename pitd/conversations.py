@@ -9,6 +9,7 @@ from pit.errors import ProtocolError
 
 from . import asking, log, peers, queries, translate
 from .archive import Archive, Question
+from .cancel_watch import CancelWatch
 from .config import Config, bad_client
 from .core import entry as e
 from .core.sessions import Known, Session, over
@@ -59,6 +60,7 @@ class Conversations:
         self.out: list[Frames] = []
         self.house = House(sequencer, config)
         self.watchers = Watchers(self.house.recent, past)
+        self.cancels = CancelWatch(sequencer, self.house)
         self.house.metrics.count_watchers = self.watchers.__len__
         self.house.tally_of = self.tally_of
         self.house.refusals = self.refusals
@@ -153,6 +155,13 @@ class Conversations:
             if session is not None and session.client == question.client:
                 self._reply(question.identity, _QUERY, question.number, reply)
         self._tell(self.watchers.found())
+
+    def tell_cancels(self) -> None:
+        """Answers those who wait to hear what is to be cancelled."""
+        for asked, reply in self.cancels.due():
+            session = self._session_of.get(asked.identity)
+            if session is not None and session.client == asked.client:
+                self._reply(asked.identity, wire.Message.QUERY, asked.number, reply)
 
     def tell_watchers(self) -> None:
         """Answers those who wait for events, as many as have their turn."""
@@ -278,6 +287,12 @@ class Conversations:
             at_once = self.watchers.ask(identity, number, session.client, query)
             if at_once is not None:
                 self._reply(identity, _QUERY, number, at_once)
+            return
+        if type(query) is wire.AskCancels:
+            is_counted = identity not in self._readers
+            told = self.cancels.ask(identity, number, session.client, query, is_counted=is_counted)
+            if told is not None:
+                self._reply(identity, wire.Message.QUERY, number, told)
             return
         if isinstance(query, peers.Guarded):
             self._reply(identity, _QUERY, number, self._guarded(session, query, sees_all=sees_all))
@@ -441,6 +456,7 @@ class Conversations:
         self._readers.pop(identity, None)
         self._proofs.pop(identity, None)
         self.watchers.forget(identity)
+        self.cancels.forget(identity)
         return self._session_of.pop(identity, None)
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:

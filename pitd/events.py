@@ -493,6 +493,31 @@ def _order(effect: Any, names: Names) -> tuple[str, str, str, int]:
     return (*names.order(id), id)
 
 
+_NAMED_MOST = 20
+"""So many orders are named in one event."""
+
+
+def _cancels_requested(effect: e.CancelsRequested, row: e.Row, names: Names, head: _Head) -> ev.CancelsRequested:
+    cause, ids = effect.cause, effect.reservation_ids
+    return ev.CancelsRequested(
+        *head, scope=cause.scope, limit=cause.limit, reason=cause.reason, count=len(ids), orders=_named_few(ids, names)
+    )
+
+
+def _cancels_late(effect: e.CancelsEscalated, row: e.Row, names: Names, head: _Head) -> ev.CancelsRequested:
+    ids, why = effect.reservation_ids, "not confirmed in time"
+    few = _named_few(ids, names)
+    return ev.CancelsRequested(*head, scope="", limit="", reason=why, count=len(ids), orders=few, is_late=True)
+
+
+def _cancels_confirmed(effect: e.CancelsConfirmed, row: e.Row, names: Names, head: _Head) -> ev.CancelsConfirmed:
+    return ev.CancelsConfirmed(*head, count=effect.count)
+
+
+def _named_few(ids: Sequence[int], names: Names) -> tuple[tuple[str, str], ...]:
+    return tuple((whose.account, whose.order_id) for whose in map(names.order, ids[:_NAMED_MOST]))
+
+
 _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] = {
     e.OrderMoved: _moved,
     e.OrderTaken: _taken,
@@ -524,6 +549,9 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.CancelAsked: _cancel_asked,
     e.CancelRefused: _cancel_refused,
     e.FillChanged: _fill_changed,
+    e.CancelsRequested: _cancels_requested,
+    e.CancelsEscalated: _cancels_late,
+    e.CancelsConfirmed: _cancels_confirmed,
 }
 
 UNTOLD = frozenset(
@@ -544,6 +572,9 @@ UNTOLD = frozenset(
         e.ModifyNamed,
         e.ModifyLeaseSet,
         e.OrderAdopted,  # its flag tells it
+        e.CancelsWanted,  # the stop tells it
+        e.CancelsSwept,
+        e.CancelsTold,
     }
 )
 """The effects that only keep the books, or that the decision has told."""

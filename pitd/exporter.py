@@ -132,6 +132,11 @@ def _state(status: wire.StatusIs) -> Iterator[Metric]:
     yield _gauge("pitd_blocks", "Scopes that a limit or a person has stopped.", _of(status.blocks))
     states = (("halted", status.restrictions - status.reducing), ("reducing", status.reducing))
     yield _gauge("pitd_restrictions", "Scopes whose trading state is not active.", _by_name(states), "state")
+    cancels = (("late", status.cancels_late), ("waiting", status.cancels - status.cancels_late))
+    told = "Orders that are to be cancelled and have not ended. Late: their owner has had its time."
+    yield _gauge("pitd_cancels", told, _by_name(cancels), "state")
+    oldest = _of(status.oldest_cancel_s)
+    yield _gauge("pitd_oldest_cancel_seconds", "How long ago the oldest of them was asked for.", oldest)
     yield _gauge("pitd_limits", "Limits that are configured.", _of(status.limits))
     yield _gauge("pitd_journal_row", "The last row of the journal.", _of(status.journal_seq))
     low = _of(bool(status.journal_low))

@@ -6,7 +6,7 @@ import contextlib
 import decimal
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pit.aio import Connecting
 from pit.errors import Closed, Forked, NotAuthorized, PitError, Unavailable
 from pit.transport import Transport
 
-from . import asking, bootstrap, config, queries, translate
+from . import asking, bootstrap, cancel_watch, config, queries, translate
 from .clock import Clock, SystemClock
 from .core.engine import exact_context
 from .core.policy import Policy
@@ -115,6 +115,29 @@ class _Door:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.is_busy = False
+        self.listeners: list[Callable[[], None]] = []
+        """Called after each command: what is to be cancelled by now?"""
+
+
+class _Bell:
+    """A descriptor that is readable while there is something to be told."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._is_rung = False
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def ring(self, is_on: bool) -> None:
+        if is_on and not self._is_rung:
+            os.eventfd_write(self._fd, 1)
+        elif self._is_rung and not is_on:
+            os.eventfd_read(self._fd)
+        self._is_rung = is_on
+
+    def close(self) -> None:
+        os.close(self._fd)
 
 
 class _LocalTransport:
@@ -138,6 +161,9 @@ class _LocalTransport:
         self._pid = _process.pid
         self._is_closed = False
         self._failures: list[tuple[str, PitError]] = []
+        self._place = (0, 0)
+        """That of the last cancel that this client was told of."""
+        self._bell: _Bell | None = None
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         if not self._session.id:
@@ -164,6 +190,8 @@ class _LocalTransport:
         else:
             known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
         sequencer.release()
+        for listen in self._door.listeners:
+            listen()
         return translate.reply_of(known.reply, sequencer.now_ns)
 
     def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
@@ -179,6 +207,37 @@ class _LocalTransport:
             return ()
         failures, self._failures = self._failures, []
         return failures
+
+    def notices(self, wait_s: float, timeout_s: float) -> list[pit.CancelRequest]:
+        """What there is: nothing else can happen in this process meanwhile, so it never waits."""
+        with self._turn():
+            while self._sequencer.end_due():
+                pass
+            engine, client = self._sequencer.engine, self._session.client
+            query = wire.AskCancels(*self._place)
+            found = cancel_watch.page(engine, client, query, self._sequencer.now_ns, self._house)
+            if found.fresh and self._session.id:
+                self._sequencer.note_read(client, found.fresh)
+            self._sequencer.release()
+            self._place = (found.reply.seq, found.reply.reservation_id)
+        if self._bell is not None:
+            self._bell.ring(False)
+        return list(found.reply.cancels)
+
+    def fileno(self) -> int:
+        if self._bell is None:
+            self._bell = _Bell()
+            self._door.listeners.append(self._look)
+            self._look()
+        return self._bell.fileno()
+
+    def _look(self) -> None:
+        """Something has been asked for: is it for this client?"""
+        query = wire.AskCancels(*self._place)
+        now_ns = self._sequencer.now_ns
+        found = cancel_watch.page(self._sequencer.engine, self._session.client, query, now_ns, self._house)
+        if found.reply.cancels and self._bell is not None:
+            self._bell.ring(True)
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         with self._turn():
@@ -209,6 +268,9 @@ class _LocalTransport:
                         pass
                     self._sequencer.release()
         self._is_closed = True
+        if self._bell is not None:
+            self._door.listeners.remove(self._look)
+            self._bell.close()
 
     def _check_turn(self) -> None:
         """Whether a call may go on that has the door's lock."""
@@ -241,6 +303,10 @@ class _AsyncLocalTransport:
         self._transport = transport
         self.monotonic_ns = transport.monotonic_ns
         self.take_failures = transport.take_failures
+        self.fileno = transport.fileno
+
+    async def notices(self, wait_s: float, timeout_s: float) -> list[pit.CancelRequest]:
+        return self._transport.notices(wait_s, timeout_s)
 
     async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
         self._transport.post(command, order_id, timeout_s)

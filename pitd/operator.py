@@ -22,7 +22,15 @@ from pit import wire
 from pit.places import default_endpoint
 from pit.types import AccountBalance, Outcome, RejectCode
 
-from . import __version__, completion, operator_books, operator_explain, operator_limits, operator_report
+from . import (
+    __version__,
+    completion,
+    operator_books,
+    operator_cancels,
+    operator_explain,
+    operator_limits,
+    operator_report,
+)
 from .bench import options as bench_options
 from .core.orders import ENDED
 from .errors import PitdError
@@ -551,8 +559,8 @@ def _block(options: argparse.Namespace) -> int:
     return _change(
         options,
         risk,
-        lambda engine: engine.block(scope, options.reason),
-        f"{scope} is blocked",
+        lambda engine: engine.block(scope, options.reason, cancel=not options.keep_orders),
+        f"{scope} is blocked{'' if options.keep_orders else _AND_CANCELS}",
     )
 
 
@@ -572,7 +580,30 @@ def _unblock(options: argparse.Namespace) -> int:
 def _halt(options: argparse.Namespace) -> int:
     scope = " ".join(options.scope)
     risk = "trading stops everywhere: halt firm?" if scope == "firm" else ""
-    return _change(options, risk, lambda engine: engine.halt(scope, options.reason), f"{scope} is halted")
+    cancel = not options.keep_orders
+    told = f"{scope} is halted{_AND_CANCELS if cancel else ''}"
+    return _change(options, risk, lambda engine: engine.halt(scope, options.reason, cancel=cancel), told)
+
+
+_AND_CANCELS = ", and what is open of it is to be cancelled (pitctl cancels)"
+
+
+def _cancel_all(options: argparse.Namespace) -> int:
+    scope = " ".join(options.scope)
+    risk = "every open order of everybody is to be cancelled: cancel-all firm?" if scope == "firm" else ""
+    told = f"what is open of {scope} is to be cancelled (pitctl cancels); it may go on trading"
+    return _change(options, risk, lambda engine: engine.cancel_all(scope, options.reason), told)
+
+
+def _cancels(options: argparse.Namespace) -> int:
+    with _connected(options) as engine:
+        page = _expect(engine, wire.ListCancels(), wire.CancelsAre)
+        pages = [page]
+        while page.more:
+            after = page.cancels[-1].request.reservation_id
+            page = _expect(engine, wire.ListCancels(after), wire.CancelsAre)
+            pages.append(page)
+    return _shown(options, pages, "cancels", lambda screen, lines: screen.put(operator_cancels.table(lines)))
 
 
 def _reduce(options: argparse.Namespace) -> int:
@@ -945,6 +976,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HOST:PORT",
         help="where (default: 127.0.0.1:9464)",
     )
+    add("cancels", _cancels, "show the orders that are to be cancelled and have not ended: who was told, since when")
     add("blocks", _blocks, "show every scope that is blocked or halted, by whom, and why")
 
     for name, run, told in (
@@ -959,11 +991,16 @@ def _parser() -> argparse.ArgumentParser:
     one = add("block", _block, 'stop "account NAME", "client NAME", "group NAME" or "firm"')
     _add_scope(one)
     _add_change(one)
+    _add_keep(one)
     one = add("unblock", _unblock, "lift an operator's block, or what a repeated_execution limit has stopped")
     _add_scope(one)
     _add_change(one)
     one = add("halt", _halt, 'stop trading of "account NAME", "group NAME", "instrument NAME" or "firm"')
     _add_scope(one, "account NAME, group NAME, instrument NAME (a symbol, or AAPL/USD) or firm")
+    _add_change(one)
+    _add_keep(one)
+    one = add("cancel-all", _cancel_all, "ask for the cancel of every open order of a scope, and stop nothing")
+    _add_scope(one, "account NAME, group NAME, client NAME, instrument NAME or firm")
     _add_change(one)
     one = add("reduce", _reduce, "let such a scope take only orders that reduce a position (a halted one too)")
     _add_scope(one, "account NAME, group NAME, instrument NAME (a symbol, or AAPL/USD) or firm")
@@ -1012,6 +1049,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.set_defaults(run=_bench)
     completion.add_parser(commands, parser)
     return parser
+
+
+def _add_keep(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--keep-orders", action="store_true", help="leave open orders at the venue (default: cancel them)")
 
 
 def _add_scope(parser: argparse.ArgumentParser, help: str = "account NAME, client NAME, group NAME or firm") -> None:

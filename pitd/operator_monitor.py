@@ -141,6 +141,14 @@ def said(event: ev.AnyEvent) -> str:
             return f"would block {event.block.scope} (shadow of {event.block.limit}): {event.block.reason}"
         case ev.ShadowUnblocked():
             return f"would no longer block {event.scope} (shadow of {event.limit})"
+        case ev.CancelsRequested():
+            named = ", ".join(" ".join(each) for each in event.orders[:5])
+            more = f" and {event.count - 5} more" if event.count > 5 else ""
+            if event.is_late:
+                return f"NOT CANCELLED in time: {named}{more}"
+            return f"to be cancelled, {event.scope} ({event.limit}): {named}{more}{_because(event.reason)}"
+        case ev.CancelsConfirmed():
+            return f"all {event.count} orders that were to be cancelled have ended"
         case ev.TradingStateChanged():
             restriction = event.restriction
             return f"{restriction.scope} is {restriction.state.upper()}{_because(restriction.reason)}"
@@ -207,7 +215,7 @@ def _account(event: ev.AnyEvent) -> str | None:
     match event:
         case ev.ScopeBlocked() | ev.ShadowBlocked():
             scope = event.block.scope
-        case ev.ShadowUnblocked() | ev.ScopeUnblocked() | ev.LimitRearmed():
+        case ev.ShadowUnblocked() | ev.ScopeUnblocked() | ev.LimitRearmed() | ev.CancelsRequested():
             scope = event.scope
         case ev.TradingStateChanged():
             scope = event.restriction.scope

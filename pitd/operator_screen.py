@@ -115,6 +115,10 @@ def status_of(status: wire.StatusIs) -> RenderableType:
     if status.quarantined:
         alarm = f"{status.quarantined}: perhaps at the venue, and counted; see pitctl orders --quarantined"
         lines.append(("QUARANTINED", Text(alarm, style="bold red")))
+    if status.cancels:
+        late = f", {status.cancels_late} of them late" if status.cancels_late else ""
+        alarm = f"{status.cancels}{late}, the oldest for {status.oldest_cancel_s:.0f} s; see pitctl cancels"
+        lines.append(("TO BE CANCELLED", Text(alarm, style="bold red")))
     lines.append(("blocks", Text(str(status.blocks), style="red" if status.blocks else "")))
     halted, reducing = status.restrictions - status.reducing, status.reducing
     shown = f"{halted}{f', and {reducing} reducing only' if reducing else ''}"

@@ -92,6 +92,9 @@ def _head(picture: Picture, before: Picture | None, width: int) -> list[Text]:
     orders = Text(f"orders {status.open_orders}{f': {counts}' if counts else ''}")
     if status.quarantined:
         orders.append(f"  {status.quarantined} QUARANTINED", style=_BAD)
+    if status.cancels:
+        late = f", {status.cancels_late} late" if status.cancels_late else ""
+        orders.append(f"  {status.cancels} TO BE CANCELLED{late}", style=_BAD)
     if metrics is not None:
         rejected = _count(metrics.rejects)
         orders.append(f"  accepted {metrics.accepted}{_rate(picture, before, lambda m: m.accepted)}")

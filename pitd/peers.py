@@ -42,6 +42,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.CloseOrder: _OPERATING,
     wire.AcceptHistory: _OPERATING,
     wire.SetTradingState: _OPERATING,
+    wire.CancelAll: _OPERATING,
     wire.ShutDown: _OPERATING,
     wire.SetLimit: _OPERATING,
     wire.ClearLimit: _OPERATING,
@@ -157,7 +158,7 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
         case wire.MarkSent() | wire.Commit() | wire.Rollback() | wire.Quarantine() | wire.Renew():
             record = engine.orders.find(command.reservation_id) or engine.orders.modified.get(command.reservation_id)
             return None if record is None else record.account
-        case wire.BlockScope() | wire.UnblockScope() | wire.Rearm() | wire.SetTradingState():
+        case wire.BlockScope() | wire.UnblockScope() | wire.Rearm() | wire.SetTradingState() | wire.CancelAll():
             kind, _, account = command.scope.partition(" ")
             return account if kind == "account" else ""
         case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():

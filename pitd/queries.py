@@ -10,6 +10,7 @@ from pit import wire
 from pit.types import Block, OpenModify, OpenOrder, OrderState, Outcome, TradingState
 
 from . import __version__, calendar_seen, holdings, log, translate
+from . import __version__, cancel_watch, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
 from .core.asking import look_at
 from .core.engine import Engine
@@ -52,6 +53,8 @@ def answer(
     everybody's.
     """
     match query:
+        case wire.AskCancels():
+            return cancel_watch.page(engine, client, query, now_ns, house).reply
         case wire.Ping():
             return wire.Pong(now_ns, __version__)
         case wire.ListOpenOrders():
@@ -79,6 +82,8 @@ def answer(
     if not sees_all:
         return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, _only_operators(client, query, house))
     match query:
+        case wire.ListCancels():
+            return cancel_watch.listed(engine, query, now_ns)
         case wire.ListSessions():
             return _sessions(engine, query, house)
         case wire.ListAccounts():
@@ -210,6 +215,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         not_authorized=refusals.not_authorized + house.keys_refused(),
         malformed=refusals.malformed,
         overrides=len(engine.overrides),
+        **cancel_watch.counted(engine),
         reducing=sum(each.state is TradingState.REDUCING for each in engine.trading.restrictions()),
     )
 

@@ -14,6 +14,7 @@ from .clock import Clock
 from .core import entry as e
 from .core.accounts import FIRM, account_scope
 from .core.engine import MORE_TO_SETTLE, NEW_RISK, POISONED, CarryOutFailed, Engine
+from .core.kills import AN_ENTRY
 from .core.policy import Asks
 from .core.prices import Quote
 from .core.sessions import Known, Session
@@ -140,6 +141,9 @@ class Sequencer:
             self.turn_days()
         if self.engine.valuation.unrealised.is_asked:
             self.bring_quotes()
+        if self.engine.cancels.has_due(self.now_ns):
+            self._enter(e.CancelsDue(AN_ENTRY), is_fresh=True)
+            return True
         is_due = self.engine.has_due(self.now_ns)
         if is_due:
             self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
@@ -188,6 +192,10 @@ class Sequencer:
     def next_day_ns(self) -> int:
         """How long it is, at least, until a day begins or ends; far away where nothing of the kind is known."""
         return self.calendar.next_ns - self._clock.wall_ns()
+
+    def note_read(self, client: str, reservation_ids: tuple[int, ...]) -> None:
+        """Records that a client is being told to cancel these orders: before it is."""
+        self._enter(e.CancelsRead(client, reservation_ids))
 
     def _end_overrides(self) -> None:
         """Ends the overrides whose time is over: the engine itself knows no calendar."""

@@ -209,6 +209,7 @@ class Server:
         quotes_ns = self._sequencer.next_quotes_ns()
         if quotes_ns is not None:
             wait_ms = min(wait_ms, quotes_ns // 1_000_000 + 1)
+        wait_ms = self._conversations.cancels.wait_ms(wait_ms)
         first_ns = self._sequencer.engine.first_lease_end_ns()
         if first_ns is None:
             return wait_ms
@@ -255,6 +256,7 @@ class Server:
             if self._living.has_dying:
                 self._living.end_dead(has_more=not left)
             self._sequencer.end_due()
+            self._conversations.tell_cancels()
         finally:
             self._used_s.clear()
             self._sequencer.release()

@@ -81,6 +81,10 @@ class Venue:
         self.seen[order.id] = SimpleNamespace(id=f"venue-{order.id}")
         return self.seen[order.id]
 
+    def cancel(self, order: pit.Order, venue_order_id: str | None) -> None:
+        assert order.id in self.seen
+        self.seen[order.id].is_cancelled = True
+
     def find(self, order_id: str) -> SimpleNamespace | None:
         return self.seen.get(order_id)
 

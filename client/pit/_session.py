@@ -12,6 +12,7 @@ from typing import NamedTuple
 from . import _calls, wire
 from ._calls import error_of
 from .errors import CapacityExceeded, InvalidInput, NotAuthorized, OutcomeUnknown, PitError, ProtocolError
+from .types import CancelRequest
 
 Frames = tuple[bytes, bytes]
 
@@ -104,6 +105,11 @@ class Session:
         self._failures: list[tuple[str, PitError]] = []
         self._highest = 0
         """The highest number that a command has had."""
+        self.notices: list[CancelRequest] = []
+        """Orders to be cancelled that nobody has taken out yet: whichever call was waiting when they came."""
+        self._place = (0, 0)
+        self._watch: int | None = None
+        """The ticket of the question that waits at the daemon, once somebody has asked to hear."""
 
     @property
     def is_open(self) -> bool:
@@ -185,6 +191,35 @@ class Session:
             self._put_query(ticket)
         return ticket
 
+    def watch(self, wait_ns: int) -> None:
+        """Leaves a question at the daemon that is answered once there is something to cancel; one at a time."""
+        if self._watch is None and self.over is None:
+            self._watch = self.ask(wire.AskCancels(*self._place, wait_ns))
+
+    def hear_first(self, reply: wire.CancelsFor) -> None:
+        """Takes in the answer to a question that did not wait."""
+        self._noticed(reply)
+
+    def watch_again(self) -> None:
+        """Says that question once more: it may have been lost."""
+        if self._watch is not None and self._is_open:
+            self._put_query(self._watch)
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the question is there, and not answered."""
+        return self._watch is not None
+
+    def take_notices(self) -> list[CancelRequest]:
+        notices, self.notices = self.notices, []
+        return notices
+
+    def _noticed(self, reply: wire.Reply) -> None:
+        self._watch = None
+        if isinstance(reply, wire.CancelsFor):
+            self.notices += reply.cancels
+            self._place = (reply.seq, reply.reservation_id)
+
     def again(self) -> None:
         """Says everything once more that has not been answered: retries are known by their numbers."""
         if not self._is_open:
@@ -262,6 +297,9 @@ class Session:
                 return self._answered_with(header.number, reply)
         elif message == _QUERY:
             if self._queries.pop(header.number, None) is not None:
+                if header.number == self._watch:
+                    self._noticed(reply)
+                    return None
                 return Answer(header.number, reply)
         elif message == _HELLO:
             self._greeted(reply, header.acked)

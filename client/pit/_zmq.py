@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import os
+import select
 import socket
 import struct
 import threading
@@ -20,6 +21,7 @@ from . import _calls, _process, wire
 from ._session import Session
 from .errors import Closed, Forked, InvalidInput, NotAuthorized, PitError, PostedFailed, Unavailable
 from .keys import Curve
+from .types import CancelRequest
 
 AGAIN_S = 0.25
 """After so long without an answer everything is said again: a connection that was lost took its messages along."""
@@ -36,6 +38,12 @@ SEE_THROUGH_S = 1.0
 
 _POLLIN, _NOBLOCK, _MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.SNDMORE | zmq.NOBLOCK)
 """As plain numbers: pyzmq's are enums, and `a | b` of two of those costs more than a send."""
+
+HEAR_NS = 9_000_000_000
+"""How long a question for what is to be cancelled waits at the daemon, at the most."""
+
+HEAR_AGAIN_S = 1.0
+"""After so long it is said once more: a daemon that was started again has forgotten it."""
 
 _FOR_ROOM = 0
 """Stands for a ticket: wait until the session takes one more command."""
@@ -59,6 +67,10 @@ class ZmqTransport:
         self._round_trip_s = _LOOK_OUT_S / 2
         """About what an answer has taken of late."""
         self._session = Session(client, os.urandom(16), read_only=read_only)
+        self._bell: Bell | None = None
+        self._is_hearing = False
+        """Whether the daemon has been asked to tell what is to be cancelled."""
+        self._asked_at = 0.0
         self._socket, self._handshake = open_socket(endpoint, curve)
         self._to_look_at = [(self._socket, _POLLIN)]
         try:
@@ -88,6 +100,8 @@ class ZmqTransport:
                 raise _calls.unknown(command, self._endpoint, timeout_s)
             raise Unavailable(f"nothing was sent within {timeout_s:g} s: {self._why_silent()}")
         finally:
+            if self._bell is not None:
+                self._ring()
             self._lock.release()
 
     def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
@@ -101,6 +115,8 @@ class ZmqTransport:
             self._session.give_up(ticket)
             raise Unavailable(f"no answer within {timeout_s:g} s: {self._why_silent()}")
         finally:
+            if self._bell is not None:
+                self._ring()
             self._lock.release()
 
     def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
@@ -114,6 +130,8 @@ class ZmqTransport:
                 self._is_seen_through = True
                 at_exit.add(self)
         finally:
+            if self._bell is not None:
+                self._ring()
             self._lock.release()
 
     def flush(self, timeout_s: float) -> None:
@@ -124,10 +142,72 @@ class ZmqTransport:
             self._session.confirm_posted()
             self._wait(_FOR_POSTED, time.monotonic() + timeout_s)
         finally:
+            if self._bell is not None:
+                self._ring()
             self._lock.release()
 
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
         return self._session.take_failures(is_over=self._is_closed) if self._session.has_failures else ()
+
+    def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        self._hear(timeout_s)
+        self._take_turn(timeout_s)
+        try:
+            deadline = time.monotonic() + wait_s
+            self._move()
+            while not self._session.notices and (left_s := deadline - time.monotonic()) > 0:
+                self._socket.poll(max(1, int(min(left_s, AGAIN_S) * 1e3)))
+                self._move()
+            return self._session.take_notices()
+        finally:
+            self._ring()
+            self._lock.release()
+
+    def fileno(self) -> int:
+        if self._bell is None:
+            self._take_turn(PROBE_S)
+            try:
+                self._bell = Bell(self._socket)
+                self._bell.ring(True)  # somebody must look once
+            finally:
+                self._lock.release()
+        return self._bell.fileno()
+
+    def _hear(self, timeout_s: float) -> None:
+        """Asks the daemon for the first time. Raises Unavailable."""
+        if self._is_hearing:
+            return
+        reply = self.query(wire.AskCancels(), timeout_s)
+        self._session.hear_first(_calls.expect(reply, wire.CancelsFor))
+        self._is_hearing = True
+
+    def _move(self) -> None:
+        """Takes in what has come, and sees to it that a question is there. Raises what has ended the session."""
+        session, now = self._session, time.monotonic()
+        if session.is_watching and now - self._asked_at > HEAR_AGAIN_S:
+            session.watch_again()
+            self._asked_at = now
+        self._take_in()
+        if not session.is_watching and session.over is None:
+            session.watch(HEAR_NS)
+            self._asked_at = now
+            self._take_in()
+        if session.over is not None:
+            raise session.over
+
+    def _take_in(self) -> None:
+        session, sock = self._session, self._socket
+        send_outbox(session, sock)
+        while sock.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
+            session.received(sock.recv(), sock.recv())
+        send_outbox(session, sock)
+
+    def _ring(self) -> None:
+        """Has the descriptor say what there is by now: the call may have taken libzmq's own notice away."""
+        if self._bell is not None and not self._is_closed:
+            self._take_in()
+            session = self._session
+            self._bell.ring(bool(session.notices) or not session.is_watching or session.over is not None)
 
     def leave(self) -> None:
         """Sees what was posted through before the process ends. Raises PostedFailed."""
@@ -151,6 +231,9 @@ class ZmqTransport:
             pass  # the daemon will notice by itself
         finally:
             self._is_closed = True
+            if self._bell is not None:
+                self._bell.close()
+                self._bell = None
             self._handshake.close()
             self._socket.close(linger=0)
             self._lock.release()
@@ -224,6 +307,31 @@ class ZmqTransport:
 
     def _why_silent(self) -> str:
         return why_silent(self._endpoint)
+
+
+class Bell:
+    """A descriptor that is readable while there is something to be told: libzmq's own alone says so but once."""
+
+    def __init__(self, sock: zmq.Socket[bytes]) -> None:
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._either = select.epoll()
+        self._either.register(self._event, select.EPOLLIN)
+        self._either.register(int(sock.getsockopt(zmq.FD)), select.EPOLLIN)
+        self._is_rung = False
+
+    def fileno(self) -> int:
+        return self._either.fileno()
+
+    def ring(self, is_on: bool) -> None:
+        if is_on and not self._is_rung:
+            os.eventfd_write(self._event, 1)
+        elif self._is_rung and not is_on:
+            os.eventfd_read(self._event)
+        self._is_rung = is_on
+
+    def close(self) -> None:
+        self._either.close()
+        os.close(self._event)
 
 
 class Handshake:

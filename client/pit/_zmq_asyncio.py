@@ -21,8 +21,11 @@ from ._session import Session
 from ._zmq import (
     AGAIN_S,
     GOODBYE_S,
+    HEAR_AGAIN_S,
+    HEAR_NS,
     PROBE_S,
     SEE_THROUGH_S,
+    Bell,
     at_exit,
     open_socket,
     place_of,
@@ -32,6 +35,7 @@ from ._zmq import (
 )
 from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
 from .keys import Curve
+from .types import CancelRequest
 
 _POLLIN, _NOBLOCK = int(zmq.POLLIN), int(zmq.NOBLOCK)
 
@@ -89,6 +93,10 @@ class AsyncZmqTransport:
         self._timer_at = math.inf
         self._said_again_at = -math.inf
         self._is_look_due = False
+        self._bell: Bell | None = None
+        self._is_hearing = False
+        self._hearers: list[asyncio.Future[None]] = []
+        """Who waits to hear what is to be cancelled."""
         self._socket, self._handshake = open_socket(endpoint, curve)
         self._to_look_at = [(self._socket, _POLLIN)]
         self._fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
@@ -205,6 +213,50 @@ class AsyncZmqTransport:
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
         return self._session.take_failures(is_over=self._is_ended) if self._session.has_failures else ()
 
+    async def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        if not self._is_hearing:
+            reply = await self.query(wire.AskCancels(), timeout_s)
+            self._session.hear_first(_calls.expect(reply, wire.CancelsFor))
+            self._is_hearing = True
+        self._check()
+        deadline = self._loop.time() + wait_s
+        self._listen()
+        while not self._session.notices and (left_s := deadline - self._loop.time()) > 0:
+            heard = self._loop.create_future()
+            self._hearers.append(heard)
+            await asyncio.wait([heard], timeout=min(left_s, HEAR_AGAIN_S))
+            if heard in self._hearers:
+                self._hearers.remove(heard)
+                self._session.watch_again()
+            self._listen()
+        found = self._session.take_notices()
+        self._ring()
+        return found
+
+    def fileno(self) -> int:
+        if self._bell is None:
+            self._bell = Bell(self._socket)
+            self._bell.ring(True)  # somebody must look once
+        return self._bell.fileno()
+
+    def _listen(self) -> None:
+        """Sees to it that a question is there. Raises what has ended the session."""
+        if self._session.over is None:
+            self._session.watch(HEAR_NS)
+            self._move()
+        if self._session.over is not None:
+            raise self._session.over
+
+    def _ring(self) -> None:
+        is_news = bool(self._session.notices) or not self._session.is_watching or self._session.over is not None
+        if is_news:
+            for heard in self._hearers:
+                if not heard.done():
+                    heard.set_result(None)
+            self._hearers.clear()
+        if self._bell is not None and not self._is_ended:
+            self._bell.ring(is_news)
+
     def leave(self) -> None:
         """Sees what was posted through before the process ends; its loop is over by then. Raises PostedFailed."""
         if _process.pid == self._pid and not self._is_ended:
@@ -320,6 +372,8 @@ class AsyncZmqTransport:
             self._look_soon()
         if session.over is not None:
             self._wake_all(None)
+        if self._is_hearing:
+            self._ring()
 
     def _take(self, header: bytes, body: bytes) -> None:
         answer = self._session.received(header, body)
@@ -413,6 +467,9 @@ class AsyncZmqTransport:
         if not self._loop.is_closed():
             self._wake_all(None)
             self._loop.remove_reader(self._fd)
+        if self._bell is not None:
+            self._bell.close()
+            self._bell = None
         self._handshake.close()
         self._socket.close(linger=0)
 

@@ -19,6 +19,7 @@ from .types import (
     AdjustmentResult,
     Block,
     Calendar,
+    CancelRequest,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
@@ -271,9 +272,18 @@ class AsyncEngine(EngineBase):
 
     # ------------------------------------------------------------------------------------------ for operators
 
-    async def block(self, scope: str, reason: str) -> None:
-        """Stops "account NAME", "client NAME", "group NAME" or "firm". Needs the role "operate", as all below."""
-        _calls.expect(await self._command(wire.BlockScope(scope, _calls.reason_text(reason))), wire.Done)
+    async def block(self, scope: str, reason: str, *, cancel: bool = True) -> None:
+        """Stops "account NAME", "client NAME", "group NAME" or "firm", and asks for the cancel of what is open of it
+        (not with `cancel=False`). Needs the role "operate", as all below.
+        """
+        _calls.expect(await self._command(wire.BlockScope(scope, _calls.reason_text(reason), cancel)), wire.Done)
+
+    async def cancel_all(self, scope: str, reason: str) -> int:
+        """Asks for the cancel of every open order of "firm", "group NAME", "account NAME", "client NAME" or "instrument
+        NAME", and stops nothing: how many a first look of at most a thousand orders has found.
+        """
+        command = wire.CancelAll(scope, _calls.reason_text(reason))
+        return _calls.expect(await self._command(command), wire.Done).count
 
     async def unblock(self, scope: str, reason: str) -> None:
         """Lifts an operator's block, and what a repeated_execution limit has stopped. A tripped P&L limit is not lifted
@@ -281,12 +291,13 @@ class AsyncEngine(EngineBase):
         """
         _calls.expect(await self._command(wire.UnblockScope(scope, _calls.reason_text(reason))), wire.Done)
 
-    async def halt(self, scope: str, reason: str) -> None:
+    async def halt(self, scope: str, reason: str, *, cancel: bool = True) -> None:
         """Halts trading of "firm", "group NAME", "account NAME" or "instrument NAME" (a symbol, or AAPL/USD).
 
-        New orders under it are rejected; what is open goes on to be settled, reported and rolled back.
+        New orders under it are rejected. What is open is to be cancelled (not with `cancel=False`), and goes on to be
+        settled, reported and rolled back.
         """
-        await self._set_trading_state(scope, TradingState.HALTED, reason)
+        await self._set_trading_state(scope, TradingState.HALTED, reason, cancel)
 
     async def reduce(self, scope: str, reason: str) -> None:
         """Has such a scope take no orders but those that reduce a position: smaller, and not through zero, once all
@@ -427,6 +438,19 @@ class AsyncEngine(EngineBase):
 
     # ------------------------------------------------------------------------------------------ life
 
+    async def poll(self, wait_s: float = 0) -> list[CancelRequest]:
+        """The orders that are to be cancelled and were not told before: this client's own, because of a stop or a
+        person, and with the role "cancel" those of others who did not confirm in time. Waits up to `wait_s` for some.
+
+        Cancel each at the venue and report what it says: until then it is asked for, also after a reconnect. Call it
+        about once a second, or whenever `fileno()` is readable. Raises what every call does.
+        """
+        return await self._transport.notices(wait_s, self.timeout_s)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable when `poll()` may have something to tell: for select, epoll and the like."""
+        return self._transport.fileno()
+
     async def flush(self) -> None:
         """Returns once every commit that nobody waited for has been confirmed.
 
@@ -455,8 +479,9 @@ class AsyncEngine(EngineBase):
     def __repr__(self) -> str:
         return f"<pit.AsyncEngine {self.name}>"
 
-    async def _set_trading_state(self, scope: str, state: TradingState, reason: str) -> None:
-        _calls.expect(await self._command(wire.SetTradingState(scope, state, _calls.reason_text(reason))), wire.Done)
+    async def _set_trading_state(self, scope: str, state: TradingState, reason: str, cancel: bool = False) -> None:
+        command = wire.SetTradingState(scope, state, _calls.reason_text(reason), cancel)
+        _calls.expect(await self._command(command), wire.Done)
 
     async def _command(self, command: wire.Command) -> wire.Reply:
         left_s = await self._time_left_s() if self._has_dropped else self.timeout_s

@@ -192,6 +192,25 @@ class ShadowUnblocked(Event, frozen=True):
     limit: str
 
 
+class CancelsRequested(Event, frozen=True):
+    """So many orders of a scope are to be cancelled: some of them by account and id. `is_late`: their owners did not
+    confirm in time, and those with the role "cancel" are asked.
+    """
+
+    scope: str
+    limit: str
+    reason: str
+    count: int
+    orders: tuple[tuple[str, str], ...] = ()
+    is_late: bool = False
+
+
+class CancelsConfirmed(Event, frozen=True):
+    """The last of the orders that were to be cancelled has ended: nothing is left to confirm."""
+
+    count: int
+
+
 class TradingStateChanged(Event, frozen=True):
     """A person has halted a scope, or lets it trade again (`restriction.state` is ACTIVE)."""
 
@@ -312,6 +331,8 @@ AnyEvent = (
     | ShadowBlocked
     | ShadowUnblocked
     | FillChanged
+    | CancelsRequested
+    | CancelsConfirmed
 )
 """Every event that a daemon tells."""
 

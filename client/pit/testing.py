@@ -30,6 +30,7 @@ from .explained import DryRun, Explanation
 from .types import (
     AdjustmentResult,
     Block,
+    CancelRequest,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
@@ -108,6 +109,7 @@ class Script:
         self._requests: dict[int, tuple[Order, int, str]] = {}
         """An order, until when it may be executed, and how it is over."""
         self._adjusted: dict[str, None] = {}
+        self._to_cancel: list[CancelRequest] = []
         self._last_id = 0
 
     def engine(self, name: str = "test", *, timeout_s: float = 1.0) -> Engine:
@@ -158,6 +160,27 @@ class Script:
         """The next report comes to this result, or the next `outcome()` to this one."""
         word = "outcome" if isinstance(result, Outcome) else "apply_execution_report"
         self._planned.append(_Planned((word if on is None else _word(on),), result))
+
+    def want_cancelled(self, order_id: str, *, scope: str = "firm", limit: str = "operator", reason: str = "") -> None:
+        """Has `poll()` ask for the cancel of an order that is open here."""
+        life = next(each for each in self._orders.values() if each.order.id == order_id and each.is_open)
+        seen = life.seen(self._now_ns)
+        self._to_cancel.append(
+            CancelRequest(
+                order=seen.order,
+                reservation_id=seen.reservation_id,
+                client="test",
+                is_own=True,
+                state=seen.state,
+                open_quantity=seen.open_quantity,
+                scope=scope,
+                limit=limit,
+                author="script",
+                reason=reason,
+                asked_s=0.0,
+                venue_order_id=seen.venue_order_id,
+            )
+        )
 
     def pass_time(self, seconds: float) -> None:
         """Lets time go by, which only goes when told: leases run out."""
@@ -813,6 +836,15 @@ class _Line:
     def monotonic_ns(self) -> int:
         return self._script._now_ns
 
+    def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        if self._is_closed:
+            raise Closed("this engine has been closed")
+        found, self._script._to_cancel = self._script._to_cancel, []
+        return found
+
+    def fileno(self) -> int:
+        raise NotImplementedError("a script has no descriptor: call poll()")
+
     def close(self) -> None:
         if not self._is_closed:
             self._script._hear_goodbye()
@@ -831,6 +863,11 @@ class _AsyncLine:
         self._line = _Line(script)
         self.monotonic_ns = self._line.monotonic_ns
         self.take_failures = self._line.take_failures
+        self.fileno = self._line.fileno
+
+    async def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        await _Turn()
+        return self._line.notices(wait_s, timeout_s)
 
     async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         await _Turn()

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from . import wire
 from .errors import PitError
+from .types import CancelRequest
 
 
 class Transport(Protocol):
@@ -32,6 +33,14 @@ class Transport(Protocol):
 
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
         """What was posted and is known to have failed, each once. After a close also what was never confirmed."""
+
+    def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        """The orders to be cancelled that nobody has been told of yet; waits so long for some. The first time it asks
+        the daemon, and raises Unavailable when that does not answer by the deadline.
+        """
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while `notices` may have something to give, or has to be called to go on."""
 
     def monotonic_ns(self) -> int:
         """The clock that leases are counted down by on this side."""
@@ -66,6 +75,14 @@ class AsyncTransport(Protocol):
 
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
         """What was posted and is known to have failed, each once. After a close also what was never confirmed."""
+
+    async def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
+        """The orders to be cancelled that nobody has been told of yet; waits so long for some. The first time it asks
+        the daemon, and raises Unavailable when that does not answer by the deadline.
+        """
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while `notices` has something to give."""
 
     def monotonic_ns(self) -> int:
         """The clock that leases are counted down by on this side."""

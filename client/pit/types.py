@@ -540,6 +540,28 @@ class Restriction(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc
         return f"{self.scope} is {self.state}{only} by {self.author}: {self.reason}"
 
 
+class CancelRequest(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+    """An open order that is to be cancelled at the venue, because of a stop or because a person wants it.
+
+    Cancel it there, and report what the venue says: the order's end is the confirmation. `scope`, `limit`, `author` and
+    `reason` say what wants it ("cancel_all": a person, without a stop), `asked_s` how long ago. `client` sends the
+    order; where `is_own` is False that is another, who did not confirm in time.
+    """
+
+    order: Order
+    reservation_id: int
+    client: str
+    is_own: bool
+    state: OrderState
+    open_quantity: Decimal
+    scope: str
+    limit: str
+    author: str
+    reason: str
+    asked_s: float
+    venue_order_id: str | None = None
+
+
 class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What an account holds of an instrument and what it has made of it, from the fills and fees that were reported.
 

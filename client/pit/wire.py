@@ -27,6 +27,7 @@ from .types import (
     AdjustmentResult,
     Block,
     CalendarDay,
+    CancelRequest,
     ClearedCancel,
     DropCopyResult,
     ExecutionReport,
@@ -260,8 +261,11 @@ class Goodbye(Body, frozen=True):
 
 
 class BlockScope(Body, frozen=True):
+    """`cancel`: the open orders of that scope are to be cancelled as well."""
+
     scope: str
     reason: str
+    cancel: bool = True
 
 
 class UnblockScope(Body, frozen=True):
@@ -303,6 +307,7 @@ class SetTradingState(Body, frozen=True):
     scope: str
     state: TradingState
     reason: str
+    cancel: bool = True
 
 
 class ShutDown(Body, frozen=True):
@@ -404,6 +409,13 @@ class Adjust(Body, frozen=True):
             check_name(account, "adjustment.imported")
 
 
+class CancelAll(Body, frozen=True):
+    """Asks for the cancel of every open order of a scope, and stops nothing."""
+
+    scope: str
+    reason: str
+
+
 Command = (
     Start
     | Execute
@@ -435,6 +447,7 @@ Command = (
     | Status
     | CheckMany
     | DropCopy
+    | CancelAll
 )
 
 
@@ -632,6 +645,24 @@ class Explain(Body, frozen=True):
     client: str = ""
 
 
+class AskCancels(Body, frozen=True):
+    """Which of this client's orders are to be cancelled, beyond the place given (that of the last one it has had); with
+    the role "cancel" also those of others that are late. While there are none the answer waits, at the most so long.
+    """
+
+    seq: int = 0
+    reservation_id: int = 0
+    wait_ns: int = 0
+    most: int = 200
+
+
+class ListCancels(Body, frozen=True):
+    """One page of all orders that are to be cancelled, by reservation id, after the one given. For operators."""
+
+    after: int = 0
+    most: int = 300
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -655,6 +686,8 @@ Query = (
     | DryRun
     | Explain
     | ListCalendar
+    | AskCancels
+    | ListCancels
 )
 
 
@@ -818,6 +851,10 @@ class StatusIs(Body, frozen=True, kw_only=True):
     overrides: int = 0
     reducing: int = 0
     """How many of the restrictions let orders pass that reduce a position."""
+    cancels: int = 0
+    """How many orders are to be cancelled and have not ended; of those `cancels_late` whose owners were not in time."""
+    cancels_late: int = 0
+    oldest_cancel_s: float = 0.0
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):
@@ -1071,6 +1108,30 @@ class Explained(Body, frozen=True):
     explanation: explained.Explanation
 
 
+class CancelsFor(Body, frozen=True):
+    """`seq` and `reservation_id` are the place of the last one."""
+
+    cancels: tuple[CancelRequest, ...]
+    seq: int
+    reservation_id: int
+
+
+class CancelSeen(Seen, frozen=True, kw_only=True):
+    """One order that is to be cancelled. `told`: who has been, and how many seconds ago; `is_late`: its owner did not
+    confirm in time, and those with the role "cancel" are asked.
+    """
+
+    request: CancelRequest
+    is_late: bool
+    told: tuple[tuple[str, float], ...] = ()
+
+
+class CancelsAre(Body, frozen=True):
+    seq: int
+    cancels: tuple[CancelSeen, ...]
+    more: bool
+
+
 Reply = (
     Welcome
     | Deferred
@@ -1110,6 +1171,8 @@ Reply = (
     | ManyChecked
     | DropCopied
     | CalendarIs
+    | CancelsFor
+    | CancelsAre
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
     """Lets a cancel go out, or says which rate it would break. It may be any client's who may touch the account.
 
-    Under a block, a halt or a reducing state a cancel always goes out: it is what brings risk down. It is counted, as
-    what the venue sees, and no rate refuses it.
+    Under a block, a halt or a reducing state a cancel always goes out, and so does one that a stop or a person has
+    asked for: it is what brings risk down. It is counted, as what the venue sees, and no rate refuses it.
     """
     record = engine.orders.by_key.get((command.account, command.order_id))
     if record is None or record.order is None or record.listed is None:
@@ -38,7 +38,7 @@ def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
     effects, rejects = engine.pipeline.cancel(attempt)
     for effect in effects:
         engine._emit(effect)
-    if rejects and not is_stopped(engine, record):
+    if rejects and not is_stopped(engine, record) and not engine.cancels.is_asked(record.reservation_id):
         return e.Refused(Rejected(order_id=record.order_id, rejects=rejects))
     engine._emit(e.CancelAsked(record.reservation_id, session.client))
     return e.CancelCleared(cleared(record))

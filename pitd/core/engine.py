@@ -39,6 +39,7 @@ from . import (
     day_orders,
     drop_copies,
     many,
+    kills,
     overrides,
     pnl,
     positions,
@@ -52,6 +53,7 @@ from .currency import Currency
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
+from .kills import Cancels
 from .modifies import Modifies
 from .numbers import EXACT, ZERO, NotRepresentable, canonical
 from .orders import (
@@ -133,6 +135,10 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     restrictions: int = 10_000
     adjustments_kept: int = 10_000
     overrides: int = 1_000
+    cancel_ns: int = 2_000_000_000
+    """How long the owner of an order that is to be cancelled has, before others are asked."""
+    trips_cancel: bool = True
+    """Whether a limit that stops somebody also wants their open orders cancelled."""
 
 
 class Setup(NamedTuple):
@@ -231,6 +237,10 @@ class Engine:
         self.leases = Leases()
         self.modifies = Modifies(self)
         self.reactions: Mapping[str, TradingState] = {}
+        self.cancels = Cancels()
+        self.orders.to_cancel = self.cancels.requests
+        self._stopped: list[e.Blocked | e.TradingStateSet] = []
+        """What the entry in hand has stopped."""
         self.disputed_seq = 0
         """The highest entry that a client has seen and this history does not have; 0 while nobody knows more."""
         self.accepted_seq = 0
@@ -276,6 +286,7 @@ class Engine:
             e.SettleModify: self.modifies.settle,
             e.ApplyStatus: lambda command, session: statuses.apply(self, command, session),
             e.CancelOrder: lambda command, session: cancels.cancel(self, command, session),
+            e.CancelAll: self._cancel_all,
         }
         self._on_effect: dict[type, Callable[[Any], None]] = {
             e.RequestOpened: self._do_request_opened,
@@ -324,6 +335,12 @@ class Engine:
             e.FillChanged: self._do_fill_changed,
             e.StatusNoted: self._do_status_noted,
             e.CancelRefused: lambda effect: cancels.do_refused(self, effect),
+            e.CancelsWanted: lambda effect: self.cancels.begin(effect, self._seq),
+            e.CancelsRequested: lambda effect: self.cancels.ask(effect, self._seq, self._now_ns),
+            e.CancelsSwept: lambda effect: self.cancels.swept(effect.after),
+            e.CancelsEscalated: lambda effect: self.cancels.escalate(effect.reservation_ids, self._seq),
+            e.CancelsTold: lambda effect: self.cancels.tell(effect.client, effect.reservation_ids, self._now_ns),
+            e.CancelsConfirmed: lambda _: self.cancels.over(),
         }
 
     @property
@@ -363,6 +380,8 @@ class Engine:
         else:
             reply = self._apply_other(body)
         self.revalue()
+        if self._stopped or self.cancels.is_busy:
+            kills.follow_up(self, body, self._effects, self._stopped)
         self.orders.forget(entry.now_ns)
         effects = tuple(self._effects)
         self._effects = []
@@ -422,6 +441,11 @@ class Engine:
                 break
             self.leases.skip()
         return self.leases.first_ns()
+        first_ns = self.leases.first_ns()
+        if not self.cancels.requests and not self.cancels.sweeps:
+            return first_ns
+        due_ns = self.cancels.first_due_ns()
+        return min((each for each in (first_ns, due_ns) if each is not None), default=None)
 
     def over_bound(self, session: Session, command: e.Command) -> str | None:
         """Why a session may not pile up any more, or None."""
@@ -447,6 +471,8 @@ class Engine:
         self.valuation.marks.unpeek()
         self.valuation.unrealised.moved.clear()  # by who only asked
         self.is_whole = False
+        if self._stopped:
+            self._stopped = []
 
     def _apply_other(self, body: e.Body) -> e.Reply:
         match body:
@@ -489,6 +515,11 @@ class Engine:
             case e.HistoryDisputed():
                 self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
+            case e.CancelsDue():
+                return e.Done(kills.escalate(self, body.most))
+            case e.CancelsRead():
+                self._emit(e.CancelsTold(body.client, body.reservation_ids))
+                return e.Done(len(body.reservation_ids))
             case e.Poisoned():
                 raise AssertionError("a poisoned entry is only ever carried out")
             case e.Commanded():
@@ -1329,6 +1360,9 @@ class Engine:
         self._emit(e.Blocked(block))
         return e.Done(1)
 
+    def _cancel_all(self, command: e.CancelAll, session: Session) -> e.Reply:
+        return kills.cancel_all(self, command, session.client)
+
     def _nobody_in(self, scope: str) -> str:
         """Why a block of that scope would stop nobody, or nothing. Any account may turn up; groups are configured."""
         kind, _, name = scope.partition(" ")
@@ -1673,6 +1707,7 @@ class Engine:
         record.lease_ns, record.lease_end_ns = effect.lease_ns, effect.lease_end_ns
         self.leases.add(effect.lease_end_ns, effect.reservation_id)
         self._own(effect.session, effect.reservation_id)
+        self.cancels.handed_over(effect.reservation_id, self._seq)
 
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
         change = positions.Change(effect.quantity, effect.cost, effect.realised)
@@ -1689,9 +1724,11 @@ class Engine:
 
     def _do_blocked(self, effect: e.Blocked) -> None:
         self.accounts.apply(effect.block)
+        self._stopped.append(effect)
 
     def _do_unblocked(self, effect: e.Unblocked) -> None:
         self.accounts.lift(effect.scope, effect.limit)
+        self.cancels.lift(effect.scope, effect.limit)
 
     def _set_limit(self, command: e.SetLimit, session: Session) -> e.Reply:
         problem = _bad_reason(command.reason) or self._bad_end(command)
@@ -1819,6 +1856,8 @@ class Engine:
 
     def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
         self.trading.apply(effect.restriction)
+        self.cancels.lift(effect.restriction.scope, trading.LIMIT)
+        self._stopped.append(effect)
 
     def _do_session_started(self, effect: e.SessionStarted) -> None:
         self.sessions.start(effect.session, effect.client, effect.token)

@@ -132,11 +132,21 @@ class EndOwnSession(Record, frozen=True):
 
 
 class BlockScope(Record, frozen=True):
+    """`cancel`: what is open of it is to be cancelled as well."""
+
+    scope: str
+    reason: str
+    cancel: bool = False
+
+
+class UnblockScope(Record, frozen=True):
     scope: str
     reason: str
 
 
-class UnblockScope(Record, frozen=True):
+class CancelAll(Record, frozen=True):
+    """A person wants every open order of a scope cancelled, and stops nothing."""
+
     scope: str
     reason: str
 
@@ -173,6 +183,7 @@ class SetTradingState(Record, frozen=True):
     scope: str
     state: TradingState
     reason: str
+    cancel: bool = False
 
 
 class ShutDown(Record, frozen=True):
@@ -285,6 +296,7 @@ Command = (
     | ApplyStatus
     | CheckMany
     | DropCopy
+    | CancelAll
 )
 
 
@@ -346,6 +358,17 @@ class DayOrdersDue(Record, frozen=True):
 
 class QuotesMoved(Record, frozen=True):
     """Nobody asked for anything, and the entry brings quotes of what is held: P&L is looked at by them."""
+class CancelsDue(Record, frozen=True):
+    """Goes on asking for cancels, and passes on those that owners have not confirmed in time: so many at the most."""
+
+    most: int
+
+
+class CancelsRead(Record, frozen=True):
+    """A client is being told that these orders are to be cancelled."""
+
+    client: str
+    reservation_ids: tuple[int, ...]
 
 
 class Resumed(Record, frozen=True):
@@ -414,6 +437,8 @@ Body = (
     | NumberVoided
     | HistoryDisputed
     | Poisoned
+    | CancelsDue
+    | CancelsRead
 )
 
 
@@ -755,6 +780,53 @@ class TradingStateSet(Record, frozen=True):
     restriction: Restriction
 
 
+class Cause(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What wants orders cancelled: a stop, by its scope and limit, or a person."""
+
+    scope: str
+    limit: str
+    author: str
+    reason: str
+
+
+class CancelsWanted(Record, frozen=True):
+    """All open orders of that scope are to be cancelled. `is_lasting`: also what comes to be open there later."""
+
+    cause: Cause
+    is_lasting: bool = False
+
+
+class CancelsRequested(Record, frozen=True):
+    """Their owners are asked to cancel these orders, and others from that moment on."""
+
+    cause: Cause
+    reservation_ids: tuple[int, ...]
+    due_ns: int
+
+
+class CancelsSwept(Record, frozen=True):
+    """The open orders up to that one have been looked at; 0: all of them."""
+
+    after: int
+
+
+class CancelsEscalated(Record, frozen=True):
+    """From here on those with the cancel role are asked as well."""
+
+    reservation_ids: tuple[int, ...]
+
+
+class CancelsTold(Record, frozen=True):
+    client: str
+    reservation_ids: tuple[int, ...]
+
+
+class CancelsConfirmed(Record, frozen=True):
+    """The last of so many orders that were to be cancelled has ended."""
+
+    count: int
+
+
 class DayBegan(Record, frozen=True):
     scopes: tuple[str, ...]
     day: str
@@ -864,6 +936,12 @@ Effect = (
     | FillChanged
     | StatusNoted
     | OrderAdopted
+    | CancelsWanted
+    | CancelsRequested
+    | CancelsSwept
+    | CancelsEscalated
+    | CancelsTold
+    | CancelsConfirmed
 )
 
 

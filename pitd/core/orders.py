@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 
@@ -316,6 +317,8 @@ class Orders:
         self.modified: dict[int, OrderRecord] = {}
         """By the id of a modify's reservation: the order of each that is known still."""
         self.by_client: dict[str, dict[int, None]] = {}
+        self.to_cancel: dict[int, Any] = {}
+        """What is to be cancelled: the end of an order is what confirms it."""
         self.for_a_day: dict[int, None] = {}
         """Those open ones that the end of a day may close."""
         self._by_venue_id: dict[tuple[str, str], OrderRecord | _Shared] = {}
@@ -464,6 +467,8 @@ class Orders:
         self.expect_no_more(record)
         del self.open[record.reservation_id]
         self.for_a_day.pop(record.reservation_id, None)
+        if self.to_cancel:
+            self.to_cancel.pop(record.reservation_id, None)
         mine = self.by_client[record.client]
         del mine[record.reservation_id]
         if not mine:

@@ -15,6 +15,7 @@ from .departed import Departed
 from .engine import Engine
 from .entry import AdjustmentNoted, EndedBy
 from .instruments import Instruments, Listed
+from .kills import CancelImage
 from .orders import OrderRecord, Request
 from .overrides import Override
 from .positions import Position
@@ -62,6 +63,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     """Client, symbol and the units that its orders have come to."""
     shadow_blocks: Sequence[Block] = ()
     hours: Sequence[tuple[str, bool, str]] = ()
+    cancels: CancelImage = CancelImage()
 
 
 class Mismatch(Exception):
@@ -89,6 +91,7 @@ def take(engine: Engine) -> Image:
         blocks=engine.accounts.save(),
         epochs=list(engine.epochs.items()),
         restrictions=engine.trading.restrictions(),
+        cancels=engine.cancels.image(),
         overrides=engine.overrides.all(),
         positions=engine.positions.save(),
         days=engine.days.all(),
@@ -154,6 +157,7 @@ def load(engine: Engine, image: Image) -> None:
     for block in image.shadow_blocks:
         engine.accounts.apply_shadow(block)
     engine.trading.load(image.restrictions)
+    engine.cancels.load(image.cancels)
     for record in (*image.closed, *image.open):
         if record.holds:
             record.holds = tuple(map(reader.hold, record.holds))

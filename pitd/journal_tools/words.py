@@ -56,6 +56,10 @@ def came_in(body: e.Body) -> str:
             return f"session {body.session} ended: {body.reason}"
         case e.LeasesDue():
             return "leases due"
+        case e.CancelsDue():
+            return "cancels due"
+        case e.CancelsRead():
+            return f"{body.client} is told of {len(body.reservation_ids)} cancels"
         case e.DayDue():
             return f"day {body.day} begins for {_scopes(body.scopes)}"
         case e.HoursDue():
@@ -123,6 +127,8 @@ def command(command: e.Command) -> str:
         case e.SettleOrder():
             stands = "working" if command.working else "not sent"
             return f"settle {command.account} {command.order_id} as {stands}{_because(command.reason)}"
+        case e.CancelAll():
+            return f"cancel-all {command.scope}{_because(command.reason)}"
         case e.CloseOrder():
             return f"close-order {command.account} {command.order_id}{_because(command.reason)}"
         case e.TakeOrder():
@@ -209,6 +215,11 @@ def did(effects: tuple[e.Effect, ...], most: int = 4) -> str:
     return "; ".join(shown[:most]) + more
 
 
+def _some(ids: tuple[int, ...]) -> str:
+    more = f" and {len(ids) - 5} more" if len(ids) > 5 else ""
+    return ", ".join(map(str, ids[:5])) + more
+
+
 def effect(effect: e.Effect) -> str:
     """One effect in short; nothing for what only keeps the books."""
     match effect:
@@ -237,6 +248,18 @@ def effect(effect: e.Effect) -> str:
             return f"{effect.reservation_id} lease {effect.lease_ns / 1e9:g} s"
         case e.LeasesRestarted():
             return "every lease restarted"
+        case e.CancelsWanted():
+            return f"all open orders of {effect.cause.scope} are to be cancelled ({effect.cause.limit})"
+        case e.CancelsRequested():
+            return f"asked to cancel {_some(effect.reservation_ids)}"
+        case e.CancelsEscalated():
+            return f"not cancelled in time: {_some(effect.reservation_ids)}"
+        case e.CancelsTold():
+            return f"{effect.client} told to cancel {_some(effect.reservation_ids)}"
+        case e.CancelsConfirmed():
+            return f"all {effect.count} that were to be cancelled have ended"
+        case e.CancelsSwept():
+            return ""
         case e.Blocked():
             return f"{effect.block.scope} blocked by {effect.block.author} ({effect.block.limit})"
         case e.Unblocked():

@@ -18,6 +18,7 @@ SETTINGS = """
 lease = "3s"
 min_lease = "200ms"
 max_lease = "60s"
+cancel_within = "500ms"
 
 [clients."*"]
 roles = ["trade", "report"]
@@ -30,6 +31,9 @@ roles = ["report"]
 
 [clients.quoter]
 roles = ["quote"]
+
+[clients.canceller]
+roles = ["cancel"]
 
 [clients.fix]
 roles = ["gateway", "report"]
@@ -103,10 +107,10 @@ class Gate:
         self._engines: list[pit.Engine] = []
 
     def connect(self, name: str = "mm1") -> pit.Engine:
-        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, `quoter` quotes, others
-        trade and report.
+        """A client of that name; `ops` operates, `clerk` only reports, `fix` is a gateway, `quoter` quotes,
+        `canceller` cancels for others, who trade and report.
         """
-        engine = self._connect(name if name in ("ops", "clerk", "fix", "quoter") else self.name(name))
+        engine = self._connect(name if name in ("ops", "clerk", "fix", "quoter", "canceller") else self.name(name))
         self._engines.append(engine)
         return engine
 

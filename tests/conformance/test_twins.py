@@ -15,7 +15,7 @@ TWINS = [
     (pit.DeferredRequest, pit.AsyncDeferredRequest),
     (pit.Reservation, pit.AsyncReservation),
 ]
-AT_ONCE = {"reservation", "_reservation_or_no", "_tell_failures", "ok", "lease_left_s"}
+AT_ONCE = {"reservation", "_reservation_or_no", "_tell_failures", "fileno", "ok", "lease_left_s"}
 """What waits for nobody in either."""
 
 
