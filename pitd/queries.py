@@ -9,8 +9,7 @@ from typing import TypeVar
 from pit import wire
 from pit.types import Block, OpenModify, OpenOrder, OrderState, Outcome, TradingState
 
-from . import __version__, calendar_seen, holdings, log, translate
-from . import __version__, cancel_watch, holdings, log, translate
+from . import __version__, calendar_seen, cancel_watch, holdings, log, translate
 from .core.accounts import FIRM, account_scope, client_scope, group_scope
 from .core.asking import look_at
 from .core.engine import Engine

@@ -141,7 +141,8 @@ class Sequencer:
             self.turn_days()
         if self.engine.valuation.unrealised.is_asked:
             self.bring_quotes()
-        if self.engine.cancels.has_due(self.now_ns):
+        cancels = self.engine.cancels
+        if (cancels.requests or cancels.sweeps) and cancels.has_due(self.now_ns):
             self._enter(e.CancelsDue(AN_ENTRY), is_fresh=True)
             return True
         is_due = self.engine.has_due(self.now_ns)

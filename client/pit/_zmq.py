@@ -151,17 +151,23 @@ class ZmqTransport:
 
     def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
         self._hear(timeout_s)
-        self._take_turn(timeout_s)
-        try:
-            deadline = time.monotonic() + wait_s
-            self._move()
-            while not self._session.notices and (left_s := deadline - time.monotonic()) > 0:
-                self._socket.poll(max(1, int(min(left_s, AGAIN_S) * 1e3)))
+        deadline = time.monotonic() + wait_s
+        while True:
+            self._take_turn(timeout_s)
+            try:
                 self._move()
-            return self._session.take_notices()
-        finally:
-            self._ring()
-            self._lock.release()
+                found = self._session.take_notices()
+                left_s = deadline - time.monotonic()
+                if not found and left_s > 0 and self._bell is None:
+                    self._bell = Bell(self._socket)
+                bell = self._bell
+            finally:
+                if self._bell is not None:
+                    self._ring()
+                self._lock.release()
+            if found or left_s <= 0 or bell is None:
+                return found
+            bell.wait(min(left_s, AGAIN_S))  # other threads have their turns meanwhile
 
     def fileno(self) -> int:
         if self._bell is None:
@@ -321,6 +327,10 @@ class Bell:
 
     def fileno(self) -> int:
         return self._either.fileno()
+
+    def wait(self, most_s: float) -> None:
+        """Returns when it is readable, or after so long."""
+        self._either.poll(most_s, 1)
 
     def ring(self, is_on: bool) -> None:
         if is_on and not self._is_rung:

@@ -38,8 +38,8 @@ from . import (
     corrections,
     day_orders,
     drop_copies,
-    many,
     kills,
+    many,
     overrides,
     pnl,
     positions,
@@ -440,7 +440,6 @@ class Engine:
             if first is None or self._runs(*first):
                 break
             self.leases.skip()
-        return self.leases.first_ns()
         first_ns = self.leases.first_ns()
         if not self.cancels.requests and not self.cancels.sweeps:
             return first_ns

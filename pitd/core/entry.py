@@ -358,6 +358,8 @@ class DayOrdersDue(Record, frozen=True):
 
 class QuotesMoved(Record, frozen=True):
     """Nobody asked for anything, and the entry brings quotes of what is held: P&L is looked at by them."""
+
+
 class CancelsDue(Record, frozen=True):
     """Goes on asking for cancels, and passes on those that owners have not confirmed in time: so many at the most."""
 

@@ -274,3 +274,16 @@ def test_the_life_of_an_order_is_the_real_engines(seed: int) -> None:
                 pair.both(lambda n: sorted(pair.engines[n].open_orders(), key=lambda one: one.reservation_id))
     for engine in pair.engines:
         engine.close()
+
+
+def test_a_script_asks_for_cancels() -> None:
+    script = Script()
+    with script.engine() as engine:
+        wanted = order()
+        held = engine.execute_pre_trade(wanted, sent=True)
+        assert held
+        held.commit()
+        script.want_cancelled(wanted.id, limit="day_loss")
+        [request] = engine.poll()
+        assert (request.order, request.limit, request.is_own) == (wanted, "day_loss", True)
+        assert engine.poll() == []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+import threading
 
 import pytest
 from builders import money
-from conformance.gates import Gate, report_on
+from conformance.gates import Gate, ZmqGate, report_on
+from daemon import PATIENCE_S
 
 import pit
 
@@ -110,3 +112,18 @@ def test_what_is_late_is_told_to_who_may_cancel_for_others(
     [late] = [each for each in gate.connect("canceller").poll(wait_s=5) if each.order.id == working.id]
     assert (late.is_own, late.client, late.order) == (False, engine.name, working)
     assert working.id not in ids(gate.connect("fix").poll())
+
+
+def test_who_waits_in_one_thread_keeps_no_other_from_trading(
+    engine: pit.Engine, gate: Gate, ops: pit.Engine, working: pit.Order
+) -> None:
+    heard: list[pit.CancelRequest] = []
+    waiting = threading.Thread(target=lambda: heard.extend(engine.poll(wait_s=PATIENCE_S)))
+    if type(gate) is not ZmqGate:
+        pytest.skip("one event loop drives it, or it never waits")
+    waiting.start()
+    for _ in range(3):
+        assert engine.execute_pre_trade(gate.order())
+    ops.cancel_all(f"account {working.account}", "a drill")
+    waiting.join(PATIENCE_S)
+    assert ids(heard) == [working.id]

@@ -192,3 +192,12 @@ def test_many_orders_are_asked_for_a_bounded_number_an_entry(monkeypatch: pytest
     assert not core.engine.cancels.sweeps
     again = core.again("rows")
     assert again.engine.cancels.image() == core.engine.cancels.image()
+
+
+def test_no_message_rate_refuses_a_cancel_that_was_asked_for() -> None:
+    rate = 'rate = { control = "message_rate", each = "account", max_messages = 0, window = "1h" }'
+    core = Core(f"{LIMITS}{rate}\n")
+    core.commit(core.check(order(id="work")).reservation_id)
+    assert isinstance(core.command(e.CancelOrder("alpha", "work")), e.Refused)
+    core.command(e.CancelAll("account alpha", "why"), "ops")
+    assert isinstance(core.command(e.CancelOrder("alpha", "work")), e.CancelCleared)
