@@ -72,6 +72,7 @@ def test_a_line_for_journald_begins_with_its_priority_and_has_no_time(
     with (tmp_path / "journal").open("w+") as stream:
         found = os.fstat(stream.fileno())
         monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr(log, "_limiter", log.Limiter())
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         try:
             log.setup("info")
