@@ -204,7 +204,7 @@ _COLUMNS = {
 }
 _OPTIONAL = {"positions": ("cost", "average_price"), "balances": ()}
 _PASSED_OVER = {
-    "positions": ("settlement", "realised", "fees"),
+    "positions": ("settlement", "realised", "fees", "other_fees", "mark", "unrealised", "mark_age_s"),
     "balances": ("held", "incoming", "available"),
 }
 """What `pitctl --json` tells beside: it is not taken up."""

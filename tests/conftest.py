@@ -21,6 +21,7 @@ SLOW = (
     "tests/journal/test_segments.py",
     "tests/journal/test_tail.py",
     "tests/journal/test_trouble.py",
+    "tests/operator/test_bench.py",
     "tests/operator/test_with_a_daemon.py",
     "tests/process/test_clients.py",
     "tests/process/test_demo.py",

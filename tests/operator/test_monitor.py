@@ -91,10 +91,10 @@ def test_filters_hold_together(
 
 
 def test_what_is_missing_is_said_where_it_is_missing(local: Local, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(local, capsys)
     kept = local.house.house.recent._rows
     while len(kept) > 1:
         kept.popleft()
-    shown(local, capsys)
     operator.main(["monitor", "--since", "0", "--most", "1", "--name", "ops"], lambda *_: Ending(local, 10_000))
     assert "are no longer kept" in capsys.readouterr().err
 
