@@ -246,10 +246,11 @@ def _json_lines(path: str, text: str, kind: str) -> Iterator[Line]:
         if not isinstance(entry, dict):
             raise pit.InvalidInput(f"{place}: entry {number} is no object")
         _check_names(place, entry, kind)
-        for name, value in entry.items():
+        taken = {name: value for name, value in entry.items() if name not in _PASSED_OVER[kind]}
+        for name, value in taken.items():
             if value is not None and not isinstance(value, str):
                 raise pit.InvalidInput(f"{place}: {name}: text or a number is wanted, not {value!r}")
-        yield Line(place, {name: value for name, value in entry.items() if value})
+        yield Line(place, {name: value for name, value in taken.items() if value})
 
 
 def _starts(text: str, kind: str, many: int) -> Iterator[int]:
