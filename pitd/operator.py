@@ -658,16 +658,16 @@ def _close_order(options: argparse.Namespace) -> int:
 
 
 def _set_limit(options: argparse.Namespace) -> int:
-    values = dict(options.values)
-    if len(values) < len(options.values):
+    limits = operator_limits.by_limit(options.limit, options.values)
+    if sum(map(len, limits.values())) < len(options.values):
         _parser().error("limits set: a number is named twice")
     with _connected(options) as engine:
-        more = operator_limits.loosened(engine, options.limit, values)
+        more = [told for limit, values in limits.items() for told in operator_limits.loosened(engine, limit, values)]
     if not _is_agreed(options, f"{'; '.join(more)}. Sure?" if more else ""):
         return _SAID_NO
     with _acting(options) as engine:
         lasts_s = None if options.lasts_ns is None else options.lasts_ns / 1e9
-        overrides = engine.set_limit(options.limit, values, reason=options.reason, lasts_s=lasts_s, until=options.until)
+        overrides = engine.set_limits(limits, reason=options.reason, lasts_s=lasts_s, until=options.until)
         return _changed(options, engine, operator_limits.told_set(overrides))
 
 
@@ -932,7 +932,13 @@ def _parser() -> argparse.ArgumentParser:
     acts = limits.add_subparsers(metavar="ACT", title="acts")
     one = add("set", _set_limit, "put numbers of a limit in the place of the configured ones", acts)
     one.add_argument("limit", metavar="LIMIT")
-    one.add_argument("values", nargs="+", type=operator_limits.value, metavar="KEY=VALUE", help="such as max_orders=5")
+    one.add_argument(
+        "values",
+        nargs="+",
+        type=operator_limits.value,
+        metavar="KEY=VALUE",
+        help="such as max_orders=5, or OTHER.max_orders=5",
+    )
     ends = one.add_mutually_exclusive_group()
     ends.add_argument("--for", dest="lasts_ns", type=_span, metavar="AGE", help="for so long, such as 90s, 10m or 2h")
     ends.add_argument("--until", type=operator_limits.until, metavar="MOMENT", help="such as 18:00 (default: cleared)")

@@ -35,11 +35,24 @@ def loosened(engine: pit.Engine, limit: str, values: Mapping[str, str]) -> list[
     return told
 
 
+def by_limit(limit: str, values: Sequence[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Numbers as typed, by limit: of the one named first, or, with a point before the key, of the one named there."""
+    limits: dict[str, dict[str, str]] = {}
+    for key, written in values:
+        other, point, own = key.rpartition(".")
+        limits.setdefault(other if point else limit, {})[own] = written
+    return limits
+
+
 def told_set(overrides: Sequence[LimitOverride]) -> str:
     """What was set, in a line."""
-    values = ", ".join(f"{each.key} is {each.in_force} (configured: {each.base or 'nothing'})" for each in overrides)
+    by_name: dict[str, list[str]] = {}
+    for each in overrides:
+        told = f"{each.key} is {each.in_force} (configured: {each.base or 'nothing'})"
+        by_name.setdefault(each.limit, []).append(told)
     until = overrides[0].until_wall_ns
-    return f"{overrides[0].limit}: {values}{' until cleared' if until is None else f' until {local_moment(until)}'}"
+    limits = "; ".join(f"{limit}: {', '.join(values)}" for limit, values in by_name.items())
+    return f"{limits}{' until cleared' if until is None else f' until {local_moment(until)}'}"
 
 
 def local_moment(wall_ns: int) -> str:

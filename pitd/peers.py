@@ -45,6 +45,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.CancelAll: _OPERATING,
     wire.ShutDown: _OPERATING,
     wire.SetLimit: _OPERATING,
+    wire.SetLimits: _OPERATING,
     wire.ClearLimit: _OPERATING,
     wire.Reload: _OPERATING,
     wire.Adjust: ("adjust", "operate"),
@@ -161,7 +162,14 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
         case wire.BlockScope() | wire.UnblockScope() | wire.Rearm() | wire.SetTradingState() | wire.CancelAll():
             kind, _, account = command.scope.partition(" ")
             return account if kind == "account" else ""
-        case wire.AcceptHistory() | wire.ShutDown() | wire.SetLimit() | wire.ClearLimit() | wire.Reload():
+        case (
+            wire.AcceptHistory()
+            | wire.ShutDown()
+            | wire.SetLimit()
+            | wire.SetLimits()
+            | wire.ClearLimit()
+            | wire.Reload()
+        ):
             return ""
         case wire.Drop() | wire.Goodbye() | wire.PushQuote() | wire.Adjust() | wire.CheckMany():
             return None

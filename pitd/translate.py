@@ -45,6 +45,7 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.SetTradingState: lambda c: e.SetTradingState(c.scope, c.state, _cut(c.reason), c.cancel),
     wire.SetLimit: lambda c: e.SetLimit(c.limit, c.values, _cut(c.reason), c.lasts_ns, c.until_wall_ns),
     wire.Adjust: lambda c: e.AdjustAccounts(c.id, c.adjustments, _cut(c.reason), c.imported),
+    wire.SetLimits: lambda c: e.SetLimits(c.limits, _cut(c.reason), c.lasts_ns, c.until_wall_ns),
     wire.ClearLimit: lambda c: e.ClearLimit(c.limit, c.key, _cut(c.reason)),
 }
 

@@ -336,6 +336,31 @@ class AsyncEngine(EngineBase):
         command = wire.SetLimit(limit, _calls.limit_values(values), _calls.reason_text(reason), lasts_ns, until_ns)
         return _calls.expect(await self._command(command), wire.LimitSet).overrides
 
+    async def set_limits(
+        self,
+        limits: Mapping[str, Mapping[str, Number | bool]],
+        *,
+        reason: str,
+        lasts_s: float | None = None,
+        until: datetime | None = None,
+    ) -> tuple[LimitOverride, ...]:
+        """The same for several limits at once, by their names: all of it comes into force, or nothing."""
+        values = tuple((limit, _calls.limit_values(numbers)) for limit, numbers in limits.items())
+        ends = (_calls.lasts_ns(lasts_s), _calls.wall_ns(until))
+        command = wire.SetLimits(values, _calls.reason_text(reason), *ends)
+        return _calls.expect(await self._command(command), wire.LimitSet).overrides
+
+    async def limits(self) -> tuple[wire.LimitSeen, ...]:
+        """Every limit with what it has counted, scope by scope, in the order of the configuration."""
+        found: list[wire.LimitSeen] = []
+        query = wire.ListLimits()
+        while True:
+            page = _calls.expect(await self._query(query), wire.LimitsAre)
+            found += page.limits
+            if page.position < 0:
+                return tuple(found)
+            query = wire.ListLimits(page.position, page.after)
+
     async def clear_limit(self, limit: str, key: str | None = None, *, reason: str) -> int:
         """Lets the configured number hold again; without a key all of that limit. How many were cleared.
 

@@ -328,6 +328,15 @@ class SetLimit(Body, frozen=True):
     until_wall_ns: int | None = None
 
 
+class SetLimits(Body, frozen=True):
+    """The same for several limits at once: all of it comes into force, or nothing."""
+
+    limits: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    reason: str
+    lasts_ns: int | None = None
+    until_wall_ns: int | None = None
+
+
 class ClearLimit(Body, frozen=True):
     """Lets the configured number of a limit hold again; without a key all of them."""
 
@@ -448,6 +457,7 @@ Command = (
     | CheckMany
     | DropCopy
     | CancelAll
+    | SetLimits
 )
 
 

@@ -278,6 +278,7 @@ class Engine:
             e.SetTradingState: self._set_trading_state,
             e.ShutDown: self._shut_down,
             e.SetLimit: self._set_limit,
+            e.SetLimits: self._set_limits,
             e.ClearLimit: self._clear_limit,
             e.Reload: self._reload,
             e.TakeOrder: self._take,
@@ -1730,12 +1731,32 @@ class Engine:
         self.cancels.lift(effect.scope, effect.limit)
 
     def _set_limit(self, command: e.SetLimit, session: Session) -> e.Reply:
-        problem = _bad_reason(command.reason) or self._bad_end(command)
+        return self._set(((command.limit, command.values),), command, session)
+
+    def _set_limits(self, command: e.SetLimits, session: Session) -> e.Reply:
+        """All of it, or nothing."""
+        if not command.limits:
+            return Failed(Failure.INVALID_INPUT, "set which limits? None is named")
+        if len({limit for limit, _ in command.limits}) < len(command.limits):
+            return Failed(Failure.INVALID_INPUT, "a limit is named twice; say all its numbers at once")
+        return self._set(command.limits, command, session)
+
+    def _set(
+        self,
+        limits: Sequence[tuple[str, tuple[tuple[str, str], ...]]],
+        command: e.SetLimit | e.SetLimits,
+        session: Session,
+    ) -> e.Reply:
+        reason, ends = command.reason, (command.lasts_ns, command.until_wall_ns)
+        problem = _bad_reason(reason) or self._bad_end(e.SetLimit("", (), reason, *ends))
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        put = self._overrides_of(command, session.client)
-        if isinstance(put, Failed):
-            return put
+        put: tuple[overrides.Override, ...] = ()
+        for limit, values in limits:
+            more_put = self._overrides_of(e.SetLimit(limit, values, reason, *ends), session.client)
+            if isinstance(more_put, Failed):
+                return more_put
+            put += more_put
         more = sum(self.overrides.get(each.limit, each.key) is None for each in put)
         if len(self.overrides) + more > self.bounds.overrides:
             return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")

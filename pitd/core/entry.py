@@ -204,6 +204,15 @@ class SetLimit(Record, frozen=True):
     until_wall_ns: int | None = None
 
 
+class SetLimits(Record, frozen=True):
+    """The same for several limits at once: all of it comes into force, or nothing."""
+
+    limits: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    reason: str
+    lasts_ns: int | None = None
+    until_wall_ns: int | None = None
+
+
 class ClearLimit(Record, frozen=True):
     """Lets the configured number hold again; without a key all of that limit."""
 
@@ -297,6 +306,7 @@ Command = (
     | CheckMany
     | DropCopy
     | CancelAll
+    | SetLimits
 )
 
 

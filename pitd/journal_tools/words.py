@@ -150,6 +150,11 @@ def command(command: e.Command) -> str:
             return f"shutdown{_because(command.reason)}"
         case e.SetTradingState():
             return f"{_TO_STATE[command.state]} {command.scope}{_because(command.reason)}"
+        case e.SetLimits():
+            each = (
+                f"{limit} {' '.join(f'{key}={value}' for key, value in values)}" for limit, values in command.limits
+            )
+            return f"set {', '.join(each)}{_because(command.reason)}"
         case e.SetLimit():
             values = " ".join(f"{key}={value}" for key, value in command.values)
             return f"set {command.limit} {values}{_because(command.reason)}"

@@ -99,7 +99,7 @@ class SpotFundsPolicy(Policy):
         order = attempt.order
         taken_at = attempt.price if order.price is None else None
         try:
-            held = _held(order, attempt.listed, attempt.open_quantity, _percents(limits), taken_at)
+            held = _held(order, attempt.listed, attempt.open_quantity, _percents(_counting(limits)), taken_at)
         except Unvalued as trouble:
             if not enforcing:
                 return PASS
@@ -122,7 +122,7 @@ class SpotFundsPolicy(Policy):
         taken_at = attempt.price if attempt.order.price is None else None
         if held and held[0].price is not None:
             taken_at = held[0].price
-        return (_held(attempt.order, attempt.listed, open_quantity, _percents(limits), taken_at),)
+        return (_held(attempt.order, attempt.listed, open_quantity, _percents(_counting(limits)), taken_at),)
 
     def holds_as(self, before: Policy) -> bool:
         return isinstance(before, SpotFundsPolicy) and _scopes(self._limits) == _scopes(before._limits)
@@ -257,6 +257,11 @@ def _is_for(limit: SpotFunds, account: str, group: str | None) -> bool:
     if without is None or without.instruments is not None or without.settlement is not None:
         return True
     return not without.matches(account, None, group, None, "")
+
+
+def _counting(limits: Sequence[SpotFunds]) -> Sequence[SpotFunds]:
+    """Whose percentages count: a shadow's never beside those of live limits, which it must not tighten."""
+    return [limit for limit in limits if not limit.shadow] or limits
 
 
 def _percents(limits: Sequence[SpotFunds]) -> tuple[Decimal, Decimal]:

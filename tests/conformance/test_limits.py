@@ -96,3 +96,21 @@ def test_only_an_operator_sets_limits(gate: Gate, act: Callable[[pit.Engine], ob
         pytest.skip("who runs the engine in its own process may do everything with it")
     with pytest.raises(pit.NotAuthorized, match=r'"(operate|observe)"'):
         act(gate.connect("mm1"))
+
+
+def test_numbers_of_several_limits_are_set_together_or_not_at_all(gate: Gate) -> None:
+    ops = gate.connect("ops")
+    with pytest.raises(pit.UnknownId, match="nobody_has"):
+        ops.set_limits({"trial": {"max_quantity": 7}, "nobody_has": {"max_orders": 1}}, reason="a test")
+    assert not [each for each in ops.limit_overrides() if each.limit == "trial"]
+    try:
+        put = ops.set_limits({"trial": {"max_quantity": 7, "shadow": True}, "pace": {"max_orders": 3}}, reason="a test")
+        assert {(each.limit, each.key, each.in_force) for each in put} == {
+            ("trial", "max_quantity", "7"),
+            ("trial", "shadow", "true"),
+            ("pace", "max_orders", "3"),
+        }
+        assert [each.bound for each in ops.limits() if each.limit == "trial"] == [7]
+    finally:
+        for name in ("trial", "pace"):
+            ops.clear_limit(name, reason="a test")

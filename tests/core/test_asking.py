@@ -47,6 +47,9 @@ long = { control = "position_limit", each = "account+instrument", max_long = "20
 few = { control = "open_order_limit", each = "account", max_orders = 5 }
 flow = { control = "turnover_limit", each = "settlement", max_notional = "200000", window = "2s" }
 units = { control = "turnover_limit", each = "account+instrument", max_quantity = "300", window = "1s" }
+funds = { control = "spot_funds", accounts = ["gamma"] }
+seen = { control = "spot_funds", mode = "track" }
+words = { control = "message_rate", each = "account", max_messages = 100, window = "1s" }
 """
 )
 

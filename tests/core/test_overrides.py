@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from builders import Core, fill, money, order, saved
 
+from pitd import config, limit_terms
 from pitd.core import entry as e
 from pitd.core import snapshot
 from pitd.core.overrides import Override
 from pitd.core.reading import Reader, encode
+from pitd.own_policies import OwnLimit
 
 SECOND = 1_000_000_000
 
@@ -328,3 +330,33 @@ def test_a_snapshot_of_a_release_before_there_were_any_is_read(core: Core) -> No
     fields = list(snapshot.Image.__struct_fields__)
     del older[fields.index("overrides") :]
     assert snapshot.decode(msgspec.msgpack.encode(older)).overrides == ()
+
+
+SEVERAL = """[limits]
+size = { control = "order_size_limit", each = "account", max_quantity = 10 }
+few = { control = "open_order_limit", each = "account", max_orders = 5 }
+"""
+
+
+def test_numbers_of_several_limits_are_set_together():
+    core = Core(SEVERAL)
+    core.command(e.SetLimits((("size", (("max_quantity", "5"),)), ("few", (("max_orders", "0"),))), "a test"), "ops")
+    assert core.check(order(quantity="6")).rejected.limit == "size"
+    assert core.check(order(quantity="5")).rejected.limit == "few"
+    core.again("rows")
+    core.again("snapshot")
+
+
+@pytest.mark.parametrize(
+    "wrong", [("few", (("max_orders", "-1"),)), ("none", (("max_orders", "1"),)), ("size", (("max_quantity", "1"),))]
+)
+def test_where_one_of_several_cannot_be_set_none_is(wrong):
+    core = Core(SEVERAL)
+    reply = core.command(e.SetLimits((("size", (("max_quantity", "5"),)), wrong), "a test"), "ops")
+    assert isinstance(reply, e.Failed)
+    assert not core.engine.overrides.all() and isinstance(core.check(order(quantity="6")), e.Accepted)
+
+
+def test_every_number_of_every_control_can_be_set_or_is_none():
+    """So that a control that is new does not forget its own."""
+    assert set(limit_terms._KEYS) >= {each for each in get_args(config.AnyLimit) if each is not OwnLimit}

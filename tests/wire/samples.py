@@ -445,6 +445,10 @@ COMMANDS: list[wire.Body] = [
     wire.SettleOrder("alpha", "o1", True, "asked the venue"),
     wire.CloseOrder("alpha", "o1", "asked the venue"),
     wire.AcceptHistory("compared with the venue"),
+    wire.SetLimits(
+        (("size", (("max_quantity", "5"),)), ("rate", (("max_orders", "5"),))), "asked", 7_200_000_000_000, 1
+    ),
+    wire.SetLimits((("size", (("max_quantity", "5"),)),), "the desk asked"),
     wire.SetLimit("size", (("max_quantity", "5"),), "the desk asked", 7_200_000_000_000, 1_800_000_000_000_000_000),
     wire.SetLimit("rate", (("max_orders", "5"), ("window", "2s")), "the desk asked"),
     wire.ClearLimit("size", "max_quantity", "over"),
