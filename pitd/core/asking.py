@@ -24,6 +24,7 @@ from .orders import ENDED, HELD, OrderRecord
 from .pipeline import refusal_of
 from .policy import Attempt, Counter, Look, Policy, Unvalued, whole_quantity
 from .prices import Quote
+from .shadows import note_blocks
 from .sizes import Ladder, largest
 
 ORDERS_LOOKED_AT = 1_000
@@ -128,12 +129,13 @@ class _Asked:
         self.whose = f"account {question.order.account}"
         listed = self.attempt.listed
         self._ladder = Ladder(listed.lot if question.order.volume is None else None)
+        self._may_be_stopped = bool(engine.accounts.blocks() or engine.accounts.is_shadowing)
         self.rejects = self._all_rejects(self.attempt)
         self.shadow_rejects = self.attempt.shadow_rejects
 
     def rejects_of(self, limit: _Limit) -> tuple[Reject, ...]:
         """What that limit says no for, as the order stands."""
-        return _rejects(limit, self.attempt)
+        return self._noes(limit, self.attempt)
 
     def requested_of(self, limit: _Limit) -> Decimal | None:
         """What the order would add to what that limit has counted, where anybody knows."""
@@ -149,7 +151,7 @@ class _Asked:
 
     def largest_for(self, limit: _Limit, uses: Sequence[LimitUse]) -> Decimal | None:
         """The largest size that passes that limit alone."""
-        return largest(self._ladder, lambda size: not _rejects(limit, self._sized(size)), self._hints(uses))
+        return largest(self._ladder, lambda size: not self._noes(limit, self._sized(size)), self._hints(uses))
 
     def largest_of_all(self, by_limit: Iterable[Decimal | None]) -> Decimal | None:
         """The largest size that passes everything: both stages, blocks and halts."""
@@ -160,6 +162,19 @@ class _Asked:
             lambda size: not self._all_rejects(self._sized(size)),
             [*([min(hints)] if hints else []), *self._reducing()],
         )
+
+    def _noes(self, limit: _Limit, attempt: Attempt) -> tuple[Reject, ...]:
+        """What a limit says to an attempt, or has said for good: where it has blocked a scope, that stands for it."""
+        rejects = _rejects(limit, attempt)
+        if not self._may_be_stopped:
+            return rejects
+        order, accounts = attempt.order, self._engine.accounts
+        stops = self._engine.stops_on(order, attempt.listed, attempt.client)
+        probe = _attempt(self._engine, self._question._replace(order=order))
+        note_blocks(accounts, probe)
+        told = {reject.scope for reject in rejects}
+        more = (each for each in (*stops, *probe.shadow_rejects) if each.limit == limit.name)
+        return (*rejects, *(each for each in more if each.scope not in told))
 
     def _all_rejects(self, attempt: Attempt) -> tuple[Reject, ...]:
         engine, order = self._engine, self._question.order

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import AAPL, BTC, INSTRUMENTS, Core, fill, order, report, saved
+from builders import AAPL, BTC, INSTRUMENTS, Core, fill, money, order, report, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -287,3 +287,18 @@ def test_a_search_without_hints_finds_the_same_as_one_with_them(most):
         found = largest(ladder, lambda size: size <= bound, ())
         hinted = largest(ladder, lambda size: size <= bound, [ladder.below(*bound.as_integer_ratio())])
     assert found == hinted == (None if most == "999999999999999999" else bound)
+
+
+@pytest.mark.parametrize("shadow", ["", ", shadow = true"])
+def test_a_limit_that_has_tripped_says_no_by_its_block(shadow):
+    core = Core(
+        '[limits]\nloss = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = 100'
+        + shadow
+        + " }"
+    )
+    core.report(money("x", pnl="-150"))
+    told = explain(core, order())
+    assert told.passes == bool(shadow)
+    limit = of(told, "loss")
+    assert [no.code for no in limit.rejects] == ["PnlKillSwitchTriggered"] and limit.largest == 0
+    assert told.largest == (None if shadow else 0)
