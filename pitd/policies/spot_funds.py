@@ -95,11 +95,14 @@ class SpotFundsPolicy(Policy):
         if not limits:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
+        order, percents = attempt.order, _percents(_counting(limits))
         enforcing = [limit for limit in limits if limit.mode == "enforce"]
-        order = attempt.order
-        taken_at = attempt.price if order.price is None else None
         try:
-            held = _held(order, attempt.listed, attempt.open_quantity, _percents(_counting(limits)), taken_at)
+            if order.price is not None and order.price > 0 and order.volume is None:
+                held = _plainly(attempt, percents)
+            else:
+                taken_at = attempt.price if order.price is None else None
+                held = _held(order, attempt.listed, attempt.open_quantity, percents, taken_at)
         except Unvalued as trouble:
             if not enforcing:
                 return PASS
@@ -107,7 +110,7 @@ class SpotFundsPolicy(Policy):
             return Verdict(rejects=tuple(no))
         rejects: list[Reject] = []
         for asset, amount in held.gives if enforcing else ():
-            total, used = attempt.balance(asset), self.held(order.account, asset)
+            total, used = attempt.balance(asset), self._held.get((order.account, asset), ZERO)
             if amount > total - used:
                 rejects += (self._short_of(limit, attempt, asset, amount, total, used) for limit in enforcing)
         return Verdict((held,), tuple(rejects))
@@ -160,7 +163,7 @@ class SpotFundsPolicy(Policy):
         for sums, amounts in ((self._held, effect.gives), (self._incoming, effect.gets)):
             for asset, amount in amounts:
                 key = (effect.account, asset)
-                sums[key] = sums.get(key, ZERO) + amount
+                sums[key] = sums[key] + amount if key in sums else amount
 
     def undo(self, effect: Any) -> None:
         for sums, amounts in ((self._held, effect.gives), (self._incoming, effect.gets)):
@@ -194,6 +197,18 @@ class SpotFundsPolicy(Policy):
             f"{text(total)} there, {text(used)} held by open orders"
         )
         return self._limits.reject(limit, attempt, code, why, total, amount, used=used)
+
+
+def _plainly(attempt: Attempt, percents: tuple[Decimal, Decimal]) -> FundsHeld:
+    """What `_held` comes to for nearly every order there is, with half the work: so much, at a price of its own."""
+    order, listed, units = attempt.order, attempt.listed, attempt.open_quantity
+    if listed.multiplier != 1:
+        units = units * listed.multiplier
+    if order.side is Side.BUY:
+        money = with_percent_up(attempt.notional(), percents[1])
+        return FundsHeld(order.account, ((listed.settlement, money),), ((listed.underlying, units),), percents)
+    money = attempt.notional()
+    return FundsHeld(order.account, ((listed.underlying, units),), ((listed.settlement, money),), percents)
 
 
 def _held(
