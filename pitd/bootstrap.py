@@ -21,7 +21,9 @@ from .core.policy import Policy
 from .errors import ConfigError
 from .journal import SegmentJournal
 from .limit_terms import LimitTerms, with_numbers
+from .policies.concentration_limit import Concentration, ConcentrationLimit
 from .policies.duplicate_order import DuplicateOrder, Duplicates
+from .policies.exposure_limit import ExposureBound, ExposureLimit
 from .policies.instrument_rules import InstrumentRules, Rules
 from .policies.message_rate import MessageRate, Messages
 from .policies.open_order_limit import OpenOrderLimit, OpenOrders
@@ -64,6 +66,8 @@ def build_policies(config: Config, running: Config | None = None) -> list[Policy
         SelfTrade([limit for limit in config.limits if isinstance(limit, SelfTrades)]),
         PositionLimit(held, cover=cover),
         OpenOrderLimit(counts),
+        ExposureLimit([limit for limit in config.limits if isinstance(limit, ExposureBound)], cover=cover),
+        ConcentrationLimit([limit for limit in config.limits if isinstance(limit, Concentration)]),
         TurnoverLimit([limit for limit in config.limits if isinstance(limit, Turnover)], cover=cover),
         SpotFundsPolicy([limit for limit in config.limits if isinstance(limit, SpotFunds)], cover=cover),
         MessageRate([limit for limit in config.limits if isinstance(limit, Messages)]),

@@ -31,7 +31,9 @@ from .core.pnl import Sources
 from .core.policy import Policy
 from .errors import ConfigError
 from .own_policies import OwnLimit, OwnPolicy
+from .policies.concentration_limit import Concentration
 from .policies.duplicate_order import Duplicates
+from .policies.exposure_limit import ExposureBound
 from .policies.instrument_rules import Hours, Rules
 from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
@@ -59,6 +61,8 @@ AnyLimit = (
     | PositionBound
     | OpenOrders
     | Turnover
+    | ExposureBound
+    | Concentration
     | SpotFunds
     | OwnLimit
     | Messages
@@ -89,6 +93,8 @@ CONTROLS = (
     "position_limit",
     "open_order_limit",
     "turnover_limit",
+    "exposure_limit",
+    "concentration_limit",
     "spot_funds",
     "message_rate",
 )
@@ -300,6 +306,7 @@ class _Reader:
         self._running = running
         self._controls: dict[str, type[Policy]] = {}
         """The policies that are not pitd's own."""
+        self._quote_ns = Bounds().quote_ns
 
     def config(self, tables: Mapping[str, Any]) -> Config:
         self._only_keys(
@@ -316,6 +323,7 @@ class _Reader:
         accounts = self._accounts(self._table(tables, "accounts"), calendar)
         groups = {name: account.group for name, account in accounts.items() if account.group is not None}
         clients = self._clients(self._table(tables, "clients"))
+        self._quote_ns = self._gate(self._table(tables, "gate")).bounds.quote_ns
         self._currency = config_currency.currency(self, self._table(tables, "currency"), instruments)
         limits = self._limits(self._table(tables, "limits"), groups, instruments)
         self._try_out(policies, limits)
@@ -710,6 +718,8 @@ class _Reader:
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
+            "exposure_limit": ("max_gross", "max_net", "currency", "max_age"),
+            "concentration_limit": ("max_percent", "min_gross", "by", "currency", "max_age"),
             "spot_funds": ("mode", "slippage_percent", "fee_percent"),
             "turnover_limit": ("max_notional", "max_quantity", "window", "per", "currency"),
             "message_rate": ("max_messages", "window", "orders", "cancels"),
@@ -803,6 +813,16 @@ class _Reader:
                     orders=orders,
                     refuses_cancels=cancels == "refuse",
                 )
+            case "exposure_limit":
+                self._one_of(key, table, "max_gross", "max_net")
+                return ExposureBound(
+                    **common,
+                    **self._book(key, table, common),
+                    max_gross=self._amount(key, table, "max_gross"),
+                    max_net=self._amount(key, table, "max_net"),
+                )
+            case "concentration_limit":
+                return self._concentration(key, table, common)
             case "turnover_limit":
                 self._one_of(key, table, "max_notional", "max_quantity")
                 if "max_notional" in table and "instrument" not in common["each"]:
@@ -841,6 +861,42 @@ class _Reader:
         if word == "unrealised" and "initial_pnl" in table:
             self._fail(f"{key}.initial_pnl", 'it is realised P&L, which on = "unrealised" does not count')
         return "unrealised" if word == "unrealised" else "both" if word == "both" else "realised"
+
+    def _book(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+        """Whose exposure a limit looks at, and in which money: it is kept by account, client, group and firm."""
+        self._one_asset(key, table, common)
+        if common["each"] not in ((), ("account",), ("client",)):
+            self._fail(f"{key}.each", 'a book is that of "account" or "client", or over = "firm" or { group = … }')
+        fits = {"account": ("accounts", "groups"), "client": ("clients",), "": ()}
+        can = fits["".join(common["each"])]
+        for where, selection in ((key, common["only"]), (f"{key}.except", common["without"] or Selection())):
+            for name in ("accounts", "clients", "groups", "instruments"):
+                if getattr(selection, name) is not None and name not in can:
+                    whose = "/".join(can) or "no one: over says whose it is"
+                    self._fail(f"{where}.{name}", f"a book is looked at whole; it can be selected by {whose}")
+        if common["without"] is not None and common["without"].settlement is not None:
+            self._fail(f"{key}.except.settlement", "a book is looked at whole; name the settlement that is meant")
+        return {
+            "currency": self._in_currency(key, table),
+            "max_age_ns": self._duration(key, table, "max_age", self._quote_ns),
+        }
+
+    def _concentration(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> Concentration:
+        most, floor = self._amount(key, table, "max_percent"), self._amount(key, table, "min_gross")
+        if most is None or most > 100:
+            self._fail(f"{key}.max_percent", "a number above zero and up to 100 is wanted")
+        if floor is None:
+            self._fail(
+                f"{key}.min_gross", "is missing: up to it the limit does not apply, as a first order is all of it"
+            )
+        by = self._choice(key, table, "by", ("instrument", "underlying"))
+        return Concentration(
+            **common,
+            **self._book(key, table, common),
+            max_percent=most,
+            min_gross=floor,
+            by="underlying" if by == "underlying" else "instrument",
+        )
 
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
         self._one_of(key, table, "max_loss", "max_profit", "max_drawdown")
@@ -1233,7 +1289,7 @@ _LEAST_COUNT = {"max_orders": 0, "max_repeats": 0, "max_ticks": 1, "max_executio
 
 _PRICES = ("min_price", "max_price")
 _PERCENTS = ("slippage_percent", "fee_percent")
-_MAY_BE_ZERO = ("max_notional", "max_quantity", "max_long", "max_short", *_PERCENTS)
+_MAY_BE_ZERO = ("max_notional", "max_gross", "max_net", "max_quantity", "max_long", "max_short", *_PERCENTS)
 
 
 def control_of(limit: Limit) -> str:

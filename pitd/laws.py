@@ -21,12 +21,14 @@ from hypothesis import strategies as st
 from pit.types import Block, ExecutionReport, Instrument, Order, Reject, RejectCode
 
 from .core.balances import Balances
+from .core.currency import Currency, Rate
 from .core.engine import exact_context
 from .core.entry import Hold
-from .core.instruments import Listed
+from .core.instruments import Instruments, Listed
 from .core.policy import Attempt, Look, Policy, Reported, Verdict, whole_quantity
 from .core.positions import Position, Positions
 from .core.prices import Quote
+from .core.valuation import Valuation
 
 AAPL, BTC = Instrument("AAPL", "USD"), Instrument("BTC", "USDT")
 
@@ -50,6 +52,19 @@ _HELD = Positions()
 """What the accounts hold meanwhile: alpha is long, beta is short, gamma holds nothing."""
 for _account, _units in (("alpha", 150), ("beta", -80)):
     _HELD.put(_account, str(AAPL), Position(Decimal(_units), Decimal(100 * _units)))
+
+_WORTH = Valuation(_HELD, Instruments({}).named)
+"""What that is worth: everything has a mark and a rate that stay fresh."""
+_WORTH.ask(
+    Currency(firm="USD", rates={"USDT": Rate(fixed=Decimal(1), haircut_percent=Decimal(3))}),
+    frozenset({"account", "client", "pool"}),
+    asks_for_rates=True,
+    asks_for_unrealised=True,
+)
+with decimal.localcontext(exact_context()):
+    _HELD.regroup(GROUPS)
+    _WORTH.exposures.restart()
+    _WORTH.marks.keep(Quote(str(pair), Decimal(100), None, None, 10**18) for pair in LISTED)
 
 
 _FUNDS = Balances()
@@ -84,7 +99,7 @@ def act(what: str, account: str = "alpha", *, client: str = "mm1", pick: int = 0
     if quote is not None:
         mark, bid, ask = quote
         quote = Quote(listed.symbol, mark, bid, ask, now_ns)
-    attempt = Attempt(order, listed, client, group, now_ns, _HELD, quote, balances=_FUNDS)
+    attempt = Attempt(order, listed, client, group, now_ns, _HELD, quote, balances=_FUNDS, valuation=_WORTH)
     return Act(what, attempt, Reported(report, group, listed.settlement, 0), pick)
 
 
@@ -153,7 +168,7 @@ class Driven:
         """The same attempt, at its step after what was before."""
         moment_ns = self._now_ns + attempt.now_ns
         order, listed, client, group = attempt.order, attempt.listed, attempt.client, attempt.group
-        return Attempt(order, listed, client, group, moment_ns, _HELD, attempt.quote, balances=_FUNDS)
+        return Attempt(order, listed, client, group, moment_ns, _HELD, attempt.quote, balances=_FUNDS, valuation=_WORTH)
 
     def act(self, act: Act) -> Verdict | None:
         match act.what:
@@ -262,6 +277,7 @@ def modified(wanted: Attempt, before: Attempt, holds: tuple[Hold, ...]) -> Attem
         _HELD,
         wanted.quote,
         balances=_FUNDS,
+        valuation=_WORTH,
         open_quantity=whole_quantity(changed),
         before=holds,
     )

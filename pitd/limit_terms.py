@@ -17,7 +17,9 @@ from .core.numbers import canonical, text
 from .core.overrides import Numbers, Override, Unreadable, disagreement, in_force
 from .errors import ConfigError
 from .own_policies import OwnLimit
+from .policies.concentration_limit import Concentration
 from .policies.duplicate_order import Duplicates
+from .policies.exposure_limit import ExposureBound
 from .policies.instrument_rules import Rules
 from .policies.message_rate import Messages
 from .policies.open_order_limit import OpenOrders
@@ -44,6 +46,8 @@ _KEYS: dict[type, tuple[str, ...]] = {
     Rules: ("min_quantity", "max_quantity", "min_price", "max_price"),
     PositionBound: ("max_quantity", "max_long", "max_short"),
     OpenOrders: ("max_orders",),
+    ExposureBound: ("max_gross", "max_net"),
+    Concentration: ("max_percent", "min_gross"),
     Turnover: ("max_notional", "max_quantity", "window"),
     SpotFunds: ("slippage_percent", "fee_percent"),
     Messages: ("max_messages", "window"),
@@ -94,12 +98,13 @@ class LimitTerms:
 
     def tighter(self, key: str, one: str, other: str) -> str:
         """Of two windows the longer one: it counts more of what there was. Of two lower bounds the higher one, and of
-        two shares to be held on top. A shadow lets everything through.
+        two shares to be held on top; of what a book must have before it is looked at, the lower one. A shadow lets
+        everything through.
         """
         is_more = key.endswith("window") or key.startswith("min_") or key in ("slippage_percent", "fee_percent")
         if key == SHADOW:
             return "false" if "false" in (one, other) else "true"
-        choose = max if is_more else min
+        choose = max if is_more and key != "min_gross" else min
         return choose((one, other), key=_size)
 
 

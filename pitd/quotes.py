@@ -30,7 +30,7 @@ class Quotes:
         if marks.unseen:
             for symbol in marks.unseen:
                 known = self._newest.get(symbol)
-                if known is not None:
+                if known is not None and not marks.knows(known):
                     self._fresh[symbol] = known
             marks.unseen.clear()
         return self._fresh.values()

@@ -409,6 +409,8 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "adjustments": msgspec.to_builtins(engine.adjustments.save()),
         "imported": engine.adjustments.imported(),
         "overrides": msgspec.to_builtins(engine.overrides.all()),
+        "quotes": msgspec.to_builtins(engine.valuation.marks.save()),
+        "of clients": msgspec.to_builtins(engine.positions.clients()),
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
         "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],
         "ended sessions": [msgspec.to_builtins(session) for session in sessions._ended.values()],

@@ -23,6 +23,7 @@ SLOW = (
     "tests/journal/test_trouble.py",
     "tests/operator/test_bench.py",
     "tests/operator/test_with_a_daemon.py",
+    "tests/policies/test_exposure_model.py",
     "tests/process/test_clients.py",
     "tests/process/test_demo.py",
     "tests/process/test_events.py",

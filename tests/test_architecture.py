@@ -200,7 +200,8 @@ def test_a_policy_knows_the_core_and_no_other_policy() -> None:
 
 def test_a_policy_sees_only_what_it_may_decide_by() -> None:
     """The policy interface, limits, instruments and numbers: not the engine, its entries or its orders."""
-    interface = {f"pitd.core.{name}" for name in ("policy", "limits", "instruments", "numbers", "windows", "rates")}
+    names = ("books", "policy", "limits", "instruments", "numbers", "windows", "rates")
+    interface = {f"pitd.core.{name}" for name in names}
     assert not strays("pitd.policies", lambda _, module: not within(module, "pitd.core") or module in interface)
 
 

@@ -65,11 +65,11 @@ class Book:
         self.totals: dict[str, Worth] = {}
         self.by_underlying: dict[tuple[str, str], Decimal] = {}
         """Gross, by underlying and settlement asset."""
-        self.unvalued: dict[str, str] = {}
-        """By symbol, why it has no worth."""
+        self.unvalued: dict[str, tuple[str | None, str]] = {}
+        """By symbol its settlement asset, where that is known, and why it has no worth."""
         self.changed: dict[str, None] = {}
-        self.oldest_ns = 0
-        """No mark in it is older than that."""
+        self.oldest_ns: dict[str, int] = {}
+        """By settlement asset: no mark there is older than that."""
 
     def put(self, symbol: str, cell: _Cell | None) -> None:
         before = self.cells.get(symbol)
@@ -78,8 +78,9 @@ class Book:
         if cell is None:
             self.cells.pop(symbol, None)
             return
-        if not self.cells or cell.at_ns < self.oldest_ns:
-            self.oldest_ns = cell.at_ns
+        asset = cell.listed.settlement
+        if asset not in self.totals or cell.at_ns < self.oldest_ns[asset]:
+            self.oldest_ns[asset] = cell.at_ns
         self.cells[symbol] = cell
         self._add(cell.listed, cell.worth, 1)
 
@@ -96,17 +97,23 @@ class Book:
         of = self.by_underlying.get(key, ZERO) + (gross if sign > 0 else -gross)
         _put(self.by_underlying, key, of, bool(of))
 
-    def why_unknown(self, now_ns: int, max_age_ns: int) -> str:
-        """Why nobody can say what it is worth, or nothing."""
-        for symbol, why in self.unvalued.items():
-            return f"{symbol}: {why}"
-        if now_ns - self.oldest_ns <= max_age_ns or not self.cells:
-            return ""
-        self.oldest_ns = min(cell.at_ns for cell in self.cells.values())
-        if now_ns - self.oldest_ns <= max_age_ns:
-            return ""
-        stale = next(symbol for symbol, cell in self.cells.items() if cell.at_ns == self.oldest_ns)
-        return f"{stale}: its mark is {(now_ns - self.oldest_ns) / 1e9:.3f} s old"
+    def why_unknown(self, now_ns: int, max_age_ns: int, asset: str | None = None) -> str:
+        """Why nobody can say what it is worth, or what of it is settled in that asset; or nothing."""
+        for symbol, (settlement, why) in self.unvalued.items():
+            if asset is None or settlement is None or settlement == asset:
+                return f"{symbol}: {why}"
+        for settlement in self.oldest_ns if asset is None else (asset,):
+            oldest_ns = self.oldest_ns.get(settlement)
+            if oldest_ns is None or now_ns - oldest_ns <= max_age_ns:
+                continue
+            ages = {symbol: cell.at_ns for symbol, cell in self.cells.items() if cell.listed.settlement == settlement}
+            if not ages:
+                continue
+            stale = min(ages, key=ages.__getitem__)
+            self.oldest_ns[settlement] = ages[stale]  # it was of a mark that is no more
+            if now_ns - ages[stale] > max_age_ns:
+                return f"{stale}: its mark is {(now_ns - ages[stale]) / 1e9:.3f} s old"
+        return ""
 
 
 class Outlook(NamedTuple):
@@ -120,11 +127,11 @@ class Outlook(NamedTuple):
     at_ns: int
     """How old its mark is."""
 
-    def why_unknown(self, now_ns: int, max_age_ns: int) -> str:
-        """Why nobody can say what the book would be worth, or nothing."""
+    def why_unknown(self, now_ns: int, max_age_ns: int, asset: str | None = None) -> str:
+        """Why nobody can say what the book would be worth, or nothing; `asset` as in `Book.why_unknown`."""
         if now_ns - self.at_ns > max_age_ns:
             return f"{self.listed.symbol}: its mark is {(now_ns - self.at_ns) / 1e9:.3f} s old"
-        return self.book.why_unknown(now_ns, max_age_ns)
+        return self.book.why_unknown(now_ns, max_age_ns, asset)
 
 
 class Exposures:
@@ -259,13 +266,15 @@ class Exposures:
         price = None if quote is None else quote.reference
         if listed is None or quote is None or price is None:
             book.put(symbol, None)
-            book.unvalued[symbol] = "no mark of it is known" if listed is not None else "it is not declared any more"
+            settlement = None if listed is None else listed.settlement
+            why = "it is not declared any more" if listed is None else "no mark of it is known"
+            book.unvalued[symbol] = (settlement, why)
             return
         try:
             book.put(symbol, _Cell(listed, _worth(listed, units, price), quote.at_ns))
         except Unvalued as trouble:
             book.put(symbol, None)
-            book.unvalued[symbol] = str(trouble)
+            book.unvalued[symbol] = (listed.settlement, str(trouble))
 
     def _price(self, listed: Listed) -> tuple[Decimal, int]:
         quote = self._marks.find(listed.symbol)

@@ -77,6 +77,10 @@ class Marks:
             peeked, self._peeked = self._peeked, {}
             self._tell(peeked)
 
+    def knows(self, quote: Quote) -> bool:
+        """Whether an entry has brought it."""
+        return self._newest.get(quote.symbol) == quote
+
     def new_among(self, quotes: Iterable[Quote]) -> tuple[Quote, ...]:
         """Those that say something else than is known, and nothing older."""
         if not self.is_needed:

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from builders import AAPL, INSTRUMENTS, Core, order, report, saved
 import pit
 from pitd.core import entry as e
 from pitd.core.engine import exact_context
+from pitd.core.prices import Quote
 from pitd.core.reading import Reader, encode
 
 SETTINGS = f"""
@@ -40,6 +42,8 @@ again = {{ control = "duplicate_order", over = "firm", max_repeats = 0, window =
 loop = {{ control = "repeated_execution", max_executions = 2, window = "90s" }}
 own = {{ control = "self_trade", over = "firm" }}
 rule = {{ control = "instrument_rules", max_price = 1500, short_sale = "reject", accounts = ["beta"] }}
+book = {{ control = "concentration_limit", each = "client", clients = ["mm3"], settlement = "USD", max_percent = 95, \
+min_gross = 9000 }}
 near = {{ control = "price_collar", max_percent = 10, instruments = ["SPREAD"] }}
 """
 
@@ -67,9 +71,11 @@ class Trader:
         held, owner = self.held()
         match draw.choice(_WEIGHTED):
             case "check":
+                core.quotes = self.quotes()
                 reply = core.check(
                     self.order(), sent=draw.random() < 0.4, lease_s=draw.choice((None, 1, 9)), client=client
                 )
+                core.quotes = ()
                 if isinstance(reply, e.Accepted):
                     self._held.append((reply.reservation_id, client))
                 return reply
@@ -195,6 +201,12 @@ class Trader:
             case plain:
                 return getattr(core, plain)(held, client=owner if draw.random() < 0.9 else client)
 
+    def quotes(self) -> tuple[Quote, ...]:
+        """What an entry brings of prices: often nothing new."""
+        symbols = self.random.choice(((), ("AAPL/USD",), ("AAPL/USD", "ESZ6"), ("AAPL/USD", "ESZ6")))
+        mark = Decimal(self.random.choice((90, 100)))
+        return tuple(Quote(symbol, mark, None, None, self.core.now_ns) for symbol in symbols)
+
     def order(self) -> pit.Order:
         draw = self.random
         if draw.random() < 0.1:
@@ -281,7 +293,7 @@ CAUSED_BY_TRADING = {
     *(e.StrangerNoted, e.ReportNoted, e.LeaseSet, e.LeasesRestarted, e.PolicyChanged, e.Blocked, e.Unblocked),
     *(e.SessionStarted, e.SessionFinished, e.VoidedUpTo, e.TradingStateSet, e.OrderTaken),
     *(e.PositionChanged, e.BalancesMoved, e.AdjustmentNoted),
-    *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded, e.DayOrdersClosed),
+    *(e.Overridden, e.Reconfigured, e.HoldsReplaced, e.DayBegan, e.DayEnded, e.QuotesKept, e.DayOrdersClosed),
     *(e.ModifyOpened, e.ModifyMoved, e.ModifyNamed, e.ModifyLeaseSet, e.ModifyHolds, e.OrderReplaced),
     *(e.CancelAsked, e.CancelRefused, e.FillChanged, e.StatusNoted),
 }
@@ -341,7 +353,7 @@ def test_after_that_the_same_entries_get_the_same_replies(seed):
         before = len(core.rows)
         trader.step()
         for row in core.rows[before:]:
-            other.now_ns = row.entry.now_ns
+            other.now_ns, other.quotes = row.entry.now_ns, row.entry.quotes
             assert other.enter(row.entry.body) == row.reply
             assert other.rows[-1].effects == row.effects
     assert saved(other.engine) == saved(core.engine)
@@ -352,7 +364,7 @@ def test_it_holds_wherever_the_rows_are_cut(cut):
     rows = Trader(9, steps=200).core.rows
     other = carried_out(rows[:cut])
     for row in rows[cut:]:
-        other.now_ns = row.entry.now_ns
+        other.now_ns, other.quotes = row.entry.now_ns, row.entry.quotes
         assert other.enter(row.entry.body) == row.reply
 
 
@@ -360,7 +372,7 @@ def test_the_same_entries_are_decided_alike():
     core = Trader(5, steps=800).core
     other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
     for row in core.rows:
-        other.now_ns = row.entry.now_ns
+        other.now_ns, other.quotes = row.entry.now_ns, row.entry.quotes
         other.enter(row.entry.body)
     assert [encode(row) for row in other.rows] == [encode(row) for row in core.rows]
 

@@ -20,6 +20,9 @@ from pitd.core.policy import PASS, Attempt, Policy, Verdict
 SETTINGS = """
 [calendar]
 start_of_day = "17:00"
+[currency]
+firm = "USD"
+rates = { USDT = { rate = "1", haircut_percent = "3" } }
 [accounts.alpha]
 group = "eq"
 [accounts.beta]
@@ -53,6 +56,11 @@ long = { control = "position_limit", each = "account+instrument", max_long = "20
 few = { control = "open_order_limit", each = "account", max_orders = 3 }
 less = { control = "open_order_limit", over = { group = "eq" }, max_orders = 4 }
 msgs = { control = "message_rate", each = "account", max_messages = 3, window = "5s", orders = true }
+usd = { control = "open_order_notional", over = "firm", currency = "firm", max_notional = "200000" }
+worth = { control = "exposure_limit", each = "account", settlement = "USD", max_gross = "40000", max_net = "20000" }
+desk2 = { control = "exposure_limit", each = "client", currency = "firm", max_gross = "60000" }
+whole = { control = "exposure_limit", over = "firm", currency = "firm", max_net = "30000" }
+share = { control = "concentration_limit", over = "firm", currency = "firm", max_percent = 80, min_gross = 9000 }
 flow = { control = "turnover_limit", each = "settlement", max_notional = "90000", window = "2s" }
 funds = { control = "spot_funds", slippage_percent = "2.5", fee_percent = "0.1", accounts = ["alpha", "gamma"] }
 watch = { control = "spot_funds", mode = "track", accounts = ["beta"] }

@@ -50,8 +50,16 @@ list = { control = "instrument_rules", each = "instrument", deny = ["AAPL/USD", 
     "turnover_limit": """
 flow = { control = "turnover_limit", over = "firm", settlement = "USD", max_notional = 0, window = "10s" }
 """,
+    "exposure_limit": """
+gross = { control = "exposure_limit", over = "firm", settlement = "USD", max_gross = 0, max_net = 0 }
+""",
+    "concentration_limit": """
+share = { control = "concentration_limit", over = "firm", settlement = "USD", max_percent = 1, min_gross = 1 }
+""",
 }
-"""Every control of size, exposure or position, by limits that let nothing pass but what reduces."""
+"""Every control of size, exposure or position, by limits that let nothing pass but what reduces: nobody knows a mark,
+so those of exposure refuse whatever adds.
+"""
 OF_ANOTHER_KIND = {
     *("pnl_kill_switch", "rate_limit", "price_collar", "duplicate_order", "repeated_execution", "self_trade"),
     *("open_order_limit", "message_rate", "spot_funds"),

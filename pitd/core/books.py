@@ -1,0 +1,168 @@
+"""Which book a limit looks at, and what an order makes of it in the money that the limit counts in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from pit.types import RejectCode
+
+from .currency import Rates
+from .exposures import NOTHING, Book, Exposures, Worth
+from .limits import Group, Limit
+from .numbers import ZERO
+from .policy import Attempt, Look, Pool, Strategy, Unvalued, Whose, in_currency
+
+
+class BookLimit(Limit, frozen=True, kw_only=True):
+    """A limit over what an account, a client, a group or the firm is exposed to: in the settlement asset that it names,
+    or, with `currency`, in the firm's currency over all of them. No mark in it may be older than `max_age_ns`.
+    """
+
+    currency: Literal["firm"] | None = None
+    max_age_ns: int = 5_000_000_000
+
+    @property
+    def kind(self) -> str:
+        """Which books it asks for (`Policy.asks_for_books`)."""
+        return "pool" if self.over is not None else self.each[0]
+
+    def whose(self, attempt: Attempt) -> Whose:
+        if self.over is not None:
+            return Pool(self.over.group) if isinstance(self.over, Group) else Pool()
+        return attempt.order.account if self.each == ("account",) else Strategy(attempt.client)
+
+    def scope_in_words(self, whose: Whose) -> str:
+        name = whose.client if isinstance(whose, Strategy) else str(whose)
+        return self.scope(name, name, "", "")
+
+    def is_for(self, whose: Whose, look: Look) -> bool:
+        """Whether the limit looks at that book."""
+        if isinstance(whose, Pool):
+            return self.over is not None and whose == (
+                Pool(self.over.group) if isinstance(self.over, Group) else Pool()
+            )
+        asset = self.only.settlement or ""
+        if isinstance(whose, Strategy):
+            return self.each == ("client",) and self.matches("", whose.client, None, None, asset)
+        return self.each == ("account",) and self.matches(whose, None, look.group_of(whose), None, asset)
+
+
+class Sums(NamedTuple):
+    """What a book comes to in a limit's money: gross, and net if all that may be bought or sold is."""
+
+    gross: Decimal
+    long: Decimal
+    short: Decimal
+    """Above zero when short."""
+
+    @property
+    def net(self) -> Decimal:
+        """The worse side."""
+        return max(self.long, self.short, ZERO)
+
+
+class View(NamedTuple):
+    """A book before and after an order, and the part of its gross that the order is about."""
+
+    before: Sums
+    after: Sums
+    part_before: Decimal
+    part_after: Decimal
+
+
+def view(limit: BookLimit, attempt: Attempt, *, by_underlying: bool = False) -> View:
+    """What an order makes of the limit's book. Raises Unvalued: MarkPriceUnavailable, or ReferenceDataUnavailable where
+    a rate is missing.
+    """
+    outlook = attempt.outlook(limit.whose(attempt))
+    why = outlook.why_unknown(attempt.now_ns, limit.max_age_ns, limit.only.settlement)
+    if why:
+        raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, why)
+    book, own = outlook.book, outlook.listed
+    totals = dict(_totals(limit, book))
+    before = totals.get(own.settlement, NOTHING)
+    parts = {own.settlement: outlook.before.gross}
+    if by_underlying:
+        parts = {asset: gross for (name, asset), gross in book.by_underlying.items() if name == own.underlying}
+        parts = {asset: gross for asset, gross in parts.items() if limit.only.settlement in (None, asset)}
+    more = outlook.after.gross - outlook.before.gross
+    after = {**totals, own.settlement: _changed(before, outlook.before, outlook.after)}
+    parts_after = {**parts, own.settlement: parts.get(own.settlement, ZERO) + more}
+    if limit.currency is None:
+        mine, then = totals.get(own.settlement, NOTHING), after[own.settlement]
+        return View(
+            Sums(mine.gross, mine.long, -mine.short),
+            Sums(then.gross, then.long, -then.short),
+            parts.get(own.settlement, ZERO),
+            parts_after[own.settlement],
+        )
+    rates = {asset: attempt.rate_of(asset) for asset in after}
+
+    def gross(of: dict[str, Decimal]) -> Decimal:
+        return sum((in_currency(amount, rates[asset]) for asset, amount in of.items()), ZERO)
+
+    def sums(of: dict[str, Worth]) -> Sums:
+        each = [(rates[asset], worth) for asset, worth in of.items()]
+        return Sums(
+            sum((in_currency(worth.gross, rate) for rate, worth in each), ZERO),
+            sum((in_currency(worth.long, rate) for rate, worth in each), ZERO),
+            sum((in_currency(-worth.short, rate) for rate, worth in each), ZERO),
+        )
+
+    return View(sums(totals), sums(after), gross(parts), gross(parts_after))
+
+
+def sums_now(limit: BookLimit, book: Book, rates: Rates, now_ns: int) -> Sums | None:
+    """What a book comes to as it is; None where nobody knows. For people."""
+    if book.why_unknown(now_ns, limit.max_age_ns, limit.only.settlement):
+        return None
+    gross = long = short = ZERO
+    for asset, worth in _totals(limit, book):
+        if limit.currency is None:
+            gross, long, short = gross + worth.gross, long + worth.long, short - worth.short
+            continue
+        try:
+            rate = rates.of(asset, now_ns)
+            gross += in_currency(worth.gross, rate)
+            long += in_currency(worth.long, rate)
+            short += in_currency(-worth.short, rate)
+        except Unvalued:
+            return None
+    return Sums(gross, long, short)
+
+
+def largest_part(limit: BookLimit, book: Book, rates: Rates, now_ns: int, *, by_underlying: bool) -> Decimal:
+    """The gross of the instrument, or underlying, that has most of a book. For people, where `sums_now` knows it."""
+    each = [(symbol, cell.listed.settlement, cell.worth.gross) for symbol, cell in book.cells.items()]
+    if by_underlying:
+        each = [(name, asset, gross) for (name, asset), gross in book.by_underlying.items()]
+    parts: dict[str, Decimal] = {}
+    for name, asset, gross in each:
+        if limit.only.settlement in (None, asset):
+            worth = gross if limit.currency is None else in_currency(gross, rates.of(asset, now_ns))
+            parts[name] = parts.get(name, ZERO) + worth
+    return max(parts.values(), default=ZERO)
+
+
+def books_of(limit: BookLimit, exposures: Exposures, look: Look) -> Iterator[tuple[str, Book]]:
+    """The books that a limit looks at, by scope: those that a look is meant for."""
+    found = {limit.scope_in_words(whose): whose for whose in exposures.books() if limit.is_for(whose, look)}
+    for scope in look.page(found):
+        yield scope, exposures.book(found[scope])
+
+
+def _totals(limit: BookLimit, book: Book) -> Iterator[tuple[str, Worth]]:
+    """By settlement asset, as far as the limit counts them."""
+    for asset, worth in book.totals.items():
+        if limit.only.settlement in (None, asset):
+            yield asset, worth
+
+
+def _changed(total: Worth, before: Worth, after: Worth) -> Worth:
+    return Worth(
+        total.gross - before.gross + after.gross,
+        total.long - before.long + after.long,
+        total.short - before.short + after.short,
+    )
