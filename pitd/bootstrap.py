@@ -66,7 +66,7 @@ def build_policies(config: Config, running: Config | None = None) -> list[Policy
         SelfTrade([limit for limit in config.limits if isinstance(limit, SelfTrades)]),
         PositionLimit(held, cover=cover),
         OpenOrderLimit(counts),
-        ExposureLimit([limit for limit in config.limits if isinstance(limit, ExposureBound)], cover=cover),
+        ExposureLimit([limit for limit in config.limits if isinstance(limit, ExposureBound)]),
         ConcentrationLimit([limit for limit in config.limits if isinstance(limit, Concentration)]),
         TurnoverLimit([limit for limit in config.limits if isinstance(limit, Turnover)], cover=cover),
         SpotFundsPolicy([limit for limit in config.limits if isinstance(limit, SpotFunds)], cover=cover),

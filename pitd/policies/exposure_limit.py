@@ -42,7 +42,8 @@ class ExposureLimit(Policy):
 
     Of everything in the book a mark is wanted that is not older than `max_age` (left out: [gate] max_quote_age):
     MarkPriceUnavailable. In the firm's currency each asset counts at its rate (`core.currency.Rates`): what adds with
-    the haircut, what is set off in a net less the haircut; without a rate ReferenceDataUnavailable.
+    the haircut, what is set off in a net less the haircut; without a rate ReferenceDataUnavailable. An order that no
+    such limit is for needs neither.
 
     It keeps nothing of its own: positions and open orders are the engine's, so an order counts, is modified and is
     given back as it does in position_limit.
@@ -55,8 +56,8 @@ class ExposureLimit(Policy):
 
     id: ClassVar[str] = "exposure_limit"
 
-    def __init__(self, limits: Sequence[ExposureBound], *, cover: bool = True) -> None:
-        self._limits = LimitSet(self.id, limits, cover=cover)
+    def __init__(self, limits: Sequence[ExposureBound]) -> None:
+        self._limits = LimitSet(self.id, limits, cover=False)
         self.limit_names = self._limits.names
         self.is_idle = not limits
         self.asks_for_quotes = Asks.ALWAYS
@@ -65,10 +66,7 @@ class ExposureLimit(Policy):
 
     def main(self, attempt: Attempt) -> Verdict:
         limits = self._limits.matching(attempt)
-        if not limits:
-            uncovered = self._limits.uncovered(attempt)
-            return Verdict(rejects=uncovered) if uncovered else PASS
-        if attempt.reduces:
+        if not limits or attempt.reduces:
             return PASS
         rejects: list[Reject] | None = None
         for limit in limits:
