@@ -81,24 +81,25 @@ def view(limit: BookLimit, attempt: Attempt, *, by_underlying: bool = False) -> 
     if why:
         raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, why)
     book, own = outlook.book, outlook.listed
-    totals = dict(_totals(limit, book))
-    before = totals.get(own.settlement, NOTHING)
-    parts = {own.settlement: outlook.before.gross}
-    if by_underlying:
-        parts = {asset: gross for (name, asset), gross in book.by_underlying.items() if name == own.underlying}
-        parts = {asset: gross for asset, gross in parts.items() if limit.only.settlement in (None, asset)}
-    more = outlook.after.gross - outlook.before.gross
-    after = {**totals, own.settlement: _changed(before, outlook.before, outlook.after)}
-    parts_after = {**parts, own.settlement: parts.get(own.settlement, ZERO) + more}
+    asset, before, after = own.settlement, outlook.before, outlook.after
     if limit.currency is None:
-        mine, then = totals.get(own.settlement, NOTHING), after[own.settlement]
+        part = book.by_underlying.get((own.underlying, asset), ZERO) if by_underlying else before.gross
+        total = book.totals.get(asset, NOTHING)
+        then = _changed(total, before, after)
         return View(
-            Sums(mine.gross, mine.long, -mine.short),
+            Sums(total.gross, total.long, -total.short),
             Sums(then.gross, then.long, -then.short),
-            parts.get(own.settlement, ZERO),
-            parts_after[own.settlement],
+            part,
+            part - before.gross + after.gross,
         )
-    rates = {asset: attempt.rate_of(asset) for asset in after}
+    totals = dict(_totals(limit, book))
+    changed = {**totals, asset: _changed(totals.get(asset, NOTHING), before, after)}
+    parts = {asset: before.gross}
+    if by_underlying:
+        parts = {each: gross for (name, each), gross in book.by_underlying.items() if name == own.underlying}
+        parts = {each: gross for each, gross in parts.items() if limit.only.settlement in (None, each)}
+    parts_after = {**parts, asset: parts.get(asset, ZERO) - before.gross + after.gross}
+    rates = {each: attempt.rate_of(each) for each in changed}
 
     def gross(of: dict[str, Decimal]) -> Decimal:
         return sum((in_currency(amount, rates[asset]) for asset, amount in of.items()), ZERO)
@@ -111,7 +112,7 @@ def view(limit: BookLimit, attempt: Attempt, *, by_underlying: bool = False) -> 
             sum((in_currency(-worth.short, rate) for rate, worth in each), ZERO),
         )
 
-    return View(sums(totals), sums(after), gross(parts), gross(parts_after))
+    return View(sums(totals), sums(changed), gross(parts), gross(parts_after))
 
 
 def sums_now(limit: BookLimit, book: Book, rates: Rates, now_ns: int) -> Sums | None:

@@ -16,7 +16,7 @@ from pit.types import Order, RejectCode, Side
 from .instruments import Listed
 from .numbers import ZERO
 from .positions import Pool, Positions, Strategy, Whose, units_of
-from .prices import Marks
+from .prices import Marks, Quote
 from .unvalued import Unvalued
 
 
@@ -53,14 +53,17 @@ class _Cell(NamedTuple):
     worth: Worth
     at_ns: int
     """How old the mark is that it was valued by."""
+    units: Units
+    quote: Quote
 
 
 class Book:
     """What one account, client, group or the firm is exposed to, by settlement asset."""
 
-    __slots__ = ("by_underlying", "cells", "changed", "oldest_ns", "totals", "unvalued")
+    __slots__ = ("by_underlying", "cells", "changed", "keeps_underlyings", "oldest_ns", "totals", "unvalued")
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_underlyings: bool = False) -> None:
+        self.keeps_underlyings = keeps_underlyings
         self.cells: dict[str, _Cell] = {}
         self.totals: dict[str, Worth] = {}
         self.by_underlying: dict[tuple[str, str], Decimal] = {}
@@ -73,8 +76,9 @@ class Book:
 
     def put(self, symbol: str, cell: _Cell | None) -> None:
         before = self.cells.get(symbol)
-        if before is not None:
-            self._add(before.listed, before.worth, -1)
+        if before is not None and (cell is None or cell.listed is not before.listed):
+            self._add(before.listed, before.worth, NOTHING)
+            before = None
         if cell is None:
             self.cells.pop(symbol, None)
             return
@@ -82,20 +86,21 @@ class Book:
         if asset not in self.totals or cell.at_ns < self.oldest_ns[asset]:
             self.oldest_ns[asset] = cell.at_ns
         self.cells[symbol] = cell
-        self._add(cell.listed, cell.worth, 1)
+        self._add(cell.listed, NOTHING if before is None else before.worth, cell.worth)
 
-    def _add(self, listed: Listed, worth: Worth, sign: int) -> None:
+    def _add(self, listed: Listed, before: Worth, after: Worth) -> None:
         asset = listed.settlement
         total = self.totals.get(asset, NOTHING)
-        gross, long, short = worth
-        if sign > 0:
-            total = Worth(total.gross + gross, total.long + long, total.short + short)
-        else:
-            total = Worth(total.gross - gross, total.long - long, total.short - short)
+        total = Worth(
+            total.gross - before.gross + after.gross,
+            total.long - before.long + after.long,
+            total.short - before.short + after.short,
+        )
         _put(self.totals, asset, total, total != NOTHING)
-        key = (listed.underlying, asset)
-        of = self.by_underlying.get(key, ZERO) + (gross if sign > 0 else -gross)
-        _put(self.by_underlying, key, of, bool(of))
+        if self.keeps_underlyings:
+            key = (listed.underlying, asset)
+            of = self.by_underlying.get(key, ZERO) - before.gross + after.gross
+            _put(self.by_underlying, key, of, bool(of))
 
     def why_unknown(self, now_ns: int, max_age_ns: int, asset: str | None = None) -> str:
         """Why nobody can say what it is worth, or what of it is settled in that asset; or nothing."""
@@ -151,7 +156,9 @@ class Exposures:
         self._asked: frozenset[str] = frozenset()
 
     def ask(self, kinds: frozenset[str]) -> None:
-        """What is asked for: books of each "account", of "pool"s (groups and the firm), of each "client"."""
+        """What is asked for: books of each "account", of "pool"s (groups and the firm), of each "client"; and in them
+        what is of one "underlying".
+        """
         self._asked = kinds
         self._positions.watcher = self if kinds else None
         self.restart()
@@ -173,7 +180,8 @@ class Exposures:
         if "pool" not in self._asked:
             return
         pools, key = self._positions.pools_of(account), (account, symbol)
-        was, worst = self._worst.get(key, ZERO), self._worst_of(account, symbol)
+        long, short = self._positions.reach(account, symbol)
+        was, worst = self._worst.get(key, ZERO), max(long, -short)
         if worst != was:
             _put(self._worst, key, worst, bool(worst))
             for pool in pools:
@@ -231,38 +239,29 @@ class Exposures:
         else:
             short -= more
         if type(whose) is Pool:
-            own = self._long_short(order.account, listed.symbol)
-            mine = (own[0] + more, own[1]) if is_buy else (own[0], own[1] - more)
-            gross += max(mine[0], -mine[1]) - max(own[0], -own[1])
+            own_long, own_short = self._positions.reach(order.account, listed.symbol)
+            worst = max(own_long, -own_short)
+            gross += max(worst, own_long + more if is_buy else more - own_short) - worst
         else:
             gross = max(long, -short)
         return Units(gross, long, short, buying, selling)
 
-    def _long_short(self, whose: Whose, symbol: str) -> tuple[Decimal, Decimal]:
-        held = self._positions.quantity(whose, symbol)
-        buying, selling = (self._positions.coming(whose, symbol, side)[0] for side in (Side.BUY, Side.SELL))
-        return held + buying, held - selling
-
-    def _worst_of(self, whose: Whose, symbol: str) -> Decimal:
-        long, short = self._long_short(whose, symbol)
-        return max(long, -short)
-
     def _units(self, whose: Whose, symbol: str) -> Units:
-        held = self._positions.quantity(whose, symbol)
-        to_buy, buying = self._positions.coming(whose, symbol, Side.BUY)
-        to_sell, selling = self._positions.coming(whose, symbol, Side.SELL)
-        long, short = held + to_buy, held - to_sell
+        long, short = self._positions.reach(whose, symbol)
         gross = self._gross.get((whose, symbol), ZERO) if type(whose) is Pool else max(long, -short)
-        return Units(gross, long, short, buying, selling)
+        return Units(gross, long, short, *self._positions.amounts(whose, symbol))
 
     def _value(self, whose: Whose, book: Book, symbol: str) -> None:
+        units, quote = self._units(whose, symbol), self._marks.find(symbol)
+        cell = book.cells.get(symbol)
+        if cell is not None and cell.quote is quote and cell.units == units:
+            return  # what was asked for has been taken back
         book.unvalued.pop(symbol, None)
-        units = self._units(whose, symbol)
         if units.is_nothing:
             book.put(symbol, None)
             self._forget(whose, symbol)
             return
-        listed, quote = self._find(symbol), self._marks.find(symbol)
+        listed = self._find(symbol) if cell is None else cell.listed
         price = None if quote is None else quote.reference
         if listed is None or quote is None or price is None:
             book.put(symbol, None)
@@ -271,7 +270,7 @@ class Exposures:
             book.unvalued[symbol] = (settlement, why)
             return
         try:
-            book.put(symbol, _Cell(listed, _worth(listed, units, price), quote.at_ns))
+            book.put(symbol, _Cell(listed, _worth(listed, units, price), quote.at_ns, units, quote))
         except Unvalued as trouble:
             book.put(symbol, None)
             book.unvalued[symbol] = (listed.settlement, str(trouble))
@@ -286,7 +285,7 @@ class Exposures:
     def _changed(self, whose: Whose, symbol: str) -> None:
         book = self._books.get(whose)
         if book is None:
-            book = self._books[whose] = Book()
+            book = self._books[whose] = Book("underlying" in self._asked)
         book.changed[symbol] = None
         where = self._where.get(symbol)
         if where is None:

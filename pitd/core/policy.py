@@ -380,7 +380,9 @@ class Policy:
     asks_for_balances: bool = False
     """Whether fills are to move balances, also of accounts of which nobody has said what they have."""
     asks_for_books: frozenset[str] = frozenset()
-    """Whose exposure it looks at: "account", "pool" (groups and the firm), "client". For `Attempt.outlook`."""
+    """Whose exposure it looks at: "account", "pool" (groups and the firm), "client"; "underlying" to have them
+    kept by that too. For `Attempt.outlook`.
+    """
     asks_for_rates: bool = False
     """Whether it converts into the firm's currency. For `Attempt.rate_of` and `Attempt.in_firm`."""
     asks_for_unrealised: bool = False

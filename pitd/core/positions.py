@@ -162,9 +162,14 @@ class Positions:
 
     def quantity(self, whose: Whose, symbol: str) -> Decimal:
         """The units held: long ones less short ones."""
-        if type(whose) is Strategy:
-            return self._of_clients.get((whose, symbol), ZERO)
-        return self._net.get((whose, symbol), ZERO) if type(whose) is Pool else self.of(str(whose), symbol).quantity
+        if type(whose) is str:
+            held = self._held.get(whose)
+            position = None if held is None else held.get(symbol)
+            return ZERO if position is None else position.quantity
+        if type(whose) is Pool:
+            return self._net.get((whose, symbol), ZERO)
+        assert isinstance(whose, Strategy)
+        return self._of_clients.get((whose, symbol), ZERO)
 
     def touched(self) -> Iterator[tuple[Whose, str]]:
         """Where something is held or on the way: account or pool, and symbol; some of them twice."""
@@ -180,12 +185,18 @@ class Positions:
         key = (whose, symbol, side is BUY)
         return None if key in self._unknown else self._on_the_way.get(key, ZERO)
 
-    def coming(self, whose: Whose, symbol: str, side: Side) -> tuple[Decimal, Decimal]:
-        """What open orders of that side may still trade: units, and an amount of the settlement asset where nobody
-        knows how many units that is.
-        """
-        key = (whose, symbol, side is BUY)
-        return self._on_the_way.get(key, ZERO), self._amounts.get(key, ZERO)
+    def reach(self, whose: Whose, symbol: str) -> tuple[Decimal, Decimal]:
+        """The units held with all that open orders may buy, and less all that they may sell; as far as it is known."""
+        held, on_the_way = self.quantity(whose, symbol), self._on_the_way
+        long = on_the_way.get((whose, symbol, True))
+        short = on_the_way.get((whose, symbol, False))
+        return held if long is None else held + long, held if short is None else held - short
+
+    def amounts(self, whose: Whose, symbol: str) -> tuple[Decimal, Decimal]:
+        """What open orders there may buy and sell of which nobody knows how many units: in the settlement asset."""
+        if not self._amounts:
+            return ZERO, ZERO
+        return self._amounts.get((whose, symbol, True), ZERO), self._amounts.get((whose, symbol, False), ZERO)
 
     def pools_of(self, account: str) -> tuple[Pool, ...]:
         """The firm, and the account's group."""

@@ -89,7 +89,9 @@ class Marks:
 
     def _is_new(self, quote: Quote) -> bool:
         known = self._newest.get(quote.symbol)
-        return known is None or (quote.at_ns >= known.at_ns and quote != known)
+        if known is None or known is quote:
+            return known is None
+        return quote.at_ns >= known.at_ns and quote != known
 
     def keep(self, quotes: Iterable[Quote]) -> None:
         kept = {quote.symbol: quote for quote in quotes}

@@ -49,6 +49,8 @@ class ConcentrationLimit(Policy):
         self.is_idle = not limits
         self.asks_for_quotes = Asks.ALWAYS
         self.asks_for_books = frozenset(limit.kind for limit in limits)
+        if any(limit.by == "underlying" for limit in limits):
+            self.asks_for_books |= {"underlying"}
         self.asks_for_rates = any(limit.currency is not None for limit in limits)
 
     def main(self, attempt: Attempt) -> Verdict:
