@@ -86,7 +86,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         engine._emit(of_modify)
     engine._emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
     if any(change) or net.fee:
-        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, "", fee_asset))
+        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, record.asked_by, fee_asset))
     if moves:
         engine._emit(e.BalancesMoved(record.account, moves))
     if record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):

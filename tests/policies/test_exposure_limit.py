@@ -235,6 +235,17 @@ def test_a_strategy_is_what_the_orders_that_it_asked_for_came_to(way: str | None
     assert isinstance(core.check(order(quantity=20), client="mm2"), e.Accepted)
 
 
+def test_a_fill_that_is_undone_leaves_the_strategys_book_too() -> None:
+    settings = '[limits]\nexposed = { control = "exposure_limit", each = "client", settlement = "USD", max_net = 2000 }'
+    core = marked(Core(settings))
+    core.check(order(id="o1", quantity=12), client="mm1")
+    core.report(fill("o1", 12, report_id="f1"))
+    assert asks(core, "buy", 9) != []
+    core.report(report("bust", order_id="o1", fill_id="f1"))
+    core.report(report("cancelled", order_id="o1"))
+    assert asks(core, "buy", 20) == []
+
+
 def test_in_the_firms_currency_what_is_set_off_counts_less_and_what_adds_counts_more() -> None:
     core = exposed('over = "firm", currency = "firm", max_gross = 5000, max_net = 1000', EUR)
     holds(core, -5, SAP)
