@@ -21,13 +21,15 @@ _RESTART_S = 60.0
 
 
 class _Connection:
-    __slots__ = ("ends_at", "is_dead", "is_over", "pid", "session", "source_fd")
+    __slots__ = ("address", "ends_at", "is_dead", "is_over", "pid", "session", "source_fd")
 
-    def __init__(self, session: Session, pid: int | None, source_fd: int) -> None:
+    def __init__(self, session: Session, pid: int | None, source_fd: int, address: str = "") -> None:
         self.session = session
         self.pid = pid
         """None where the kernel can't tell of its death: over tcp, by heartbeats."""
         self.source_fd = source_fd
+        self.address = address
+        """The peer's, as the kernel has it."""
         self.is_dead = False
         self.is_over = False
         self.ends_at: float | None = None
@@ -58,20 +60,27 @@ class Living:
             return "leases"
         return "heartbeats" if connection.pid is None else "kernel"
 
-    def watch(self, session: Session, origin: Origin | None, source_fd: int) -> None:
+    def watch(self, session: Session, origin: Origin | None, source_fd: int, address: str) -> None:
         """Takes in that a session speaks over this connection now."""
         self._forget(session.id)
         pid = None
         if origin is not None and self._processes.watch(origin.pid, source_fd):
             pid = origin.pid
-        connection = _Connection(session, pid, source_fd)
+        connection = _Connection(session, pid, source_fd, address)
         self._of_session[session.id] = connection
         self._of_fd[source_fd] = connection
 
-    def is_from(self, session: Session, source_fd: int) -> bool:
-        """Whether that is the connection over which the session was welcomed, and it has not ended since."""
+    def is_from(self, session: Session, source_fd: object, address: object) -> bool:
+        """Whether that is the connection over which the session was welcomed, and it has not ended since. The address
+        is looked at too: a descriptor may be another process's before its end has been heard of.
+        """
         connection = self._of_session.get(session.id)
-        return connection is not None and connection.source_fd == source_fd and not connection.is_over
+        return (
+            connection is not None
+            and connection.source_fd == source_fd
+            and connection.address == address
+            and not connection.is_over
+        )
 
     def expect(self, sessions: Sequence[Session]) -> None:
         """Sessions that a restart has left without a connection: they end unless they come back in time."""

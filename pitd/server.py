@@ -312,7 +312,7 @@ class Server:
             self._watch(identity, header)
             return
         session = self._conversations.session_of(identity)
-        if session is not None and not self._living.is_from(session, header.get(_SRCFD)):
+        if session is not None and not self._living.is_from(session, header.get(_SRCFD), header.get("Peer-Address")):
             self._conversations.lost(identity)  # a connection may choose its identity, also one that was another's
         self._conversations.take(identity, head, body.bytes)
 
@@ -326,8 +326,8 @@ class Server:
         self._hear_of_disconnects()  # of who had this descriptor before, before it stands for the one who speaks now
         session = self._conversations.session_of(identity)
         if session is not None:
-            address = frame.get("Peer-Address")
-            self._living.watch(session, origin_of(str(address)), int(frame.get(zmq.SRCFD)))
+            address = str(frame.get("Peer-Address"))
+            self._living.watch(session, origin_of(address), int(frame.get(zmq.SRCFD)), address)
 
     def _let_in(self) -> None:
         """Answers whose keys are known here."""

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -249,11 +250,25 @@ def test_properties_that_a_peer_claims_of_itself_prove_nothing(daemon: Daemon, p
     before.is_the_same()
 
 
+FIRST = """
+import os, pathlib, sys
+from process.zmtp import Impostor
+first = Impostor(pathlib.Path(sys.argv[1]), {"Identity": b"chosen"})
+print(first.hello("mm2").session, flush=True)
+os._exit(0)
+"""
+
+
 def test_a_connection_that_takes_anothers_identity_does_not_get_its_session(daemon: Daemon) -> None:
-    with Impostor(daemon.socket, {"Identity": b"chosen"}) as first:
-        welcome = first.hello("mm2")
-        assert isinstance(welcome, wire.Welcome)
-    header = wire.pack_header(wire.Message.COMMAND, welcome.session, 1, 0)
+    """Nor when it is given the same descriptor before the daemon has heard of the other's end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FIRST, str(daemon.socket)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    ) as first:
+        assert first.stdout is not None
+        session = int(first.stdout.readline())
+    header = wire.pack_header(wire.Message.COMMAND, session, 1, 0)
     answers: list[wire.Reply] = []
 
     def is_answered() -> bool:
