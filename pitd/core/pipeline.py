@@ -104,7 +104,9 @@ class Pipeline:
             verdict = _asked(policy, policy.main, attempt)
             effects = verdict.effects
             if verdict.rejects:
-                stand = _no_step_down(verdict.rejects, _asked(policy, policy.main, before).rejects)
+                stand = self._no_step_down(
+                    verdict.rejects, _asked(policy, policy.main, before).rejects, attempt, before
+                )
                 rejects.extend(stand)
                 if not effects and self.shadows.issuperset(reject.limit for reject in stand):
                     effects = attempt.held_before(policy.id)
@@ -119,8 +121,21 @@ class Pipeline:
         """The start stage of a modify: its effects, and the rejects that are no step down."""
         effects, rejects = self.start(attempt, is_listed)
         if any(reject.code in _OF_AMOUNTS for reject in rejects):
-            rejects = _no_step_down(rejects, self.start(before, is_listed)[1])
+            rejects = self._no_step_down(rejects, self.start(before, is_listed)[1], attempt, before)
         return effects, rejects
+
+    def _no_step_down(
+        self, rejects: Sequence[Reject], rejects_before: Sequence[Reject], attempt: Attempt, before: Attempt
+    ) -> tuple[Reject, ...]:
+        """The rejects of a modify without those of a limit that would refuse the order as it is for as much or more."""
+        was = {(each.limit, each.scope): each for each in rejects_before if each.code in _OF_AMOUNTS}
+        stand: list[Reject] = []
+        for reject in rejects:
+            other = was.get((reject.limit, reject.scope)) if reject.code in _OF_AMOUNTS else None
+            policy = self._by_id.get(reject.policy)
+            if other is None or policy is None or not policy.is_step_down(reject, other, attempt, before):
+                stand.append(reject)
+        return tuple(stand)
 
     def cancel(self, attempt: Attempt) -> tuple[Sequence[Effect], tuple[Reject, ...]]:
         """What policies say to a cancel: effects to be carried out in any case, and rejects."""
@@ -253,19 +268,6 @@ _OF_AMOUNTS = frozenset(
     }
 )
 """Rejects whose `requested` says how much the order would add."""
-
-
-def _no_step_down(rejects: Sequence[Reject], before: Sequence[Reject]) -> tuple[Reject, ...]:
-    """The rejects of a modify without those of a limit that would refuse the order as it is for as much or more."""
-    asked = {(each.limit, each.scope): each.requested for each in before if each.code in _OF_AMOUNTS}
-    return tuple(
-        each
-        for each in rejects
-        if each.code not in _OF_AMOUNTS
-        or each.requested is None
-        or (most := asked.get((each.limit, each.scope))) is None
-        or each.requested > most
-    )
 
 
 def _asked(policy: Policy, decide: Callable[[Attempt], Verdict], attempt: Attempt) -> Verdict:

@@ -417,6 +417,15 @@ class Policy:
         """What a report does. It is truth: rejects are not looked at."""
         return PASS
 
+    def is_step_down(self, reject: Reject, other: Reject, attempt: Attempt, before: Attempt) -> bool:
+        """Whether a modify that one of its limits refuses (`reject`) asks that limit for no more than the order as it
+        is, which the same limit would refuse too (`other`). As it stands: by `requested`. Override it where that is no
+        amount, or one of several.
+        """
+        if reject.requested is None or other.requested is None:
+            return False
+        return reject.requested <= other.requested
+
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
         """What a hold comes to once `open_quantity` of the order may still trade. Above zero always. It goes by that
         quantity, not by what it was before: where a fill is undone, more may trade again.

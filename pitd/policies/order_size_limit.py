@@ -58,6 +58,19 @@ class OrderSizeLimit(Policy):
                 return Verdict(rejects=uncovered)
         return PASS if rejects is None else Verdict(rejects=tuple(rejects))
 
+    def is_step_down(self, reject: Reject, other: Reject, attempt: Attempt, before: Attempt) -> bool:
+        """By units and by worth, each by itself: one that is over in units is none because it is worth less."""
+        limit = self._limits.by_name[reject.limit]
+        try:
+            if reject.code != RejectCode.ORDER_NOTIONAL_EXCEEDS_LIMIT:
+                if attempt.units(whole=True) > before.units(whole=True):
+                    return False
+                if reject.code == RejectCode.ORDER_QTY_EXCEEDS_LIMIT:
+                    return True
+            return attempt.worth(limit.currency, whole=True) <= before.worth(limit.currency, whole=True)
+        except Unvalued:
+            return False
+
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         asset = asset_of(bound)

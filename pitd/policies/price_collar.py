@@ -58,6 +58,14 @@ class PriceCollar(Policy):
         ]
         return Verdict(rejects=tuple(rejects)) if rejects else PASS
 
+    def is_step_down(self, reject: Reject, other: Reject, attempt: Attempt, before: Attempt) -> bool:
+        """By the distance from the reference: of a sell the lower price is the worse one."""
+        reference = None if attempt.quote is None else attempt.quote.reference
+        price, as_it_is = attempt.order.price, before.order.price
+        if reference is None or price is None or as_it_is is None:
+            return False
+        return abs(price - reference) <= abs(as_it_is - reference)
+
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         ticks = None if bound.max_ticks is None else Decimal(bound.max_ticks)

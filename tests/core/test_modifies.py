@@ -247,6 +247,28 @@ def test_a_limit_that_was_tightened_refuses_no_step_down():
     assert core.held() == 1000
 
 
+@pytest.mark.parametrize(("side", "prices"), [("buy", ("111", "110", "109")), ("sell", ("89", "90", "91"))])
+def test_a_step_down_of_a_price_is_one_towards_the_market(side, prices):
+    further, placed, nearer = prices
+    core = Core('[limits]\nnear = { control = "price_collar", max_percent = 5 }')
+    core.quote(mark=placed)
+    core.working(order(id="o1", side=side, price=placed))
+    core.quote(mark="100")
+    assert core.modify("o1", price=further).rejected.code == "RiskLimitExceeded"
+    assert isinstance(core.modify("o1", price=nearer), e.Modified)
+
+
+def test_a_step_down_in_worth_is_none_in_units():
+    core = Core('[limits]\nsize = { control = "order_size_limit", each = "account", max_quantity = 40 }')
+    core.working(order(id="o1", quantity=30, price=400))
+    tight = "max_quantity = 40, max_notional = 9000"
+    core.configure(f'[limits]\nsize = {{ control = "order_size_limit", each = "account", {tight} }}')
+    assert core.modify("o1", quantity=41, price=1).rejected.code == "OrderQtyExceedsLimit"
+    assert core.modify("o1", quantity=41, price=399).rejected.code == "OrderExceedsLimit"
+    assert core.modify("o1", quantity=30, price=401).rejected.code == "OrderNotionalExceedsLimit"
+    assert isinstance(core.modify("o1", quantity=31, price=300), e.Modified)
+
+
 def test_the_start_stage_sees_the_whole_new_order():
     core = Core('[limits]\nbig = { control = "order_size_limit", each = "account", max_quantity = 20 }')
     core.working(order(id="o1"))
