@@ -243,7 +243,7 @@ class Kept:
         if what < 0.905:
             return e.AcceptHistory("a test")
         if what < 0.91:
-            state = dice.choice((*pit.TradingState, pit.TradingState.ACTIVE))
+            state = dice.choice((*pit.TradingState, *3 * (pit.TradingState.ACTIVE,)))
             return e.SetTradingState(dice.choice((scope, "instrument AAPL/USD")), state, "a test")
         if what < 0.915:
             return e.BlockScope(scope, "a test")

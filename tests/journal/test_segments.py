@@ -254,7 +254,7 @@ def test_pruning_deletes_only_what_recovery_does_not_need(tmp_path: Path) -> Non
 
 
 def test_what_is_open_is_carried_over_a_pruned_beginning(tmp_path: Path) -> None:
-    with kept(tmp_path / "j", segment_rows=100, snapshot_rows=50) as live:
+    with kept(tmp_path / "j", seed=2, segment_rows=100, snapshot_rows=50) as live:
         snapshotted(live, 24)
         opened = {id: record.order_id for id, record in live.engine.orders.open.items()}
         journal.prune(live.directory, time.time_ns())
