@@ -35,7 +35,7 @@ group = "eq"
 group = "eq"
 [gate]
 uncovered = "allow"
-max_quote_age = "2s"
+max_quote_age = "2100ms"
 [limits]
 pace = {{ control = "rate_limit", each = "account+client", max_orders = 3, window = "300ms" }}
 pace_all = {{ control = "rate_limit", over = "firm", max_orders = 12, window = "600ms" }}
@@ -54,7 +54,7 @@ flow_in = {{ control = "turnover_limit", each = "instrument", max_quantity = 50,
 near = {{ control = "price_collar", max_percent = 5, instruments = ["AAPL/USD", "MSFT/USD", "XBT"] }}
 near_es = {{ control = "price_collar", max_ticks = 20, side = "both", market = "reject", instruments = ["ESZ6"] }}
 again = {{ control = "duplicate_order", max_repeats = 1, window = "3s" }}
-again_all = {{ control = "duplicate_order", over = "firm", max_repeats = 2, window = "2s" }}
+again_all = {{ control = "duplicate_order", over = "firm", max_repeats = 2, window = "2100ms" }}
 loop = {{ control = "repeated_execution", max_executions = 3, window = "4500ms" }}
 house = {{ control = "self_trade", over = "firm" }}
 wash = {{ control = "self_trade", each = "account" }}
@@ -150,7 +150,8 @@ class Model:
         self.tried: list[Tried] = []
         self.held: dict[tuple[str, str], Fraction] = {}
         self.quotes: dict[str, tuple[Fraction, int]] = {}
-        self.stopped: set[str] = set()
+        self.stopped: dict[str, Terms] = {}
+        """By client the order that was one too many."""
         self.let_go: dict[str, int] = {}
         """Of a client the number of attempts that there were when a person let it go on."""
 
@@ -161,7 +162,7 @@ class Model:
 
     def mark(self, symbol: str) -> Fraction | None:
         told = self.quotes.get(symbol)
-        return None if told is None or self.now_ns - told[1] > 2 * S else told[0]
+        return None if told is None or self.now_ns - told[1] > S * 21 // 10 else told[0]
 
     def priced(self, terms: Terms) -> Fraction | None:
         return self.mark(terms.symbol) if terms.price is None else terms.price
@@ -227,7 +228,7 @@ class Model:
     def repeats(self, terms: Terms) -> tuple[list[Refusal], set[str]]:
         told: list[Refusal] = []
         counted = {"again", "again_all"}
-        same = [each for _, each in self.lately("again_all", 2 * S) if each.content == terms.content]
+        same = [each for _, each in self.lately("again_all", S * 21 // 10) if each.content == terms.content]
         mine = [
             each
             for _, each in self.lately("again", 3 * S)
@@ -247,7 +248,7 @@ class Model:
                 and number >= self.let_go.get(terms.client, 0)
             ]
             if len(fired) >= 3:
-                self.stopped.add(terms.client)
+                self.stopped[terms.client] = terms
                 told.append(("loop", "AccountBlocked", None))
         else:
             told.append(("loop", "AccountBlocked", None))
@@ -501,7 +502,7 @@ class Flow:
     def __init__(self, seed: int) -> None:
         self.draw, self.core, self.model = random.Random(seed), Core(SETTINGS), Model()
         self.core.now_ns = 10**12 + 5 * 10**6
-        self.core.now_ns -= self.core.now_ns % (18 * 10**6)
+        self.core.now_ns -= self.core.now_ns % (30 * 10**6)
         self.number = 0
         self.refused: Counter[tuple[str, str, str]] = Counter()
         self.passed: Counter[str] = Counter()
@@ -511,8 +512,8 @@ class Flow:
     def step(self) -> None:
         draw, core, model = self.draw, self.core, self.model
         self.number += 1
-        slices = draw.choice((0, 0, 1, 1) if self.number % 1000 < 250 else (5, 12, 25, 40))
-        core.now_ns += slices * 18 * 10**6
+        parts = draw.choice((0, 0, 1, 1) if self.number % 1000 < 250 else (5, 10, 20, 30))
+        core.now_ns += parts * 30 * 10**6
         model.now_ns = core.now_ns
         ended = model.end_leases()
         assert core.end_leases() == ended
@@ -570,6 +571,9 @@ class Flow:
             terms = Terms(
                 *(account or terms.account, client or terms.client, symbol, side, price, quantity, is_volume, venue)
             )
+        self.ask(terms)
+
+    def ask(self, terms: Terms) -> None:
         size = {"quantity": str(terms.quantity)} if not terms.is_volume else {"volume": str(terms.quantity)}
         wanted = order(
             id=f"o{self.number}",
@@ -694,9 +698,11 @@ class Flow:
     def unblock(self) -> None:
         for client in sorted(self.model.stopped):
             self.core.unblock(f"client {client}")
-            self.model.stopped.remove(client)
+            terms = self.model.stopped.pop(client)
             self.model.let_go[client] = len(self.model.tried)
             self.done["unblock"] += 1
+            self.ask(terms)
+            self.number += 1
 
     # ------------------------------------------------------------------------------------------ what is counted
 
