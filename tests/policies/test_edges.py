@@ -78,6 +78,10 @@ def _modified(way: str, then: str = "", times: int = 1) -> Callable[[Core, Row],
     return happens
 
 
+def _fill(core: Core, row: Row) -> None:
+    assert not isinstance(core.report(fill("o1", 2, **row.fills_with)), e.Failed)
+
+
 EVENTS: dict[str, Callable[[Core, Row], Any]] = {
     "fresh": lambda core, row: None,
     "held": _check,
@@ -92,6 +96,7 @@ EVENTS: dict[str, Callable[[Core, Row], Any]] = {
     "cancelled_told_twice": _told(("c", "cancelled"), times=2),
     "part_filled_and_cancelled": _told(("f", "fill 2"), ("c", "cancelled")),
     "up_asked": _modified("up"),
+    "up_asked_part_filled": lambda core, row: (EVENTS["up_asked"](core, row), _fill(core, row)),
     "up_rolled_back": _modified("up", "rolled_back"),
     "up_refused": _modified("up", "replace_rejected"),
     "up_replaced": _modified("up", "replaced"),
@@ -184,6 +189,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=6, part_filled_told_twice=6, filled=10)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=10)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=4)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
     ),
@@ -196,6 +202,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
     ),
@@ -208,6 +215,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
     ),
@@ -220,6 +228,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
         before=lambda core: holds(core, 20, MSFT),
@@ -233,6 +242,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
         before=lambda core: core.fund(USD="1000"),
@@ -246,6 +256,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=4, cancelled_told_twice=4, part_filled_and_cancelled=4)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=4),
         TO_TEN,
     ),
@@ -258,6 +269,7 @@ TABLE: dict[str, Row] = {
         | free(part_filled=4, part_filled_told_twice=4, filled=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+        | free(up_asked_part_filled=2)
         | free(down_asked=4, down_refused=4, down_replaced=7),
         TO_TEN,
         first={"side": "sell", "quantity": 6},
@@ -328,7 +340,7 @@ TABLE: dict[str, Row] = {
         free(fresh=None, held="100.99", working="100.99", later="100.99", rolled_back=None, lease_over=None)
         | free(part_filled="100.99", part_filled_told_twice="100.99", filled=None)
         | free(cancelled=None, cancelled_told_twice=None, part_filled_and_cancelled=None)
-        | free(up_asked="100.99", up_rolled_back="100.99", up_refused="100.99")
+        | free(up_asked="100.99", up_asked_part_filled="100.99", up_rolled_back="100.99", up_refused="100.99")
         | free(up_replaced="101.99", up_replaced_told_twice="101.99")
         | free(down_asked="99.99", down_refused="100.99", down_replaced="99.99"),
         ({"price": "90.01"}, {"price": "90"}),
@@ -347,6 +359,7 @@ TABLE: dict[str, Row] = {
             why="an order that has not traded has lost nothing",
             part_filled="60",
             part_filled_told_twice="60",
+            up_asked_part_filled="60",
             filled="20",
             part_filled_and_cancelled="60",
         ),
@@ -384,6 +397,31 @@ def test_exactly_what_is_free_passes_and_one_unit_more_is_refused_also_after_a_r
     for each in (*(come_back(core, settings_of(control), way) for way in WAYS), core):
         marked(each)
         row.probe(each, row, row.free[event])
+
+
+GOES_ON: tuple[tuple[str, Callable[[Core, Row], Any], str], ...] = (
+    ("held", lambda core, row: core.rollback(core.engine.orders.by_key["alpha", "o1"].reservation_id), "rolled_back"),
+    ("held", lambda core, row: (core.advance(5), core.end_leases()), "lease_over"),
+    ("working", _fill, "part_filled"),
+    ("working", lambda core, row: core.report(report("cancelled", order_id="o1")), "cancelled"),
+    ("part_filled", lambda core, row: core.report(report("cancelled", order_id="o1")), "part_filled_and_cancelled"),
+    ("part_filled", lambda core, row: core.report(fill("o1", 2, report_id="f", **row.fills_with)), "part_filled"),
+    ("up_asked", _fill, "up_asked_part_filled"),
+    ("up_asked", lambda core, row: core.report(report("replaced", order_id="o1")), "up_replaced"),
+    ("up_asked", lambda core, row: core.report(report("replace_rejected", order_id="o1")), "up_refused"),
+    ("down_asked", lambda core, row: core.report(report("replaced", order_id="o1")), "down_replaced"),
+)
+"""What o1 was before a restart, what befalls it afterwards, and the cell that then holds."""
+
+
+@pytest.mark.parametrize("control", TABLE)
+def test_what_was_open_at_a_restart_is_given_back_after_it_as_without_it(control: str) -> None:
+    row = TABLE[control]
+    for before, happens, event in GOES_ON:
+        for way in WAYS:
+            core = marked(come_back(arranged(control, before), settings_of(control), way))
+            happens(core, row)
+            row.probe(marked(core), row, row.free[event])
 
 
 @pytest.mark.parametrize("control", [control for control, row in TABLE.items() if not isinstance(row.modify, str)])
