@@ -441,3 +441,46 @@ def test_where_a_modify_has_no_limit_of_its_own_it_passes_however_large(control:
     assert TABLE[control].modify
     core = arranged(control, "working")
     assert isinstance(core.modify("o1", quantity=1_000_000), e.Modified)
+
+
+OTHER_BOUNDS: tuple[tuple[str, str, dict[str, Any], dict[str, Any], str], ...] = (
+    ("exposure_limit", 'each = "account", settlement = "USD", max_net = 1000', {}, {}, "RiskLimitExceeded"),
+    ("position_limit", 'each = "account+instrument", max_long = 10', {}, {}, "PositionLimitExceeded"),
+    (
+        *("position_limit", 'each = "account+instrument", max_short = 10'),
+        *({"side": "sell"}, {"side": "sell"}, "PositionLimitExceeded"),
+    ),
+    (
+        *("order_size_limit", 'each = "account", settlement = "USD", max_notional = 1000'),
+        *({}, {"price": "100.01", "quantity": 10}, "OrderNotionalExceedsLimit"),
+    ),
+    (
+        *("order_size_limit", 'each = "account", settlement = "USD", max_quantity = 10, max_notional = 1000'),
+        *({}, {}, "OrderExceedsLimit"),
+    ),
+    ("turnover_limit", 'each = "account+instrument", max_quantity = 10, window = "60s"', {}, {}, "RiskLimitExceeded"),
+    (
+        *("concentration_limit", 'each = "account", settlement = "USD", max_percent = 50, min_gross = 1000'),
+        *({}, {}, "ConcentrationLimitExceeded"),
+    ),
+    ("price_collar", "max_percent = 5", {"price": "105"}, {"price": "105.01"}, "RiskLimitExceeded"),
+    (
+        *("price_collar", 'max_percent = 5, side = "both"'),
+        *({"price": "95"}, {"price": "94.99"}, "RiskLimitExceeded"),
+    ),
+    ("instrument_rules", "max_quantity = 10", {}, {}, "OrderQtyExceedsLimit"),
+    ("instrument_rules", "min_quantity = 10", {}, {"quantity": "9.999999999"}, "InvalidFieldValue"),
+    ("instrument_rules", "max_price = 100", {}, {"price": "100.01"}, "InvalidFieldValue"),
+    ("instrument_rules", "min_price = 100", {}, {"price": "99.99"}, "InvalidFieldValue"),
+)
+"""What a control may bound besides: an order exactly at it (10 @ 100, unless told), one a unit over, and its code."""
+
+
+@pytest.mark.parametrize(("control", "settings", "at", "over", "code"), OTHER_BOUNDS)
+def test_at_every_other_bound_an_order_passes_and_one_unit_further_it_does_not(
+    control: str, settings: str, at: dict[str, Any], over: dict[str, Any], code: str
+) -> None:
+    core = marked(Core(f'[limits]\nit = {{ control = "{control}", {settings} }}\n'))
+    refused = core.check(order(**({"quantity": "10.000000001"} | over)))
+    assert str(refused.rejected.code) == code
+    assert isinstance(core.check(order(**at)), e.Accepted)
