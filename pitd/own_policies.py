@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import stat
@@ -259,9 +258,11 @@ def _from_file(name: str, path: Path) -> Loaded:
 
 
 def _from_package(name: str) -> Loaded:
-    found = list(importlib.metadata.entry_points(group=GROUP, name=name))
+    from importlib.metadata import entry_points  # slow to import, and few bring policies: not at every start
+
+    found = list(entry_points(group=GROUP, name=name))
     if not found:
-        brought = ", ".join(sorted(importlib.metadata.entry_points(group=GROUP).names)) or "none"
+        brought = ", ".join(sorted(entry_points(group=GROUP).names)) or "none"
         raise Unusable(f'no installed package brings it ({GROUP}: {brought}); install one, or say file = "….py"')
     if len(found) > 1:
         who = " and ".join(sorted(each.dist.name for each in found if each.dist is not None))

@@ -34,13 +34,13 @@ def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
         why = f"cancel of order {record.order_id}: it is held and was not sent; roll it back"
         return Failed(Failure.INVALID_INPUT, why)
     is_own = session.client in (record.client, record.asked_by)
-    attempt = engine._attempt(record.order, record.asked_by if is_own else session.client)
+    attempt = engine.attempt_of(record.order, record.asked_by if is_own else session.client)
     effects, rejects = engine.pipeline.cancel(attempt)
     for effect in effects:
-        engine._emit(effect)
+        engine.emit(effect)
     if rejects and not is_stopped(engine, record) and not engine.cancels.is_asked(record.reservation_id):
         return e.Refused(Rejected(order_id=record.order_id, rejects=rejects))
-    engine._emit(e.CancelAsked(record.reservation_id, session.client))
+    engine.emit(e.CancelAsked(record.reservation_id, session.client))
     return e.CancelCleared(cleared(record))
 
 

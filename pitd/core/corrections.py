@@ -83,22 +83,22 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     id = record.reservation_id
     is_over = record.state is WORKING and more > record.may_trade
     if of_modify is not None:
-        engine._emit(of_modify)
-    engine._emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
+        engine.emit(of_modify)
+    engine.emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
     if any(change) or net.fee:
-        engine._emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, record.asked_by, fee_asset))
+        engine.emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, record.asked_by, fee_asset))
     if moves:
-        engine._emit(e.BalancesMoved(record.account, moves))
+        engine.emit(e.BalancesMoved(record.account, moves))
     if record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
         engine.modifies.order_ends(record)
-        engine._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
+        engine.emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
     flags = (FLAGS[report.kind], *(("overfill",) if is_over else ()))
     for flag in flags:
         if flag not in record.flags:
-            engine._emit(e.OrderFlagged(id, flag))
+            engine.emit(e.OrderFlagged(id, flag))
     assert report.fill_id is not None
-    engine._emit(e.FillChanged(id, report.fill_id, again))
-    engine._emit(e.ReportNoted(id, report.report_id, fingerprint))
+    engine.emit(e.FillChanged(id, report.fill_id, again))
+    engine.emit(e.ReportNoted(id, report.report_id, fingerprint))
     blocks = engine._emit_report_effects(wanted)
     engine._react(record.account, flags, report)
     engine.valuation.unrealised.note(record.account)

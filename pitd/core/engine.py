@@ -370,7 +370,7 @@ class Engine:
         if entry.quotes:
             new = self.valuation.marks.new_among(entry.quotes)
             if new:
-                self._emit(e.QuotesKept(new))
+                self.emit(e.QuotesKept(new))
                 self.revalue()
         body = entry.body
         if type(body) is e.Commanded:
@@ -481,44 +481,44 @@ class Engine:
             case e.SessionOpened():
                 fenced = self.sessions.live(body.client)
                 if fenced is not None:
-                    self._emit(e.SessionFinished(fenced.id, EndedBy.FENCED))
-                self._emit(e.SessionStarted(self._seq, body.client, body.token))
+                    self.emit(e.SessionFinished(fenced.id, EndedBy.FENCED))
+                self.emit(e.SessionStarted(self._seq, body.client, body.token))
                 return e.Opened(self._seq)
             case e.SessionEnded():
                 session = self.sessions.get(body.session)
                 if session is not None and session.ended_by is None:
-                    self._emit(e.SessionFinished(session.id, EndedBy.CLIENT_GONE))
+                    self.emit(e.SessionFinished(session.id, EndedBy.CLIENT_GONE))
                 return e.Done()
             case e.NumberVoided():
-                self._emit(e.VoidedUpTo(body.session, body.number, body.acked))
+                self.emit(e.VoidedUpTo(body.session, body.number, body.acked))
                 return e.Void()
             case e.QuotesMoved():
                 return e.Done(len(self._quotes))  # they have been taken up, as with any entry
             case e.Resumed():
                 if body.epoch:
-                    self._emit(e.EpochBegan(body.epoch))
-                self._emit(e.LeasesRestarted(self._now_ns))
+                    self.emit(e.EpochBegan(body.epoch))
+                self.emit(e.LeasesRestarted(self._now_ns))
                 return e.Done()
             case e.Configured():
                 return e.Done(self._reconfigure(body))
             case e.OverridesDue():
                 over = self.overrides.ended_by(body.wall_ns)
                 if over:
-                    self._emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
+                    self.emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
                     self._settle_shadows()
                 return e.Done(len(over))
             case e.DayDue() | e.DayEndDue() | e.DayOrdersDue() | e.HoursDue():
                 wanted = day_orders.decided(self, body)
                 for effect in wanted.effects:
-                    self._emit(effect)
+                    self.emit(effect)
                 return e.Done(wanted.done)
             case e.HistoryDisputed():
-                self._emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
+                self.emit(e.Disputed(max(body.seen_seq, self.disputed_seq)))
                 return e.Done()
             case e.CancelsDue():
                 return e.Done(kills.escalate(self, body.most))
             case e.CancelsRead():
-                self._emit(e.CancelsTold(body.client, body.reservation_ids))
+                self.emit(e.CancelsTold(body.client, body.reservation_ids))
                 return e.Done(len(body.reservation_ids))
             case e.Poisoned():
                 raise AssertionError("a poisoned entry is only ever carried out")
@@ -538,7 +538,7 @@ class Engine:
         known = self.known(order)
         if known is not None and self.is_retry(known, order, session):
             return self.accepted_again(known, command.sent)
-        attempt = self._attempt(order, session.client)
+        attempt = self.attempt_of(order, session.client)
         rejects = self.start_stage(attempt, known)
         if rejects:
             return _refused(order, rejects, attempt)
@@ -549,13 +549,13 @@ class Engine:
         known = self.known(order)
         shadow_rejects: tuple[Reject, ...] = ()
         if known is None or not self.is_retry(known, order, session):
-            attempt = self._attempt(order, session.client)
+            attempt = self.attempt_of(order, session.client)
             rejects = self.start_stage(attempt, known)
             if rejects:
                 return _refused(order, rejects, attempt)
             shadow_rejects = attempt.shadow_rejects
         lease_end_ns = self._now_ns + self.bounds.lease_ns
-        self._emit(e.RequestOpened(self._seq, order, session.id, lease_end_ns))
+        self.emit(e.RequestOpened(self._seq, order, session.id, lease_end_ns))
         return e.Deferred(self._seq, order.id, lease_end_ns, shadow_rejects)
 
     def _execute(self, command: e.ExecuteRequest, session: Session) -> e.Reply:
@@ -567,10 +567,10 @@ class Engine:
             if owner is None or owner.client != session.client:
                 return Failed(Failure.NOT_AUTHORIZED, f"request {request.request_id} belongs to another client")
         if request.lease_end_ns <= self._now_ns or request.session in self.sessions.ending:
-            self._emit(e.RequestEnded(request.request_id, self._lapse_reason(request.session)))
+            self.emit(e.RequestEnded(request.request_id, self._lapse_reason(request.session)))
             return self._no_request(command.request_id)
         order = request.order
-        self._emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
+        self.emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
         known = self.known(order)
         if known is not None:
             if self.is_retry(known, order, session):
@@ -579,13 +579,13 @@ class Engine:
         stops = self.stops_on(order, self.instruments.find(order.instrument), session.client)
         if stops:
             return _refused(order, stops)
-        return self._main_stage(self._attempt(order, session.client), session, command.sent, command.lease_ns)
+        return self._main_stage(self.attempt_of(order, session.client), session, command.sent, command.lease_ns)
 
     def judge(self, order: Order, client: str, *, is_started: bool = False) -> Judgement:
         """What both stages would say to an order now, whatever orders of that id there were; of one that has started,
         what the main stage would. Changes nothing.
         """
-        attempt = self._attempt(order, client)
+        attempt = self.attempt_of(order, client)
         effects: Sequence[e.Effect] = ()
         if is_started:
             rejects = self.stops_on(order, attempt.listed, client)
@@ -602,17 +602,18 @@ class Engine:
 
     def hold(self, order: Order, client: str) -> tuple[Hold, ...]:
         """What the main stage would hold for an order, whether or not it would take it. Changes nothing."""
-        return self.pipeline.main(self._attempt(order, client))[0]
+        return self.pipeline.main(self.attempt_of(order, client))[0]
 
     def worth(self, order: Order, client: str) -> tuple[str, Decimal | None]:
         """An order's settlement asset, and its notional where that can be told."""
-        attempt = self._attempt(order, client)
+        attempt = self.attempt_of(order, client)
         try:
             return attempt.listed.settlement, attempt.notional() if attempt.listed.settlement else None
         except Unvalued:
             return attempt.listed.settlement, None
 
-    def _attempt(self, order: Order, client: str) -> Attempt:
+    def attempt_of(self, order: Order, client: str) -> Attempt:
+        """An order on its way through a stage now."""
         listed = self.instruments.find(order.instrument)
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
@@ -631,14 +632,6 @@ class Engine:
             valuation=self.valuation,
         )
 
-    def attempt_of(self, order: Order, client: str) -> Attempt:
-        """An order on its way through a stage now."""
-        return self._attempt(order, client)
-
-    def stops_on_open(self, record: OrderRecord) -> tuple[Reject, ...]:
-        """What keeps an order that is open from going out now."""
-        return self._stops_on_open(record, record.asked_by, record.client)
-
     def attempt_at(self, order: Order, client: str, now_ns: int, quotes: tuple[Quote, ...] = ()) -> Attempt:
         """An order on its way through a stage at that moment, with what is known of prices then: for who only asks."""
         kept = self._now_ns, self._quotes
@@ -646,7 +639,7 @@ class Engine:
         if quotes:
             self.valuation.marks.peek(quotes)
         try:
-            return self._attempt(order, client)
+            return self.attempt_of(order, client)
         finally:
             self._now_ns, self._quotes = kept
 
@@ -683,7 +676,7 @@ class Engine:
     def start_stage(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Reject, ...]:
         effects, rejects = self.judge_start(attempt, known)
         for effect in effects:
-            self._emit(effect)
+            self.emit(effect)
         return rejects
 
     def judge_start(self, attempt: Attempt, known: OrderRecord | None) -> tuple[Sequence[e.Effect], tuple[Reject, ...]]:
@@ -729,9 +722,10 @@ class Engine:
         day = self.days.of(account)
         return adjustments.awaits_import(account, "" if day is None else day.name)
 
-    def _stops_on_open(self, record: OrderRecord, *clients: str) -> tuple[Reject, ...]:
-        """What keeps an order that is open, and counted, from going on."""
+    def stops_on_open(self, record: OrderRecord, sender: str | None = None) -> tuple[Reject, ...]:
+        """What keeps an order that is open, and counted, from going on: sent by that client, or by its own."""
         assert record.order is not None
+        clients = record.asked_by, sender or record.client
         return self.stops_on(record.order, record.listed, *clients, weigh=lambda: self._weigh_open(record))
 
     def _weigh_open(self, record: OrderRecord) -> trading.Weighed:
@@ -764,7 +758,7 @@ class Engine:
         lease_ns = self._granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         id = e.leg_id(self._seq, leg) if leg else self._seq
-        self._emit(e.OrderOpened(id, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
+        self.emit(e.OrderOpened(id, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
         return e.Accepted(id, order.id, state, lease_end_ns, False, attempt.shadow_rejects)
 
     def known(self, order: Order) -> OrderRecord | None:
@@ -781,10 +775,10 @@ class Engine:
     def accepted_again(self, known: OrderRecord, sent: bool) -> e.Reply:
         if sent and known.state is HELD:
             assert known.order is not None
-            stops = self._stops_on_open(known, known.asked_by, known.client)
+            stops = self.stops_on_open(known)
             if stops:
                 return _refused(known.order, stops)
-            self._emit(e.OrderMoved(known.reservation_id, SENT))
+            self.emit(e.OrderMoved(known.reservation_id, SENT))
         return e.Accepted(known.reservation_id, known.order_id, known.state, known.lease_end_ns, True)
 
     def _duplicate(self, known: OrderRecord) -> Reject:
@@ -832,14 +826,14 @@ class Engine:
             return Failed(does.refuse, _why_not(Event.TAKE, record))
         if is_mine and record.state is SENT:
             return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
-        stops = self._stops_on_open(record, record.asked_by, session.client)
+        stops = self.stops_on_open(record, session.client)
         if stops:
             return _refused(record.order, stops)
         lease_ns = self._granted_ns(command.lease_ns)
         end_ns = self._now_ns + lease_ns
-        self._emit(e.OrderTaken(record.reservation_id, session.client, session.id, lease_ns, end_ns))
+        self.emit(e.OrderTaken(record.reservation_id, session.client, session.id, lease_ns, end_ns))
         if record.state is not SENT:
-            self._emit(e.OrderMoved(record.reservation_id, SENT))
+            self.emit(e.OrderMoved(record.reservation_id, SENT))
         return e.Taken(record.reservation_id, record.order, SENT, end_ns)
 
     def _commit(self, command: e.Commit, session: Session) -> e.Reply:
@@ -850,7 +844,7 @@ class Engine:
             if record is None:
                 self.modifies.learn_name(command.reservation_id, command.venue_order_id)
             else:
-                self._learn_name(record, command.venue_order_id)
+                self.learn_name(record, command.venue_order_id)
         return reply
 
     def _rollback(self, command: e.Rollback, session: Session) -> e.Reply:
@@ -866,9 +860,9 @@ class Engine:
         lease_ns = self._granted_ns(command.lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         if command.reservation_id in self.orders.modified:
-            self._emit(e.ModifyLeaseSet(command.reservation_id, lease_ns, lease_end_ns))
+            self.emit(e.ModifyLeaseSet(command.reservation_id, lease_ns, lease_end_ns))
         else:
-            self._emit(e.LeaseSet(command.reservation_id, lease_ns, lease_end_ns))
+            self.emit(e.LeaseSet(command.reservation_id, lease_ns, lease_end_ns))
         return e.Stands(reply.state, lease_end_ns)
 
     def _on_reservation(
@@ -894,13 +888,13 @@ class Engine:
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
         if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
-            stops = self._stops_on_open(record, record.asked_by, record.client)
+            stops = self.stops_on_open(record)
             if stops:
                 return _refused(record.order, stops)
         if does.to is not None and does.to is not record.state:
-            self._emit(e.OrderMoved(reservation_id, does.to, ended_by if does.to in ENDED else None, reason))
+            self.emit(e.OrderMoved(reservation_id, does.to, ended_by if does.to in ENDED else None, reason))
             if does.flag:
-                self._emit(e.OrderFlagged(reservation_id, does.flag))
+                self.emit(e.OrderFlagged(reservation_id, does.flag))
         return e.Stands(record.state, record.lease_end_ns if record.state in LEASED else 0)
 
     def _drop(self, command: e.Drop, session: Session) -> e.Reply:
@@ -909,7 +903,7 @@ class Engine:
         for request_id in command.request_ids:
             request = self.requests.get(request_id)
             if request is not None and request.session == session.id:
-                self._emit(e.RequestEnded(request_id, EndedBy.DROPPED))
+                self.emit(e.RequestEnded(request_id, EndedBy.DROPPED))
                 count += 1
         for reservation_id in command.reservation_ids:
             record = self.orders.open.get(reservation_id)
@@ -964,7 +958,7 @@ class Engine:
 
     def _end_one(self, id: int, ended_by: EndedBy) -> None:
         if id in self.requests:
-            self._emit(e.RequestEnded(id, ended_by))
+            self.emit(e.RequestEnded(id, ended_by))
         elif id in self.orders.modified:
             self.modifies.lapse(id, ended_by)
         else:
@@ -985,10 +979,10 @@ class Engine:
     def _lapse(self, record: OrderRecord, ended_by: EndedBy) -> None:
         does = step(Event.LAPSE, record)
         assert does.to is not None
-        self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, "" if does.to in ENDED else str(ended_by)))
+        self.emit(e.OrderMoved(record.reservation_id, does.to, ended_by, "" if does.to in ENDED else str(ended_by)))
 
     def _end_own_session(self, command: e.EndOwnSession, session: Session) -> e.Reply:
-        self._emit(e.SessionFinished(session.id, EndedBy.DROPPED))
+        self.emit(e.SessionFinished(session.id, EndedBy.DROPPED))
         return e.Done()
 
     # ------------------------------------------------------------------------------------------ reports
@@ -1101,8 +1095,8 @@ class Engine:
         if does.to is not None and does.to is not record.state:
             if does.to in ENDED:
                 self.modifies.order_ends(record)
-            self._emit(e.OrderMoved(id, does.to, final, ""))
-        if report.venue_order_id is not None and self._learn_name(record, report.venue_order_id):
+            self.emit(e.OrderMoved(id, does.to, final, ""))
+        if report.venue_order_id is not None and self.learn_name(record, report.venue_order_id):
             flags.append(SHARED_VENUE_ID)
         if told is not None:
             flags += told.flags
@@ -1110,32 +1104,32 @@ class Engine:
         elif report.kind is ReportKind.REPLACE_REJECTED:
             self.modifies.replace_rejected(record)
         elif report.kind is ReportKind.CANCEL_REJECTED and record.cancel_asked_ns:
-            self._emit(e.CancelRefused(id))
+            self.emit(e.CancelRefused(id))
         if fill is not None:
             if fill.of_modify is not None:
-                self._emit(fill.of_modify)
-            self._emit(fill.effect)
+                self.emit(fill.of_modify)
+            self.emit(fill.effect)
             if fill.overfilled:
                 flags.append("overfill")
         if moved.effect is not None:
-            self._emit(moved.effect)
+            self.emit(moved.effect)
         if paid is not None:
-            self._emit(paid)
+            self.emit(paid)
         is_filled = fill is not None and not record.open_quantity and not self.modifies.may_go_on(record)
         if is_filled and record.state is WORKING:
             self.modifies.order_ends(record)
-            self._emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
+            self.emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
         for flag in flags:
             if flag not in record.flags:
-                self._emit(e.OrderFlagged(id, flag))
+                self.emit(e.OrderFlagged(id, flag))
         is_final = final is not None or (not record.open_quantity and not self.modifies.may_go_on(record))
         if is_noted:
             kept = None
             if whole.kind is ReportKind.FILL and listed is not None:
                 kept = self._remembered(whole, record.order, listed, moved.effect, paid, told_before)
-            self._emit(e.ReportNoted(id, report.report_id, fingerprint, is_final, kept))
+            self.emit(e.ReportNoted(id, report.report_id, fingerprint, is_final, kept))
         if told_before:
-            self._emit(e.StatusNoted(id, record.ahead - told_before, record.ahead_worth))
+            self.emit(e.StatusNoted(id, record.ahead - told_before, record.ahead_worth))
         blocks = self._emit_report_effects(wanted)
         self._react(record.account, tuple(flags), report)
         self.valuation.unrealised.note(report.account)
@@ -1178,7 +1172,7 @@ class Engine:
             if before is None or _STRICT.index(before.state) < _STRICT.index(state):
                 named = report.order_id or report.venue_order_id
                 why = f"{flag}: report {report.report_id} of order {named}"
-                self._emit(e.TradingStateSet(Restriction(scope=scope, state=state, author=REPORTS, reason=why)))
+                self.emit(e.TradingStateSet(Restriction(scope=scope, state=state, author=REPORTS, reason=why)))
 
     def _fill(self, report: ExecutionReport, record: OrderRecord) -> _Fill | Failed:
         """What a fill leaves open, counted by the engine itself; never below zero."""
@@ -1302,25 +1296,25 @@ class Engine:
         assert order_id is not None
         if (report.account, order_id) in self.orders.by_key:  # named by a venue id that is another order's own id
             return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: {order_id} names another order here")
-        self._emit(e.StrangerNoted(self._seq, report.account, order_id, report.venue_order_id))
+        self.emit(e.StrangerNoted(self._seq, report.account, order_id, report.venue_order_id))
         record = self.orders.closed[self._seq]
         if report.quantity is not None:
-            self._emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
+            self.emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
         if moved.effect is not None:
-            self._emit(moved.effect)
+            self.emit(moved.effect)
         if paid is not None:
-            self._emit(paid)
+            self.emit(paid)
         flags += (*strange, *moved.flags)
         for flag in flags[1:]:
-            self._emit(e.OrderFlagged(self._seq, flag))
+            self.emit(e.OrderFlagged(self._seq, flag))
         is_fill = report.kind is ReportKind.FILL
         kept = self._remembered(report, None, listed, moved.effect, paid, ZERO) if is_fill and fingerprint else None
         if fingerprint:
-            self._emit(e.ReportNoted(self._seq, report.report_id, fingerprint, False, kept))
+            self.emit(e.ReportNoted(self._seq, report.report_id, fingerprint, False, kept))
         else:  # a status, which has no identity of its own
             assert report.quantity is not None
             worth = statuses.worth(listed, report.quantity, report.price)
-            self._emit(e.StatusNoted(self._seq, report.quantity, worth))
+            self.emit(e.StatusNoted(self._seq, report.quantity, worth))
         blocks = self._emit_report_effects(wanted)
         self._react(report.account, flags, report)
         self.valuation.unrealised.note(report.account)
@@ -1328,20 +1322,20 @@ class Engine:
 
     def _emit_report_effects(self, wanted: tuple[e.Effect, ...]) -> tuple[Block, ...]:
         for effect in wanted:
-            self._emit(effect)
+            self.emit(effect)
         return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
 
-    def _learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
+    def learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
         """Notes what the venue calls an order. True when another open one goes by that id: both are flagged."""
         if record.venue_order_id is not None:
             return False
         namesakes = () if record.state in ENDED else self.orders.namesakes(record, venue_order_id)
-        self._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+        self.emit(e.OrderNamed(record.reservation_id, venue_order_id))
         if not namesakes:
             return False
         for each in (*namesakes, record):
             if SHARED_VENUE_ID not in each.flags:
-                self._emit(e.OrderFlagged(each.reservation_id, SHARED_VENUE_ID))
+                self.emit(e.OrderFlagged(each.reservation_id, SHARED_VENUE_ID))
         return True
 
     # ------------------------------------------------------------------------------------------ operators
@@ -1357,7 +1351,7 @@ class Engine:
             reason=command.reason,
             author=session.client,
         )
-        self._emit(e.Blocked(block))
+        self.emit(e.Blocked(block))
         return e.Done(1)
 
     def _cancel_all(self, command: e.CancelAll, session: Session) -> e.Reply:
@@ -1381,7 +1375,7 @@ class Engine:
             hint = f"; it is held by {', '.join(others)}: rearm that limit" if others else ""
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
         for effect in wanted:
-            self._emit(effect)
+            self.emit(effect)
         return e.Done(sum(type(effect) in (e.Unblocked, e.ShadowUnblocked) for effect in wanted))
 
     def unblock_effects(self, scope: str) -> list[e.Effect]:
@@ -1413,7 +1407,7 @@ class Engine:
                 Failure.CAPACITY_EXCEEDED, f"{len(self.trading)} scopes are halted or reducing: halt the firm instead"
             )
         restriction = Restriction(scope=scope, state=command.state, author=session.client, reason=command.reason)
-        self._emit(e.TradingStateSet(restriction))
+        self.emit(e.TradingStateSet(restriction))
         return e.Done(1)
 
     def _nothing_named(self, scope: str) -> str:
@@ -1436,7 +1430,7 @@ class Engine:
         if isinstance(wanted, Failed):
             return wanted
         for effect in wanted:
-            self._emit(effect)
+            self.emit(effect)
         return e.Done(1)
 
     def rearm_effects(self, limit: str, scope: str, room: Decimal) -> list[e.Effect] | Failed:
@@ -1486,7 +1480,7 @@ class Engine:
             ended_by = EndedBy.OPERATOR if does.to in ENDED else None
             if does.to in ENDED:
                 self.modifies.order_ends(record)
-            self._emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
+            self.emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
         return e.Stands(record.state)
 
     def _accept_history(self, command: e.AcceptHistory, session: Session) -> e.Reply:
@@ -1495,11 +1489,11 @@ class Engine:
             return Failed(Failure.INVALID_INPUT, problem)
         if not self.disputed_seq:
             return Failed(Failure.UNKNOWN_ID, "no client knows more than this history: there is nothing to accept")
-        self._emit(e.HistoryAccepted(self.disputed_seq))
+        self.emit(e.HistoryAccepted(self.disputed_seq))
         return e.Done(1)
 
     def _adjust(self, command: e.AdjustAccounts, session: Session) -> e.Reply:
-        return adjustments.adjust(self, command, session.client, self._emit)
+        return adjustments.adjust(self, command, session.client, self.emit)
 
     def _shut_down(self, command: e.ShutDown, session: Session) -> e.Reply:
         problem = _bad_reason(command.reason)
@@ -1507,21 +1501,13 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------ carrying out
 
-    def _emit(self, effect: e.Effect) -> None:
+    def emit(self, effect: e.Effect) -> None:
         """Notes an effect for the journal and carries it out: the one place where anything changes."""
         self._effects.append(effect)
         try:
             self._on_effect[type(effect)](effect)
         except Exception as trouble:
             raise self._failed(effect, trouble) from trouble
-
-    def emit(self, effect: e.Effect) -> None:
-        """Notes an effect for the journal and carries it out."""
-        self._emit(effect)
-
-    def learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
-        """Notes what the venue calls an order. True when another open one goes by that id."""
-        return self._learn_name(record, venue_order_id)
 
     def carry_out_alone(self, effect: e.Effect) -> None:
         """Carries one effect out, for who follows a history under other limits."""
@@ -1760,7 +1746,7 @@ class Engine:
         more = sum(self.overrides.get(each.limit, each.key) is None for each in put)
         if len(self.overrides) + more > self.bounds.overrides:
             return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")
-        self._emit(e.Overridden(put))
+        self.emit(e.Overridden(put))
         self._settle_shadows()
         return e.LimitSet(put)
 
@@ -1817,7 +1803,7 @@ class Engine:
             known = overrides.expected([f"{each.limit} {each.key}" for each in self.overrides.all()])
             named = " ".join(filter(None, (command.limit[:80], (command.key or "")[:80])))
             return Failed(Failure.UNKNOWN_ID, f"nobody has set {named}; set now: {known}")
-        self._emit(e.Overridden((), cleared))
+        self.emit(e.Overridden((), cleared))
         self._settle_shadows()
         return e.Done(len(cleared))
 
@@ -1830,7 +1816,7 @@ class Engine:
 
     def _settle_shadows(self) -> None:
         for effect in shadows.settled(self):
-            self._emit(effect)
+            self.emit(effect)
 
     def disagreements(self) -> tuple[str, ...]:
         """Where the configuration is not what an override was set over, and what holds there, in words."""
@@ -1852,7 +1838,7 @@ class Engine:
         setup = self._setup_of(configured.settings) if self._setup_of is not None and configured.settings else None
         kept = self.overrides.all() if setup is None else self.overrides.anew(setup.terms)
         policies, groups = dict(self.policies), self.accounts.groups()
-        self._emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
+        self.emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
         self._begin_limits()
         self._settle_shadows()
         holds_the_same = groups == self.accounts.groups() and all(
@@ -1970,7 +1956,7 @@ class Engine:
         """Has each policy take up what its new limits must know of what happened before them."""
         for policy in self.policies.values():
             for effect in self.pipeline.as_effects(policy, policy.reconfigured(self.accounts.group_of).effects):
-                self._emit(effect)
+                self.emit(effect)
 
     def _hold_anew(self) -> int:
         """Counts what is open by the limits that are in force now: the number of orders that hold something else."""
@@ -1994,7 +1980,7 @@ class Engine:
             )
             holds = self.pipeline.rehold(record.holds, attempt, record.open_quantity)
             if holds != record.holds:
-                self._emit(e.HoldsReplaced(record.reservation_id, holds))
+                self.emit(e.HoldsReplaced(record.reservation_id, holds))
                 count += 1
         return count
 

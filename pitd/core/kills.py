@@ -191,7 +191,7 @@ def follow_up(
     for stop in tuple(stopped):
         cause = _cause_of(engine, body, stop)
         if cause is not None:
-            engine._emit(e.CancelsWanted(cause, is_lasting=True))
+            engine.emit(e.CancelsWanted(cause, is_lasting=True))
     cancels = engine.cancels
     if cancels.kills:
         for effect in tuple(effects):
@@ -200,7 +200,7 @@ def follow_up(
     if cancels.sweeps:
         sweep(engine)
     if cancels.asked and not cancels.requests and not cancels.sweeps:
-        engine._emit(e.CancelsConfirmed(cancels.asked))
+        engine.emit(e.CancelsConfirmed(cancels.asked))
 
 
 def cancel_all(engine: Engine, command: e.CancelAll, author: str) -> e.Reply:
@@ -211,7 +211,7 @@ def cancel_all(engine: Engine, command: e.CancelAll, author: str) -> e.Reply:
         problem = f'a scope is "firm", or "group", "account", "client" or "instrument" and a name, not {scope[:80]!r}'
     if problem:
         return e.Failed(e.Failure.INVALID_INPUT, problem)
-    engine._emit(e.CancelsWanted(e.Cause(scope, CANCEL_ALL, author, command.reason)))
+    engine.emit(e.CancelsWanted(e.Cause(scope, CANCEL_ALL, author, command.reason)))
     return e.Done(sweep(engine) if len(engine.cancels.sweeps) == 1 else 0)
 
 
@@ -228,7 +228,7 @@ def sweep(engine: Engine, most: int = AN_ENTRY) -> int:
         and covers(engine, going.cause, record)
     ]
     _ask(engine, going.cause, wanted)
-    engine._emit(e.CancelsSwept(some[-1] if len(some) == most else 0))
+    engine.emit(e.CancelsSwept(some[-1] if len(some) == most else 0))
     return len(wanted)
 
 
@@ -236,7 +236,7 @@ def escalate(engine: Engine, most: int = AN_ENTRY) -> int:
     """Passes on what owners have not confirmed in time: how many."""
     late = engine.cancels.due(engine.now_ns, most)
     if late:
-        engine._emit(e.CancelsEscalated(late))
+        engine.emit(e.CancelsEscalated(late))
     return len(late)
 
 
@@ -313,6 +313,6 @@ def _ask(engine: Engine, cause: e.Cause, ids: Sequence[int]) -> None:
         is_here = engine.sessions.live(engine.orders.open[id].client) is not None
         (here if is_here else gone).append(id)
     if here:
-        engine._emit(e.CancelsRequested(cause, tuple(here), engine.now_ns + engine.bounds.cancel_ns))
+        engine.emit(e.CancelsRequested(cause, tuple(here), engine.now_ns + engine.bounds.cancel_ns))
     if gone:
-        engine._emit(e.CancelsRequested(cause, tuple(gone), engine.now_ns))
+        engine.emit(e.CancelsRequested(cause, tuple(gone), engine.now_ns))

@@ -86,7 +86,7 @@ class Modifies:
         open_quantity = whole_quantity(order) - _traded(record, record.order)
         effects, holds, rejects = self.judge(record, order, open_quantity)
         for effect in effects:
-            engine._emit(effect)
+            engine.emit(effect)
         if not rejects:  # the start stage itself may have tripped a switch
             rejects = self._stops(record, order, open_quantity)
         if rejects:
@@ -96,7 +96,7 @@ class Modifies:
         modify_id = engine.seq
         worse = engine.pipeline.worse(record.holds, holds)
         state = SENT if command.sent else HELD
-        engine._emit(
+        engine.emit(
             e.ModifyOpened(
                 record.reservation_id,
                 modify_id,
@@ -178,7 +178,7 @@ class Modifies:
             stops = self._stops(record, modify.order, modify.open_quantity)
             if stops:
                 return e.Refused(Rejected(order_id=record.order_id, rejects=stops))
-            self._engine._emit(e.ModifyMoved(record.reservation_id, modify.modify_id, SENT))
+            self._engine.emit(e.ModifyMoved(record.reservation_id, modify.modify_id, SENT))
         return e.Modified(modify.modify_id, modify.order, modify.state, modify.lease_end_ns, True)
 
     def on_reservation(
@@ -209,7 +209,7 @@ class Modifies:
         return e.Stands(modify.state, modify.lease_end_ns if modify.state in LEASED else 0)
 
     def renewed(self, modify_id: int, lease_ns: int, lease_end_ns: int) -> None:
-        self._engine._emit(e.ModifyLeaseSet(modify_id, lease_ns, lease_end_ns))
+        self._engine.emit(e.ModifyLeaseSet(modify_id, lease_ns, lease_end_ns))
 
     def learn_name(self, modify_id: int, venue_order_id: str) -> None:
         """What the venue calls the order by its new terms."""
@@ -217,9 +217,9 @@ class Modifies:
         assert record.modify is not None
         if record.modify.state in ENDED:
             if record.modify.ended_by is EndedBy.REPLACED and record.venue_order_id != venue_order_id:
-                self._engine._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+                self._engine.emit(e.OrderNamed(record.reservation_id, venue_order_id))
         elif record.modify.venue_order_id != venue_order_id:
-            self._engine._emit(e.ModifyNamed(record.reservation_id, modify_id, venue_order_id))
+            self._engine.emit(e.ModifyNamed(record.reservation_id, modify_id, venue_order_id))
 
     def settle(self, command: e.SettleModify, session: Session) -> e.Reply:
         """A person's word on what became of a modify."""
@@ -278,7 +278,7 @@ class Modifies:
         """The order is over, and so is what was to become of it."""
         moved = over_with(record)
         if moved is not None:
-            self._engine._emit(moved)
+            self._engine.emit(moved)
 
     # ------------------------------------------------------------------------------------------ reports
 
@@ -372,9 +372,9 @@ class Modifies:
         new = pipeline.rehold(modify.new, new_attempt, modify.open_quantity) if is_new else modify.new
         if old == modify.old and new == modify.new:
             return False
-        self._engine._emit(e.ModifyHolds(modify.modify_id, modify.open_quantity, old, new))
+        self._engine.emit(e.ModifyHolds(modify.modify_id, modify.open_quantity, old, new))
         worse = pipeline.worse(old if is_old else (), new if is_new else ())
-        self._engine._emit(e.HoldsReplaced(record.reservation_id, worse))
+        self._engine.emit(e.HoldsReplaced(record.reservation_id, worse))
         return True
 
     # ------------------------------------------------------------------------------------------ carrying out
@@ -556,12 +556,12 @@ class Modifies:
         """Moves a modify on. An order that was filled by its old terms, and waited for this alone, is over with it."""
         self._emit_moved(record, modify, to, ended_by, reason)
         if to in ENDED and not is_replaced and record.state is WORKING and not record.open_quantity:
-            self._engine._emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
+            self._engine.emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
 
     def _emit_moved(
         self, record: OrderRecord, modify: Modify, to: OrderState, ended_by: EndedBy | None, reason: str
     ) -> None:
-        self._engine._emit(e.ModifyMoved(record.reservation_id, modify.modify_id, to, ended_by, reason))
+        self._engine.emit(e.ModifyMoved(record.reservation_id, modify.modify_id, to, ended_by, reason))
 
     def _revive(self, record: OrderRecord, modify: Modify) -> bool:
         """A modify that was rolled back has gone out all the same: it counts again. False where the order is over."""
@@ -570,8 +570,8 @@ class Modifies:
             return False
         left = max(whole_quantity(modify.order) - _traded(record, record.order), ZERO)
         new = self._hold(record, modify.order, left) if left else ()
-        engine._emit(e.ModifyHolds(modify.modify_id, left, record.holds, new))
-        engine._emit(e.HoldsReplaced(record.reservation_id, engine.pipeline.worse(record.holds, new)))
+        engine.emit(e.ModifyHolds(modify.modify_id, left, record.holds, new))
+        engine.emit(e.HoldsReplaced(record.reservation_id, engine.pipeline.worse(record.holds, new)))
         return True
 
     def _replace(
@@ -584,15 +584,15 @@ class Modifies:
     ) -> None:
         engine = self._engine
         if order != record.order or open_quantity != record.open_quantity or holds != record.holds:
-            engine._emit(e.OrderReplaced(record.reservation_id, order, open_quantity, holds))
+            engine.emit(e.OrderReplaced(record.reservation_id, order, open_quantity, holds))
         if venue_order_id is not None and venue_order_id != record.venue_order_id:
-            engine._emit(e.OrderNamed(record.reservation_id, venue_order_id))
+            engine.emit(e.OrderNamed(record.reservation_id, venue_order_id))
         if record.state is WORKING and not record.open_quantity:
-            engine._emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
+            engine.emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
 
     def _flag(self, record: OrderRecord, flag: str) -> None:
         if flag not in record.flags:
-            self._engine._emit(e.OrderFlagged(record.reservation_id, flag))
+            self._engine.emit(e.OrderFlagged(record.reservation_id, flag))
 
 
 def over_with(record: OrderRecord) -> e.ModifyMoved | None:

@@ -77,12 +77,12 @@ def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
         flags, is_news = (*flags, *reply.result.flags), True
     elif status.status is VenueState.FILLED and record.state not in ENDED and not engine.modifies.may_go_on(record):
         engine.modifies.order_ends(record)
-        engine._emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
+        engine.emit(e.OrderMoved(record.reservation_id, CLOSED, EndedBy.FILLED, ""))
         flags, is_news = (*flags, SHORT), True
         if SHORT not in record.flags:
-            engine._emit(e.OrderFlagged(record.reservation_id, SHORT))
+            engine.emit(e.OrderFlagged(record.reservation_id, SHORT))
     is_final = record.state is CLOSED and status.status is not VenueState.WORKING
-    engine._emit(e.StatusNoted(record.reservation_id, ahead, ahead_worth, is_final))
+    engine.emit(e.StatusNoted(record.reservation_id, ahead, ahead_worth, is_final))
     return e.Applied(result_of(record, flags, blocks, already_applied=not is_news))
 
 
