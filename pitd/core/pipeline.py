@@ -161,8 +161,8 @@ class Pipeline:
         """What an order holds by each policy while a modify of it is not answered."""
         holds: list[Hold] = []
         for id in dict.fromkeys(hold.policy for hold in (*old, *new)):
-            mine, others = (tuple(hold.effect for hold in holds if hold.policy == id) for holds in (old, new))
-            holds.extend(Hold(id, effect) for effect in self._by_id[id].worse(mine, others))
+            held, wanted = (tuple(hold.effect for hold in side if hold.policy == id) for side in (old, new))
+            holds.extend(Hold(id, effect) for effect in self._by_id[id].worse(held, wanted))
         return tuple(holds)
 
     def shrink(
