@@ -52,7 +52,7 @@ def _closed(engine: Engine, most: int) -> Decided:
     for id in engine.orders.for_a_day:
         record = engine.orders.open[id]
         closing = engine.days.closing.get(engine.days.scope_of(record.account))
-        if closing is None or id > closing.upto or record.order is None:
+        if closing is None or e.row_of(id) > closing.upto or record.order is None:
             continue
         if record.order.good_till is not None and record.order.good_till > closing.day:
             continue

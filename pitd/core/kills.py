@@ -1,9 +1,9 @@
 """Which orders are to be cancelled because a kill, or a person, wants it; whom that was told; and what is confirmed.
 
 A stop (a trip, a block, a halt) that wants cancels looks through the open orders once, a bounded number an entry, and
-asks for each that may be at the venue. What comes to be there later all the same, by a late commit, is asked for as
-long as the stop is in force. A request ends with its order, and with nothing else: lifting the stop lets new orders
-pass, it does not un-ask what was asked.
+asks for each that may be at the venue. What comes to be there later all the same, by a late commit or past the gate, is
+asked for as long as the stop is in force. A request ends with its order, and with nothing else: lifting the stop lets
+new orders pass, it does not un-ask what was asked.
 """
 
 from __future__ import annotations
@@ -195,8 +195,11 @@ def follow_up(
     cancels = engine.cancels
     if cancels.kills:
         for effect in tuple(effects):
-            if type(effect) is e.OrderMoved and effect.state in (WORKING, QUARANTINED):
-                _ask_of(engine, effect.reservation_id)
+            match effect:
+                case e.OrderMoved() | e.OrderOpened() if effect.state in (WORKING, QUARANTINED):
+                    _ask_of(engine, effect.reservation_id)
+                case e.OrderAdopted():
+                    _ask_of(engine, effect.reservation_id)
     if cancels.sweeps:
         sweep(engine)
     if cancels.asked and not cancels.requests and not cancels.sweeps:
@@ -219,7 +222,9 @@ def sweep(engine: Engine, most: int = AN_ENTRY) -> int:
     """Looks at some of the open orders for the oldest stop that has not seen them all: how many it asks for."""
     cancels = engine.cancels
     going = cancels.sweeps[0]
-    some = heapq.nsmallest(most, (id for id in engine.orders.open if going.after < id <= going.upto))
+    after = _place_of(going.after)
+    left = (id for id in engine.orders.open if after < _place_of(id) and e.row_of(id) <= going.upto)
+    some = heapq.nsmallest(most, left, key=_place_of)
     wanted = [
         id
         for id in some
@@ -230,6 +235,11 @@ def sweep(engine: Engine, most: int = AN_ENTRY) -> int:
     _ask(engine, going.cause, wanted)
     engine.emit(e.CancelsSwept(some[-1] if len(some) == most else 0))
     return len(wanted)
+
+
+def _place_of(reservation_id: int) -> tuple[int, int]:
+    """Where an order stands among all: by its row, however many were accepted in that."""
+    return e.row_of(reservation_id), reservation_id
 
 
 def escalate(engine: Engine, most: int = AN_ENTRY) -> int:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from builders import Core, fill, order, report, saved
 
+from pitd.core import entry as e
 from pitd.core.days import IsNew
 from pitd.core.policy import PASS, Attempt, Policy, Verdict
 
@@ -166,6 +167,15 @@ def test_the_end_of_the_day_closes_what_works_and_was_good_for_it(desk: Core) ->
     assert [desk.state(ids[each]) for each in ("day", "ioc", "fok")] == ["closed"] * 3
     assert desk.ended_by(ids["day"]) == "day_end" and desk.state(ids["gtc"]) == desk.state(unsaid) == "working"
     assert desk.held() == 2_000
+
+
+def test_the_end_of_the_day_closes_all_orders_of_one_row(desk: Core) -> None:
+    legs = tuple(order(id=id, time_in_force="day") for id in ("a", "b", "c"))
+    ids = [each.reservation_id for each in desk.command(e.CheckMany(legs, True, None)).answers]
+    for id in ids:
+        desk.commit(id)
+    next_day(desk)
+    assert [desk.state(id) for id in ids] == ["closed"] * 3
 
 
 def test_an_order_good_till_a_date_is_closed_at_the_end_of_that_day(desk: Core) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from builders import Core, fill, money, order, report, saved
+from builders import AAPL, Core, fill, money, order, report, saved
 
 from pitd.core import entry as e
 from pitd.core import kills
@@ -116,6 +116,27 @@ def test_what_comes_to_the_venue_later_under_the_stop_is_asked_for_too() -> None
     id = next(id for id, record in core.engine.orders.open.items() if record.order_id == "hold")
     core.commit(id)
     assert asked(core) == ["hold", "work"]
+
+
+def test_what_a_drop_copy_finds_at_the_venue_under_the_stop_is_asked_for_too() -> None:
+    core = desk()
+    trip(core)
+    core.command(e.DropCopy(order(id="past the gate")), "drops")
+    core.report(fill("stranger", "1", instrument=AAPL, side="buy"))
+    core.command(e.DropCopy(order(id="stranger")), "drops")
+    assert asked(core) == ["past the gate", "stranger", "work"]
+
+
+@pytest.mark.parametrize("most", [2, 1_000])
+def test_all_orders_of_one_row_are_asked_for(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kills.sweep, "__defaults__", (most,))
+    core = Core(LIMITS)
+    core.command(e.CheckMany(tuple(order(id=f"o{n}") for n in range(4)), True, None))
+    core.check(order(id="later"), sent=True)
+    trip(core)
+    for _ in range(3):
+        let_time_pass(core, 0)
+    assert asked(core) == ["later", "o0", "o1", "o2", "o3"]
 
 
 def test_lifting_the_stop_lets_new_orders_pass_and_leaves_what_was_asked() -> None:
