@@ -1,6 +1,9 @@
-"""What every test run has: hypothesis without a clock of its own, and the mark of what takes long."""
+"""What every test run has: hypothesis without a clock of its own, bytecode, and the mark of what takes long."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 import hypothesis
 import pytest
@@ -37,6 +40,16 @@ SLOW = (
     "tests/simulation/test_simulation.py::test_the_",
 )
 """What starts many processes or fills disks: `.ci/run` has it all, the README's command leaves it out."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Where no bytecode may be written beside the sources, it goes into pytest's own cache: tests start hundreds of
+    processes, and each would compile all that it imports, which takes longer than all else that a start does.
+    """
+    if sys.dont_write_bytecode and config.cache is not None:
+        sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+        sys.dont_write_bytecode = False
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
