@@ -412,7 +412,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "quotes": msgspec.to_builtins(engine.valuation.marks.save()),
         "of clients": msgspec.to_builtins(engine.positions.clients()),
         "requests": [msgspec.to_builtins(engine.requests[id]) for id in sorted(engine.requests)],
-        "sessions": [msgspec.to_builtins(sessions._by_id[id]) for id in sorted(sessions._by_id)],
+        "sessions": [msgspec.to_builtins(sessions.by_id[id]) for id in sorted(sessions.by_id)],
         "ended sessions": [msgspec.to_builtins(session) for session in sessions._ended.values()],
     }
 

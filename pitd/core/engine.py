@@ -391,7 +391,8 @@ class Engine:
 
     def carry_out(self, deed: e.Deed) -> None:
         """Takes up what an entry did, from its recorded effects and reply, without deciding it again."""
-        self._begin(deed.seq, deed.now_ns)
+        now_ns, sessions, orders = deed.now_ns, self.sessions, self.orders
+        self._begin(deed.seq, now_ns)
         on_effect = self._on_effect
         effect: e.Effect | None = None
         try:
@@ -401,11 +402,14 @@ class Engine:
             assert effect is not None
             raise self._failed(effect, trouble) from trouble
         if deed.session:
-            session = self.sessions.get(deed.session)
+            session = sessions.by_id.get(deed.session) or sessions.get(deed.session)
             assert session is not None
-            self.sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
-        self.valuation.unrealised.moved.clear()
-        self.orders.forget(deed.now_ns)
+            sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
+        moved = self.valuation.unrealised.moved
+        if moved:
+            moved.clear()
+        if orders.has_to_forget(now_ns):
+            orders.forget(now_ns)
         self.is_whole = True
 
     def revalue(self) -> tuple[Block, ...]:
@@ -468,8 +472,11 @@ class Engine:
         assert seq == self._seq + 1 and now_ns >= self._now_ns, (seq, self._seq)
         self._seq = seq
         self._now_ns = now_ns
-        self.valuation.marks.unpeek()
-        self.valuation.unrealised.moved.clear()  # by who only asked
+        valuation = self.valuation
+        if valuation.marks.peeked:
+            valuation.marks.unpeek()
+        if valuation.unrealised.moved:
+            valuation.unrealised.moved.clear()  # by who only asked
         self.is_whole = False
         if self._stopped:
             self._stopped = []
@@ -1545,28 +1552,29 @@ class Engine:
             self.requests_ended.popitem(last=False)
 
     def _do_order_opened(self, effect: e.OrderOpened) -> None:
-        order = effect.order
+        order, id, holds, state = effect.order, effect.reservation_id, effect.holds, effect.state
         record = OrderRecord(
-            reservation_id=effect.reservation_id,
+            reservation_id=id,
             account=order.account,
             order_id=order.id,
             order=order,
             listed=self.instruments.find(order.instrument),
             client=effect.client,
             session=effect.session,
-            state=effect.state,
+            state=state,
             open_quantity=whole_quantity(order),
             lease_ns=effect.lease_ns,
             lease_end_ns=effect.lease_end_ns,
-            holds=effect.holds,
+            holds=holds,
             heard_ns=self._now_ns,
         )
-        for hold in effect.holds:
-            self.policies[hold.policy].apply(hold.effect)
-        self.orders.add(record)
-        if effect.state in LEASED:
-            self.leases.add(effect.lease_end_ns, effect.reservation_id)
-            self._own(effect.session, effect.reservation_id)
+        policies = self.policies
+        for hold in holds:
+            policies[hold.policy].apply(hold.effect)
+        self.orders.begin(record)
+        if state is HELD or state is SENT:
+            self.leases.add(effect.lease_end_ns, id)
+            self._own(effect.session, id)
 
     def _do_order_adopted(self, effect: e.OrderAdopted) -> None:
         record = self.orders.find(effect.reservation_id)
@@ -1581,36 +1589,36 @@ class Engine:
             record.ended_by, record.final_seen = EndedBy.FILLED, True
 
     def _do_order_moved(self, effect: e.OrderMoved) -> None:
-        record = self.orders.find(effect.reservation_id)
-        assert record is not None
-        was, record.state = record.state, effect.state
+        id, state, orders = effect.reservation_id, effect.state, self.orders
+        record = orders.open.get(id) or orders.closed[id]
+        was, record.state = record.state, state
         record.heard_ns = self._now_ns
         record.reason = effect.reason
-        if was in ENDED:
+        if was is ROLLED_BACK or was is CLOSED:
             for hold in record.holds:
                 policy = self.policies[hold.policy]
                 policy.reopen(hold.effect) if was is CLOSED else policy.apply(hold.effect)
             record.ended_by = None
-            self.orders.revive(record)
-        elif effect.state in ENDED:
+            orders.revive(record)
+        elif state is CLOSED or state is ROLLED_BACK:
             for hold in reversed(record.holds):
                 policy = self.policies[hold.policy]
-                policy.close(hold.effect) if effect.state is CLOSED else policy.undo(hold.effect)
+                policy.close(hold.effect) if state is CLOSED else policy.undo(hold.effect)
             record.ended_by = effect.ended_by
-            if effect.state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
+            if state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
                 record.holds = ()  # what a final report closed never comes back
-            self.orders.end(record, self._now_ns)
-        if was in LEASED and effect.state not in LEASED:
+            orders.end(record, self._now_ns)
+        if (was is SENT or was is HELD) and state is not SENT and state is not HELD:
             record.lease_end_ns = 0
-            self.sessions.settled(record.session, record.reservation_id)
+            self.sessions.settled(record.session, id)
 
     def _do_order_filled(self, effect: e.OrderFilled) -> None:
-        record = self.orders.find(effect.reservation_id)
-        assert record is not None
-        self.orders.filled(record, effect.quantity, effect.open_quantity)
+        id, orders, holds = effect.reservation_id, self.orders, effect.holds
+        record = orders.open.get(id) or orders.closed[id]
+        orders.filled(record, effect.quantity, effect.open_quantity)
         record.heard_ns = self._now_ns
-        if effect.holds is not record.holds and effect.holds != record.holds:
-            self._replace_holds(record, effect.holds)
+        if holds is not record.holds and holds != record.holds:
+            self._replace_holds(record, holds)
 
     def _do_order_named(self, effect: e.OrderNamed) -> None:
         record = self.orders.find(effect.reservation_id)
@@ -1696,11 +1704,13 @@ class Engine:
         self.cancels.handed_over(effect.reservation_id, self._seq)
 
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
-        change = positions.Change(effect.quantity, effect.cost, effect.realised)
-        self.positions.change(effect.account, effect.symbol, change, effect.fee, effect.fee_asset)
-        self.valuation.unrealised.touch(effect.account, effect.symbol)
+        account, symbol = effect.account, effect.symbol
+        self.positions.change(account, symbol, effect, effect.fee, effect.fee_asset)
+        unrealised = self.valuation.unrealised
+        if unrealised.is_asked:
+            unrealised.touch(account, symbol)
         if effect.client and effect.quantity:
-            self.positions.move_client(effect.client, effect.symbol, effect.quantity)
+            self.positions.move_client(effect.client, symbol, effect.quantity)
 
     def _do_quotes_kept(self, effect: e.QuotesKept) -> None:
         self.valuation.marks.keep(effect.quotes)
@@ -2019,7 +2029,7 @@ class Engine:
         self.accepted_seq = effect.seen_seq
 
     def _own(self, session_id: int, id: int) -> None:
-        session = self.sessions.get(session_id)
+        session = self.sessions.by_id.get(session_id) or self.sessions.get(session_id)
         assert session is not None
         session.unsettled[id] = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import msgspec
 
@@ -29,6 +29,16 @@ from pit.types import (
 from .instruments import Listed
 from .overrides import Override
 from .prices import Quote
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    E = TypeVar("E", default=Any)
+else:
+    from typing import TypeVar
+
+    E = TypeVar("E")
+# A policy's effect. Who reads rows says which there are: `Hold[A | B]`; everybody else leaves it open.
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -491,11 +501,17 @@ class EndedBy(StrEnum):
     ORDER_ENDED = "order_ended"
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Hold(msgspec.Struct, Generic[E], frozen=True, array_like=True, gc=False):
     """What one policy reserves for one order: the policy's id and its effect."""
 
     policy: str
-    effect: Any
+    effect: E
+
+
+if TYPE_CHECKING:
+    H = TypeVar("H", bound=Hold, default=Hold)
+else:
+    H = TypeVar("H", bound=Hold)
 
 
 class RequestOpened(Record, frozen=True):
@@ -510,7 +526,7 @@ class RequestEnded(Record, frozen=True):
     ended_by: EndedBy
 
 
-class OrderOpened(Record, frozen=True):
+class OrderOpened(Record, Generic[H], frozen=True):
     reservation_id: int
     order: Order
     client: str
@@ -518,7 +534,7 @@ class OrderOpened(Record, frozen=True):
     state: OrderState
     lease_ns: int
     lease_end_ns: int
-    holds: tuple[Hold, ...]
+    holds: tuple[H, ...]
 
 
 class OrderMoved(Record, frozen=True):
@@ -528,13 +544,13 @@ class OrderMoved(Record, frozen=True):
     reason: str = ""
 
 
-class OrderFilled(Record, frozen=True):
+class OrderFilled(Record, Generic[H], frozen=True):
     """`open_quantity` and `holds` are what is left after it."""
 
     reservation_id: int
     quantity: Decimal
     open_quantity: Decimal
-    holds: tuple[Hold, ...]
+    holds: tuple[H, ...]
 
 
 class OrderNamed(Record, frozen=True):
@@ -761,9 +777,9 @@ class AdjustmentNoted(Record, frozen=True):
     """The accounts whose positions are complete with it."""
 
 
-class PolicyChanged(Record, frozen=True):
+class PolicyChanged(Record, Generic[E], frozen=True):
     policy: str
-    effect: Any
+    effect: E
 
 
 class Blocked(Record, frozen=True):

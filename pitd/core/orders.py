@@ -371,6 +371,13 @@ class Orders:
         else:
             self._open(record)
 
+    def begin(self, record: OrderRecord) -> None:
+        """Takes an order in that has just been accepted."""
+        key = (record.account, record.order_id)
+        assert key not in self.by_key
+        self.by_key[key] = record
+        self._open(record)
+
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
         before = record.venue_order_id
         if before is not None and before != venue_order_id:
@@ -379,7 +386,8 @@ class Orders:
                 self._unname(record, id)
             record.venue_ids_before = ids[-_IDS_KEPT:]
         record.venue_order_id = venue_order_id
-        self._alias(record, venue_order_id)
+        if self._by_venue_id.setdefault((record.account, venue_order_id), record) is not record:
+            self._alias(record, venue_order_id)
 
     def is_named(self, record: OrderRecord, venue_order_id: str) -> bool:
         """Whether it goes, or went, by that id at the venue."""
@@ -464,18 +472,22 @@ class Orders:
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""
-        self.expect_no_more(record)
-        del self.open[record.reservation_id]
-        self.for_a_day.pop(record.reservation_id, None)
+        if self._is_counting:
+            self.expect_no_more(record)
+        id = record.reservation_id
+        del self.open[id]
+        if self.for_a_day:
+            self.for_a_day.pop(id, None)
         if self.to_cancel:
-            self.to_cancel.pop(record.reservation_id, None)
+            self.to_cancel.pop(id, None)
         mine = self.by_client[record.client]
-        del mine[record.reservation_id]
+        del mine[id]
         if not mine:
             del self.by_client[record.client]
         record.ended_ns = now_ns
-        self.closed[record.reservation_id] = record
-        self._place_again(record)
+        self.closed[id] = record
+        if self._have_namesakes:
+            self._place_again(record)
 
     def hand_over(self, record: OrderRecord, client: str) -> None:
         """Makes an open order another client's."""
@@ -489,7 +501,7 @@ class Orders:
     def filled(self, record: OrderRecord, quantity: Decimal, left: Decimal) -> None:
         """Counts what was traded of an order, and what of it is open."""
         record.filled_quantity += quantity
-        if record.state in ENDED:
+        if record.state in ENDED or not self._is_counting:
             record.open_quantity = left
             return
         self.expect_no_more(record)
@@ -501,10 +513,11 @@ class Orders:
         self._open(record)
         self._place_again(record)
 
+    def has_to_forget(self, now_ns: int) -> bool:
+        return now_ns >= self._forget_at_ns or len(self.closed) > self._closed_kept
+
     def forget(self, now_ns: int) -> None:
         """Lets go of what closed too long ago, or is one too many; at most two at a time, so that no step is long."""
-        if now_ns < self._forget_at_ns and len(self.closed) <= self._closed_kept:
-            return
         for _ in range(2):
             if not self.closed:
                 self._forget_at_ns = now_ns + self._closed_kept_ns
@@ -555,22 +568,37 @@ class Orders:
         """Counts what an open order may trade as on its way."""
         if not self._is_counting:
             return
-        if record.order is not None and record.listed is not None:
-            self._positions.expect(*_most(record, record.order, record.listed), record.asked_by)
+        order, listed = record.order, record.listed
+        if order is None or listed is None:
+            return
+        if record.modify is None:
+            self._positions.expect(order, listed, record.open_quantity, record.taken_from or record.client)
+        else:
+            self._positions.expect(*_most(record, order, listed), record.asked_by)
 
     def expect_no_more(self, record: OrderRecord) -> None:
         """Takes back what `expect` has counted."""
         if not self._is_counting:
             return
-        if record.order is not None and record.listed is not None:
-            self._positions.expect_no_more(*_most(record, record.order, record.listed), record.asked_by)
+        order, listed = record.order, record.listed
+        if order is None or listed is None:
+            return
+        if record.modify is None:
+            self._positions.expect_no_more(order, listed, record.open_quantity, record.taken_from or record.client)
+        else:
+            self._positions.expect_no_more(*_most(record, order, listed), record.asked_by)
 
     def _open(self, record: OrderRecord) -> None:
-        self.expect(record)
-        self.open[record.reservation_id] = record
-        if record.order is not None and record.order.time_in_force in _FOR_A_DAY:
-            self.for_a_day[record.reservation_id] = None
-        self.by_client.setdefault(record.client, {})[record.reservation_id] = None
+        if self._is_counting:
+            self.expect(record)
+        id, order = record.reservation_id, record.order
+        self.open[id] = record
+        if order is not None and order.time_in_force is not None and order.time_in_force in _FOR_A_DAY:
+            self.for_a_day[id] = None
+        mine = self.by_client.get(record.client)
+        if mine is None:
+            mine = self.by_client[record.client] = {}
+        mine[id] = None
 
 
 def _most(record: OrderRecord, order: Order, listed: Listed) -> tuple[Order, Listed, Decimal]:

@@ -48,6 +48,17 @@ class Change(NamedTuple):
     realised: Decimal
 
 
+class Changed(Protocol):
+    """Whatever says so: a change, or the effect that it was recorded as."""
+
+    @property
+    def quantity(self) -> Decimal: ...
+    @property
+    def cost(self) -> Decimal: ...
+    @property
+    def realised(self) -> Decimal: ...
+
+
 def filled(position: Position, listed: Listed, side: Side, quantity: Decimal, price: Decimal | None) -> Change:
     """What that many units traded at that price do. Of a fill through zero the first part closes, the rest opens.
 
@@ -233,25 +244,34 @@ class Positions:
         waiting = self.on_the_way(order.account, listed.symbol, order.side)
         return units is not None and waiting is not None and units > 0 and waiting + units <= abs(held)
 
-    def after(self, account: str, symbol: str, change: Change, fee: Decimal, fee_asset: str = "") -> Position:
+    def after(self, account: str, symbol: str, change: Changed, fee: Decimal, fee_asset: str = "") -> Position:
         """What a position would become; without an asset the fee is in the settlement's. Raises NotRepresentable."""
         before = self.of(account, symbol)
+        realised, fees, other_fees = before.realised, before.fees, before.other_fees
+        if change.realised:
+            realised = canonical(realised + change.realised)
+        if fee and fee_asset:
+            other_fees = fees_with(other_fees, fee_asset, fee)
+        elif fee:
+            fees = canonical(fees + fee)
         return Position(
             canonical(before.quantity + change.quantity),
             canonical(before.cost + change.cost),
-            canonical(before.realised + change.realised),
-            canonical(before.fees if fee_asset else before.fees + fee),
-            fees_with(before.other_fees, fee_asset, fee) if fee_asset and fee else before.other_fees,
+            realised,
+            fees,
+            other_fees,
         )
 
     # ------------------------------------------------------------------------------------------ carrying out
 
-    def change(self, account: str, symbol: str, change: Change, fee: Decimal, fee_asset: str = "") -> None:
+    def change(self, account: str, symbol: str, change: Changed, fee: Decimal, fee_asset: str = "") -> None:
         self.put(account, symbol, self.after(account, symbol, change, fee, fee_asset))
 
     def put(self, account: str, symbol: str, position: Position) -> None:
         """Holds that from now on; nothing at all where it is flat and never made anything."""
-        held = self._held.setdefault(account, {})
+        held = self._held.get(account)
+        if held is None:
+            held = self._held[account] = {}
         moved = position.quantity - held.get(symbol, FLAT).quantity
         if moved:
             for pool in self.pools_of(account):
@@ -274,29 +294,36 @@ class Positions:
 
     def expect(self, order: Order, listed: Listed, open_quantity: Decimal, client: str = "") -> None:
         """Counts what an open order of that client may still trade."""
-        units = units_of(order, listed, open_quantity)
+        units = open_quantity if order.volume is None else units_of(order, listed, open_quantity)
+        symbol, buys, on_the_way = listed.symbol, order.side is BUY, self._on_the_way
         for whose in self._whose(order.account, client):
-            key = (whose, listed.symbol, order.side is BUY)
+            key = (whose, symbol, buys)
             if units is None:
                 _add(self._unknown, key, 1)
                 _add(self._amounts, key, open_quantity)
             elif units:
-                _add(self._on_the_way, key, units)
+                before = on_the_way.get(key)
+                on_the_way[key] = units if before is None else before + units
         if self.watcher is not None:
             self._tell(order.account, listed.symbol, client)
 
     def expect_no_more(self, order: Order, listed: Listed, open_quantity: Decimal, client: str = "") -> None:
         """Takes back what `expect` has counted for that much of the order."""
-        units = units_of(order, listed, open_quantity)
+        units = open_quantity if order.volume is None else units_of(order, listed, open_quantity)
+        symbol, buys, on_the_way = listed.symbol, order.side is BUY, self._on_the_way
         for whose in self._whose(order.account, client):
-            key = (whose, listed.symbol, order.side is BUY)
+            key = (whose, symbol, buys)
             if units is None:
                 assert key in self._unknown, key
                 _add(self._unknown, key, -1)
                 _add(self._amounts, key, -open_quantity)
             elif units:
-                _add(self._on_the_way, key, -units)
-                assert self._on_the_way.get(key, ZERO) >= 0, key
+                left = on_the_way[key] - units
+                assert left >= ZERO, key
+                if left:
+                    on_the_way[key] = left
+                else:
+                    del on_the_way[key]
         if self.watcher is not None:
             self._tell(order.account, listed.symbol, client)
 
@@ -328,7 +355,7 @@ class Positions:
     def _whose(self, account: str, client: str = "") -> tuple[Whose, ...]:
         if client and self.counts_clients:
             return (account, *self.pools_of(account), Strategy(client))
-        return (account, *self.pools_of(account))
+        return (account, *self._pools.get(account, _FIRM_ALONE))
 
     def _pool(self, sums: dict[Any, Any], account: str, rest: Iterable[Any], many: Any) -> None:
         for pool in self.pools_of(account):

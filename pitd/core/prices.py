@@ -52,7 +52,7 @@ class Marks:
         self.moved: Callable[[str], None] | None = None
         """Told of every symbol whose quote is another one."""
         self._newest: dict[str, Quote] = {}
-        self._peeked: dict[str, Quote] = {}
+        self.peeked: dict[str, Quote] = {}
         """What holds for who only asks, until the next entry."""
 
     def watches(self, symbol: str) -> bool:
@@ -60,21 +60,21 @@ class Marks:
         return self.is_needed and (symbol in self.rates or self.is_held(symbol))
 
     def find(self, symbol: str) -> Quote | None:
-        if self._peeked and symbol in self._peeked:
-            return self._peeked[symbol]
+        if self.peeked and symbol in self.peeked:
+            return self.peeked[symbol]
         return self._newest.get(symbol)
 
     def peek(self, quotes: Iterable[Quote]) -> None:
         """Goes by those, too, as if an entry had brought them; until `unpeek`, and nothing of it stays."""
         peeked = {quote.symbol: quote for quote in self.new_among(quotes)}
-        if peeked != self._peeked:
+        if peeked != self.peeked:
             self.unpeek()
-            self._peeked = peeked
+            self.peeked = peeked
             self._tell(peeked)
 
     def unpeek(self) -> None:
-        if self._peeked:
-            peeked, self._peeked = self._peeked, {}
+        if self.peeked:
+            peeked, self.peeked = self.peeked, {}
             self._tell(peeked)
 
     def knows(self, quote: Quote) -> bool:

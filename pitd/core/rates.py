@@ -68,8 +68,9 @@ class SlidingRate(Policy):
         return Verdict(effects, () if rejects is None else tuple(rejects))
 
     def apply(self, effect: Any) -> None:
+        at_ns, by_name = effect.at_ns, self._limits.by_name
         for name, scope in effect.counters:
-            limit = self._limits.by_name.get(name)
+            limit = by_name.get(name)
             if limit is None or not limit.max_orders:
                 continue  # a limit that the configuration no longer has, or one that lets nothing pass: nothing to keep
             counters = self._counters[name]
@@ -78,14 +79,15 @@ class SlidingRate(Policy):
                 times = counters[scope] = deque()
             else:
                 counters.move_to_end(scope)
-            horizon_ns = effect.at_ns - limit.window_ns
+            horizon_ns = at_ns - limit.window_ns
             had = len(times)
             while times and times[0] <= horizon_ns:
                 times.popleft()
-            times.append(effect.at_ns)
-            if len(times) > max(limit.max_orders, had):  # a lowered limit forgets nothing: it may be raised again
+            times.append(at_ns)
+            if len(times) > had and had >= limit.max_orders:  # a lowered one forgets nothing: it may be raised again
                 times.popleft()
-            _drop_stale(counters, horizon_ns)
+            if len(counters) > 1:
+                _drop_stale(counters, horizon_ns)
 
     def counters(self, limit: str, look: Look) -> list[Counter]:
         of = self._counters[limit]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Union
+from typing import Any, Generic, Union
 
 import msgspec
 
@@ -16,6 +17,7 @@ from .entry import (
     Deed,
     Effect,
     Entry,
+    H,
     Hold,
     HoldsReplaced,
     ModifyHolds,
@@ -25,6 +27,7 @@ from .entry import (
     OrderReplaced,
     Poisoned,
     PolicyChanged,
+    Reconfigured,
     Record,
     Reply,
     Row,
@@ -32,7 +35,7 @@ from .entry import (
 from .policy import Policy
 
 
-class OpenedHere(Record, frozen=True):
+class OpenedHere(Record, Generic[H], frozen=True):
     """How `OrderOpened` is written where the order stands in the entry itself."""
 
     reservation_id: int
@@ -41,7 +44,7 @@ class OpenedHere(Record, frozen=True):
     state: OrderState
     lease_ns: int
     lease_end_ns: int
-    holds: tuple[Hold, ...]
+    holds: tuple[H, ...]
 
 
 class _Written(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -64,10 +67,14 @@ def _with(original: type[msgspec.Struct], **types: Any) -> Any:
     return msgspec.defstruct(original.__name__, fields, tag=settings.tag, array_like=True, frozen=True, gc=False)
 
 
-def _among(union: Any, *others: Any) -> Any:
+def _among(union: Any, *others: Any, absent: tuple[Any, ...] = ()) -> Any:
     """The same choice, with those in the place of the ones that are written under the same name."""
-    names = {each.__name__ for each in others}
+    names = {_name(each) for each in (*others, *absent)}
     return Union[tuple([each for each in union.__args__ if each.__name__ not in names] + list(others))]  # noqa: UP007
+
+
+def _name(of: Any) -> str:
+    return str(getattr(of, "__origin__", of).__name__)
 
 
 # What only a policy understands is left as bytes, and read once its policy is known.
@@ -94,6 +101,8 @@ _effect: Any = _among(
 # What is carried out needs no command, unless an order stands in it.
 _Commanded = _with(Commanded, command=msgspec.Raw)
 _Stamped = _with(Entry, body=_among(Body, _Commanded))
+
+_OPENED_HERE = frozenset({OpenedHere, _OpenedHere})
 
 _decode_row = msgspec.msgpack.Decoder(_with(_Written, effects=tuple[_effect, ...])).decode
 _decode_deed = msgspec.msgpack.Decoder(_with(_Written, entry=_Stamped, effects=tuple[_effect, ...])).decode
@@ -149,6 +158,21 @@ def _opened(here: Any, order: Order | None, holds: tuple[Hold, ...]) -> OrderOpe
     )
 
 
+def _decoder(policies: Mapping[str, Policy]) -> Callable[[bytes], Any]:
+    """Reads a row in one go, where its policies' effects can be told by their tags alone. Raises
+    msgspec.ValidationError for every other row.
+    """
+    types: Any = dict.fromkeys(each for policy in policies.values() for each in policy.effect_types if each is not Any)
+    tags = Counter(each.__struct_config__.tag for each in types)
+    clear: Any = tuple(each for each in types if tags[each.__struct_config__.tag] == 1 and each.__struct_config__.tag)
+    if not clear:
+        return _decode_deed
+    hold: Any = Hold[Union[clear]]  # noqa: UP007 - made of a tuple
+    known = (PolicyChanged[Union[clear]], OpenedHere[hold], OrderOpened[hold], OrderFilled[hold])  # noqa: UP007
+    effect: Any = _among(Effect, *known, absent=(HoldsReplaced, ModifyOpened, ModifyHolds, OrderReplaced))
+    return msgspec.msgpack.Decoder(_with(_Written, entry=_Stamped, effects=tuple[effect, ...])).decode
+
+
 class Reader:
     """Reads rows and holds that these policies wrote; the mapping may change while it reads.
 
@@ -160,6 +184,8 @@ class Reader:
         self._policies = policies
         self._is_lenient = is_lenient
         self._read: dict[str, Callable[[Any], Any]] = {}
+        self._decode_known: Callable[[bytes], Any] | None = None
+        """Reads in one go what these policies wrote, where the tag alone tells what it is; made when it is wanted."""
         self._made_of: dict[type, Callable[[Any, Order | None], Effect]] = {
             _PolicyChanged: lambda raw, _: PolicyChanged(raw.policy, self._reading(raw.policy)(raw.effect)),
             _OpenedHere: lambda raw, order: _opened(raw, order, self._holds(raw.holds)),
@@ -185,18 +211,33 @@ class Reader:
 
     def deed(self, encoded: bytes) -> Deed:
         """What carrying a row out needs. Its command is left unread, but for an order that it opens."""
-        written = _decode_deed(encoded)
+        decode = self._decode_known
+        if decode is None:
+            decode = self._decode_known = _decoder(self._policies)
+        try:
+            written = decode(encoded)
+        except msgspec.ValidationError:
+            written = _decode_deed(encoded)
         entry, effects = written.entry, written.effects
         body = entry.body
-        order = None
-        if type(body) is _Commanded and effects and type(effects[-1]) is _OpenedHere:
-            order = _decode_check(body.command).order
         if effects:
-            effects = self._effects(effects, order)
-        seq, now_ns = entry.seq, entry.now_ns
+            last, order = effects[-1], None
+            if type(last) in _OPENED_HERE and type(body) is _Commanded:
+                order = _decode_check(body.command).order
+            made_of = self._made_of
+            for effect in effects:
+                if type(effect) in made_of:
+                    effects = self._effects(effects, order)
+                    break
+            if type(last) is OpenedHere:
+                effects = (*effects[:-1], _opened(last, order, last.holds))
+            elif type(effects[0]) is Reconfigured:
+                self._decode_known = None
         if type(body) is _Commanded or type(body) is Poisoned:
-            return Deed(seq, now_ns, body.session, body.number, body.acked, body.digest, effects, written.reply)
-        return Deed(seq, now_ns, 0, 0, 0, b"", effects, written.reply)
+            return Deed(
+                entry.seq, entry.now_ns, body.session, body.number, body.acked, body.digest, effects, written.reply
+            )
+        return Deed(entry.seq, entry.now_ns, 0, 0, 0, b"", effects, written.reply)
 
     def hold(self, plain: Hold) -> Hold:
         """A hold that was read without its policy."""

@@ -37,7 +37,8 @@ class Sessions:
 
     def __init__(self, *, window: int, ended_kept: int) -> None:
         self.window = window
-        self._by_id: dict[int, Session] = {}
+        self.by_id: dict[int, Session] = {}
+        """The live ones."""
         self._live: dict[str, Session] = {}
         self._ended: OrderedDict[int, Session] = OrderedDict()
         self._ended_kept = ended_kept
@@ -49,13 +50,13 @@ class Sessions:
         self.window, self._ended_kept = window, ended_kept
 
     def get(self, id: int) -> Session | None:
-        return self._by_id.get(id) or self._ended.get(id)
+        return self.by_id.get(id) or self._ended.get(id)
 
     def live(self, client: str) -> Session | None:
         return self._live.get(client)
 
     def __len__(self) -> int:
-        return len(self._by_id)
+        return len(self.by_id)
 
     def judge(self, session: Session, number: int, acked: int, digest: bytes) -> Known | None:
         """None for a fresh command; else what it gets without being executed."""
@@ -99,7 +100,7 @@ class Sessions:
         return None
 
     def going(self) -> list[Session]:
-        return list(self._by_id.values())
+        return list(self.by_id.values())
 
     def over(self) -> list[Session]:
         """The ended ones that are still remembered, oldest first."""
@@ -107,7 +108,7 @@ class Sessions:
 
     def load(self, going: Sequence[Session], ended: Sequence[Session]) -> None:
         for session in going:
-            self._by_id[session.id] = session
+            self.by_id[session.id] = session
             self._live[session.client] = session
         for session in ended:
             self._ended[session.id] = session
@@ -118,13 +119,13 @@ class Sessions:
 
     def start(self, id: int, client: str, token: bytes) -> None:
         session = Session(id=id, client=client, token=token, answers={}, unsettled={})
-        self._by_id[id] = session
+        self.by_id[id] = session
         self._live[client] = session
 
     def finish(self, session: Session, ended_by: EndedBy) -> None:
         session.ended_by = ended_by
         session.answers.clear()
-        del self._by_id[session.id]
+        del self.by_id[session.id]
         if self._live.get(session.client) is session:
             del self._live[session.client]
         self._ended[session.id] = session
@@ -138,7 +139,10 @@ class Sessions:
 
     def answered(self, session: Session, number: int, acked: int, digest: bytes, reply: Reply) -> None:
         session.next_number = number + 1
-        if session.acked < acked:
+        if session.acked + 1 == acked:  # as from a client that waits for each answer
+            session.answers.pop(acked, None)
+            session.acked = acked
+        elif session.acked < acked:
             self.acknowledge(session, acked)
         if session.ended_by is None:
             session.answers[number] = (digest, reply)
@@ -157,12 +161,15 @@ class Sessions:
 
     def settled(self, session_id: int, id: int) -> None:
         """A reservation or request that the session no longer has to settle."""
-        session = self.get(session_id)
-        if session is None:
+        session = self.by_id.get(session_id)
+        if session is not None:
+            session.unsettled.pop(id, None)
             return
-        session.unsettled.pop(id, None)
-        if session.ended_by is not None and not session.unsettled:
-            self.ending.pop(session_id, None)
+        session = self._ended.get(session_id)
+        if session is not None:
+            session.unsettled.pop(id, None)
+            if not session.unsettled:
+                self.ending.pop(session_id, None)
 
 
 def over(session: Session) -> Failed:

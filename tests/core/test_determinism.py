@@ -303,8 +303,8 @@ def carried_out(rows: list[e.Row]) -> Core:
     """A core that took up recorded rows, by way of their bytes."""
     other = Core(SETTINGS, closed_kept=40, reports_per_order=20)
     with decimal.localcontext(exact_context()):
+        reader = Reader(other.engine.policies)
         for row in rows:
-            reader = Reader(other.engine.policies)
             deed = reader.deed(encode(row))
             assert reader.row(encode(row)) == row, "read whole"
             assert deed == e.deed_of(row), "read for what it did"

@@ -103,7 +103,7 @@ def inside(engine: Engine) -> dict[str, Any]:
         "by venue id": {named: _ids_of(alias) for named, alias in orders._by_venue_id.items()},
         "live sessions": {client: session.id for client, session in sessions._live.items()},
         "ending sessions": list(sessions.ending),
-        "unsettled": {id: list(session.unsettled) for id, session in sessions._by_id.items()},
+        "unsettled": {id: list(session.unsettled) for id, session in sessions.by_id.items()},
         "bounds": engine.bounds,
     }
 
