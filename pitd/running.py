@@ -5,15 +5,21 @@ from __future__ import annotations
 import getpass
 import os
 import re
+from typing import TYPE_CHECKING
 
-import pit
-from pit import wire
+if TYPE_CHECKING:
+    import pit
 
-from .config import Config, from_settings
+    from .config import Config
 
 
 def settings_of(engine: pit.Engine) -> Config:
     """The configuration in force, without what persons have set over it. Needs the role "observe"."""
+    import pit
+    from pit import wire
+
+    from .config import from_settings
+
     pieces: list[str] = []
     mark = b""
     while True:

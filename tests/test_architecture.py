@@ -37,7 +37,7 @@ CORE_STDLIB = {
 }
 """What computes and nothing else: no clock, files, sockets, chance, threads or log lines."""
 
-ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator", "pitd.replay_cli"}
+ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator.report", "pitd.replay_cli"}
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
 ZEROMQ = {
@@ -224,7 +224,7 @@ def test_nobody_knows_the_demo_but_the_command_line() -> None:
 
 def test_nobody_knows_the_benchmark_but_the_command_line() -> None:
     def is_fine(name: str, module: str) -> bool:
-        return not within(module, "pitd.bench") or within(name, "pitd.bench") or name == "pitd.operator"
+        return not within(module, "pitd.bench") or within(name, "pitd.bench") or within(name, "pitd.operator")
 
     assert not strays("pit", is_fine) + strays("pitd", is_fine)
 
@@ -234,7 +234,17 @@ def test_bootstrap_is_known_by_entry_points_only() -> None:
 
 
 def test_nobody_knows_the_command_line() -> None:
-    assert not strays("pitd", lambda _, module: module not in ("pitd.cli", "pitd.operator"))
+    def is_fine(name: str, module: str) -> bool:
+        return module != "pitd.cli" and (not within(module, "pitd.operator") or within(name, "pitd.operator"))
+
+    assert not strays("pitd", is_fine)
+
+
+def test_pitctl_loads_what_a_command_needs_when_it_is_run() -> None:
+    """Its words alone are understood at once: help, completion and a wrong word cost no vocabulary and no tables."""
+    loaded = loaded_by("import pitd.operator; pitd.operator.parser()")
+    assert "pitd.operator.arguments" in loaded
+    assert not {"pit.types", "pitd.config", "rich", "zmq"} & loaded
 
 
 def test_the_engine_below_the_sequencer_is_reached_through_it() -> None:

@@ -354,7 +354,7 @@ def test_a_daemon_that_was_restarted_and_has_forgotten_tells_those_from_before_i
 # ---------------------------------------------------------------------------------------------- commands
 
 
-PARSERS = {"pitd": cli._parser, "pitctl": operator._parser}
+PARSERS = {"pitd": cli._parser, "pitctl": operator.parser}
 
 
 def commands() -> list[list[str]]:

@@ -63,9 +63,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--durability", choices=("none", "process", "power"), default="process",
         help="the journal of the daemon that is started (default: process)",
     )  # fmt: skip
-    where.add_argument("--name", default="bench", metavar="NAME", help="the clients are NAME1, NAME2 ... (bench)")
+    where.add_argument(
+        "--name", default=argparse.SUPPRESS, metavar="NAME", help="the clients are NAME1, NAME2 ... (bench)"
+    )
     where.add_argument("--yes", action="store_true", help="don't ask before placing orders at --endpoint")
-    parser.add_argument("--json", action="store_true", help="as JSON: figures in microseconds, ratios, settings")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="as JSON: figures in microseconds, ratios, settings",
+    )
 
 
 def problem(options: argparse.Namespace) -> str:

@@ -424,7 +424,7 @@ def test_a_line_of_the_install_page_can_be_meant(words: list[str]) -> None:
     if program in ("pitd", "/opt/pitd/bin/pitd"):
         parses(given)
     elif program == "pitctl":
-        assert operator._parser().parse_args(given) is not None
+        assert operator.parser().parse_args(given) is not None
     elif program == "/opt/pitd/bin/python":
         assert given[0] == "-c"
         compile(given[1], "INSTALL.md", "exec")
@@ -456,7 +456,7 @@ def test_the_units_command_is_one_that_pitd_takes() -> None:
 
 def test_the_exporters_command_is_one_that_pitctl_takes_and_may_listen_where_it_says() -> None:
     program, *given = one(EXPORTER, "ExecStart").split()
-    options = operator._parser().parse_args(given)
+    options = operator.parser().parse_args(given)
     assert Path(program).name == "pitctl" and options.listen == ("127.0.0.1", 9464)
     assert one(EXPORTER, "SocketBindAllow") == f"tcp:{options.listen[1]}"
     sample = (DEPLOY / "INSTALL.md").read_text(encoding="utf-8")

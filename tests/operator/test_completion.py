@@ -11,7 +11,7 @@ import pytest
 
 from pitd import cli, completion, operator
 
-PARSERS = {"pitctl": operator._parser, "pitd": cli._parser}
+PARSERS = {"pitctl": operator.parser, "pitd": cli._parser}
 
 
 def commands_of(parser: argparse.ArgumentParser) -> list[str]:

@@ -12,9 +12,10 @@ from builders import Local, order
 from daemon import folder
 
 import pit
-from pitd import cli, operator, operator_limits
+from pitd import cli, operator
 from pitd.clock import ManualClock
 from pitd.local import LocalEngine
+from pitd.operator import typed
 
 LIMITS = """
 [limits]
@@ -150,7 +151,7 @@ def test_a_time_of_day_is_the_next_one() -> None:
     now = datetime.now(UTC)
     for minutes in (-90, 90):
         meant = now + timedelta(minutes=minutes)
-        moment = operator_limits.until(f"{meant.astimezone():%H:%M}")
+        moment = typed.until(f"{meant.astimezone():%H:%M}")
         assert timedelta() < moment - now <= timedelta(days=1, minutes=1)
 
 

@@ -11,8 +11,8 @@ from wire.samples import EVENTS
 
 import pit
 from pit import events as ev
-from pitd import operator, operator_monitor
-from pitd.operator_monitor import Filter
+from pitd import operator
+from pitd.operator.monitor import Filter, line, said
 
 LIMITS = """
 [limits]
@@ -102,12 +102,12 @@ def test_what_is_missing_is_said_where_it_is_missing(local: Local, capsys: pytes
 def test_every_kind_of_event_has_words() -> None:
     assert {type(each) for each in EVENTS} == set(get_args(ev.AnyEvent))
     for event in EVENTS:
-        assert len(operator_monitor.said(event)) > 5
+        assert len(said(event)) > 5
 
 
 def test_what_names_hold_is_never_obeyed_by_a_terminal() -> None:
     moved = ev.OrderMoved(1, 0, 0, "mm1", "al\x1b[2Jpha", "o1", "mm1", 7, pit.OrderState.SENT)
-    assert "\x1b" not in operator_monitor.line(moved)
+    assert "\x1b" not in line(moved)
 
 
 def test_an_event_of_a_scope_belongs_to_its_account_alone() -> None:

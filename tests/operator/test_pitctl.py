@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,7 @@ from pitd import operator, queries
 from pitd.core import entry as e
 from pitd.core.limits import Selection
 from pitd.core.policy import Counter, Look, Money, Policy
+from pitd.operator.arguments import WHICH, Later
 from pitd.policies.pnl_kill_switch import PnlBound, PnlKillSwitch
 
 LIMITS = """
@@ -492,13 +494,13 @@ def test_what_is_everybodys_is_shown_to_operators_only(desk: Desk, query: wire.Q
 
 
 def test_every_subcommand_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    actions = operator._parser()._subparsers
+    actions = operator.parser()._subparsers
     assert actions is not None
     names = list(actions._group_actions[0].choices)  # type: ignore[arg-type]
     assert len(names) >= 20
     for name in names:
         with pytest.raises(SystemExit) as ended:
-            operator._parser().parse_args([name, "--help"])
+            operator.parser().parse_args([name, "--help"])
         assert ended.value.code == 0 and name in capsys.readouterr().out
 
 
@@ -547,3 +549,36 @@ def test_the_calendar_shows_which_day_it_is_what_is_open_and_when_that_changes(
     assert desk.run("calendar") == 0
     said = desk.said()
     assert "Fri 2024-10-04 16:15 EDT" in said and "Fri 2024-10-04 16:00 EDT" in said and "then" in said
+
+
+def commands_in(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every command, and every act of one."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each in action.choices.values():
+                yield each
+                yield from commands_in(each)
+
+
+def test_every_command_is_found_when_it_is_run() -> None:
+    later = [run for each in commands_in(operator.parser()) if isinstance(run := each.get_default("run"), Later)]
+    assert len(later) >= 40
+    for run in later:
+        assert callable(run.found()), run
+
+
+def test_the_words_for_which_orders_are_those_of_the_wire() -> None:
+    assert set(WHICH) | {"stale"} == set(map(str, wire.Which))
+
+
+def test_what_every_command_takes_may_stand_before_its_name(desk: Desk) -> None:
+    hold(desk)
+    assert desk.run("--json", "--timeout", "3", "orders") == 0
+    assert len(json.loads(desk.said())["orders"]) == 1
+    assert desk.run("--json", "limits", "set", "rate", "max_orders=3", "--reason", "less", "--yes") == 0
+    assert json.loads(desk.said())["reason"] == "less"
+
+
+def test_what_stands_after_a_commands_name_holds_over_what_stood_before() -> None:
+    options = operator.parser().parse_args(["--name", "first", "--timeout", "3", "orders", "--name", "second"])
+    assert (options.name, options.timeout) == ("second", 3.0)

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pitd.operator_screen import add_row, plainly, table_of
+from pitd.operator.screen import add_row, plainly, table_of
 
 
 def shown(width: int) -> str:

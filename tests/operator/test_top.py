@@ -11,9 +11,10 @@ from builders import Local, money, order
 from rich.cells import cell_len
 
 import pit
-from pitd import operator, operator_top
-from pitd.operator_halting import Halting
-from pitd.operator_top import Top
+from pitd import operator
+from pitd.operator import top as operator_top
+from pitd.operator.halting import Halting
+from pitd.operator.top import Top
 
 LIMITS = """
 [accounts]

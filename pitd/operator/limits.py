@@ -1,18 +1,50 @@
-"""What pitctl does with the numbers of limits: reads what a person has typed, and says what it would let through."""
+"""Commands of pitctl that set and clear the numbers of limits, and what they let through that is told first."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
-import re
 from collections.abc import Mapping, Sequence
 
 import pit
 from pit.types import LimitOverride
 
-from .core.overrides import Unreadable
-from .limit_terms import LimitTerms
-from .running import settings_of
+from ..core.overrides import Unreadable
+from ..limit_terms import LimitTerms
+from ..running import settings_of
+from .acting import change
+from .asking import acting, connected
+from .codes import SAID_NO, Misused
+from .output import changed, is_agreed
+from .screen import local_moment
+
+
+def set_limit(options: argparse.Namespace) -> int:
+    limits = by_limit(options.limit, options.values)
+    if sum(map(len, limits.values())) < len(options.values):
+        raise Misused("limits set: a number is named twice")
+    with connected(options) as engine:
+        more = [told for limit, values in limits.items() for told in loosened(engine, limit, values)]
+    if not is_agreed(options, f"{'; '.join(more)}. Sure?" if more else ""):
+        return SAID_NO
+    with acting(options) as engine:
+        lasts_s = None if options.lasts_ns is None else options.lasts_ns / 1e9
+        overrides = engine.set_limits(limits, reason=options.reason, lasts_s=lasts_s, until=options.until)
+        return changed(options, engine, told_set(overrides))
+
+
+def clear_limit(options: argparse.Namespace) -> int:
+    with connected(options) as engine:
+        set_now = [
+            each for each in engine.limit_overrides() if each.limit == options.limit and options.key in (None, each.key)
+        ]
+    back = ", ".join(f"{each.key} {each.base or 'nothing'} (was {each.in_force})" for each in set_now)
+    risk = f"{options.limit} is as configured again: {back}. Sure?" if set_now else ""
+    return change(
+        options,
+        risk,
+        lambda engine: engine.clear_limit(options.limit, options.key, reason=options.reason),
+        f"{options.limit} is as configured again: {back}",
+    )
 
 
 def loosened(engine: pit.Engine, limit: str, values: Mapping[str, str]) -> list[str]:
@@ -53,32 +85,3 @@ def told_set(overrides: Sequence[LimitOverride]) -> str:
     until = overrides[0].until_wall_ns
     limits = "; ".join(f"{limit}: {', '.join(values)}" for limit, values in by_name.items())
     return f"{limits}{' until cleared' if until is None else f' until {local_moment(until)}'}"
-
-
-def local_moment(wall_ns: int) -> str:
-    return f"{datetime.datetime.fromtimestamp(wall_ns / 1e9).astimezone():%Y-%m-%d %H:%M:%S %Z}"
-
-
-def value(text: str) -> tuple[str, str]:
-    """KEY=VALUE, as typed."""
-    key, sign, written = text.partition("=")
-    if not (key and sign and written):
-        raise argparse.ArgumentTypeError(f"KEY=VALUE is wanted, such as max_quantity=500, not {text!r}")
-    return key, written
-
-
-def until(text: str) -> datetime.datetime:
-    """A moment, as typed: a date and a time, in local time unless it says its zone; or a time, when it comes next."""
-    now = datetime.datetime.now().astimezone()
-    if re.fullmatch(r"\d{1,2}:\d\d", text):
-        hour, minute = map(int, text.split(":"))
-        if hour > 23 or minute > 59:
-            raise argparse.ArgumentTypeError(f"there is no such time: {text!r}")
-        moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0, tzinfo=None)
-        day = datetime.timedelta(days=0 if moment.astimezone() > now else 1)
-        return (moment + day).astimezone()
-    try:
-        return datetime.datetime.fromisoformat(text).astimezone()
-    except ValueError:
-        why = f'a moment is wanted, such as 18:00 or "2026-11-24 18:00", not {text!r}'
-        raise argparse.ArgumentTypeError(why) from None

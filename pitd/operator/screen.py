@@ -29,9 +29,8 @@ from pit.types import (
     TradingState,
 )
 
-from .core.numbers import text
-from .journal_tools.words import moment, printable
-from .operator_limits import local_moment
+from ..core.numbers import text
+from ..journal_tools.words import moment, printable
 
 _PIPE_WIDTH = 200
 """Where no terminal says how wide it is, so that nothing is cut that another program reads."""
@@ -416,3 +415,7 @@ def span(ns: int) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def local_moment(wall_ns: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ns / 1e9).astimezone():%Y-%m-%d %H:%M:%S %Z}"

@@ -1,21 +1,33 @@
-"""How pitctl shows a day: tables for a person, CSV for another program."""
+"""The command `pitctl report day`: tables for a person, CSV for another program."""
 
 from __future__ import annotations
 
+import argparse
 import csv
 import datetime
+import os
+import sys
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 from typing import IO, Any
 from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from .core.numbers import text
-from .journal_tools.day import Change, Day, Line
-from .journal_tools.words import exact_moment, printable
-from .operator_screen import add_row, table_of
+import pit
+
+from ..core.numbers import text
+from ..journal_tools import day, objects
+from ..journal_tools.day import Change, Day, Line
+from ..journal_tools.pages import Pages
+from ..journal_tools.progress import Progress
+from ..journal_tools.words import exact_moment, printable
+from .asking import connected, status_of
+from .codes import Misused
+from .output import put
+from .screen import Screen, add_row, table_of
 
 _OF_ACCOUNTS = (
     "date",
@@ -36,6 +48,43 @@ _OF_ACCOUNTS = (
 )
 _OF_CHANGES = ("date", "zone", "seq", "wall", "author", "what", "reason")
 """The columns. New ones are only ever appended."""
+
+
+def report_day(options: argparse.Namespace) -> int:
+    from .. import bootstrap
+
+    if options.changes and not options.csv:
+        raise Misused("report day --changes: it goes with --csv; the others show both")
+    zone: ZoneInfo = options.zone
+    wanted = options.date or datetime.datetime.now(zone).date()
+    directory = _journal_of(options)
+    with Progress("report", options, lambda: Pages(directory).last_seq()) as progress:
+        told = day.report(directory, bootstrap.blank_engine, wanted, zone, progress.at)
+    if options.json:
+        put(objects.plain(told))
+    elif options.csv:
+        put_csv(told, sys.stdout, changes=options.changes)
+    else:
+        Screen().put(shown(told))
+    return 0
+
+
+def _journal_of(options: argparse.Namespace) -> Path:
+    """The journal's directory: as given, else where the daemon keeps it."""
+    if options.directory is not None:
+        return Path(options.directory)
+    try:
+        with connected(options) as engine:
+            kept = status_of(engine).journal
+    except pit.Unavailable as trouble:
+        raise pit.Unavailable(f"{trouble}; without a daemon, name the journal: pitctl report day DIR") from trouble
+    if not kept:
+        raise pit.InvalidInput(f"the daemon at {options.endpoint} keeps no journal")
+    if not os.access(kept, os.R_OK | os.X_OK):
+        raise pit.NotAuthorized(
+            f"the journal in {kept} cannot be read by this user: its files are for their group (on Debian pitd-audit)"
+        )
+    return Path(kept)
 
 
 def shown(day: Day) -> RenderableType:

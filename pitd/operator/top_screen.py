@@ -12,8 +12,8 @@ from rich.text import Text
 from pit import wire
 from pit.types import Block, OrderState, Restriction
 
-from .journal_tools.words import printable
-from .operator_screen import ALARMING, plain_cell, share_of, span, what_of
+from ..journal_tools.words import printable
+from .screen import ALARMING, plain_cell, share_of, span, what_of
 
 _SIDE_BY_SIDE = 150
 """From this width on, there are two columns."""

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from pit import wire
 
-from .operator_screen import add_row, span, table_of, terms_of
+from .screen import add_row, span, table_of, terms_of
 
 
 def table(lines: Sequence[wire.CancelSeen]) -> RenderableType:

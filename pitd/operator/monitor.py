@@ -13,8 +13,8 @@ import msgspec
 import pit
 from pit import events as ev
 
-from .core.numbers import text
-from .journal_tools import objects, words
+from ..core.numbers import text
+from ..journal_tools import objects, words
 
 _AGAIN_S = 0.5
 """How long it waits before it asks a daemon again that does not answer."""

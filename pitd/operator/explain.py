@@ -12,33 +12,37 @@ from rich.text import Text
 import pit
 from pit.explained import LimitExplained, LimitUser
 
-from .journal_tools import objects
-from .journal_tools.words import printable
-from .operator_screen import add_row, plain_cell, table_of
+from ..journal_tools import objects
+from ..journal_tools.words import printable
+from .asking import connected, status_of
+from .books import instrument_of
+from .output import put
+from .screen import Screen, add_row, plain_cell, table_of
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """An order, as a person types it."""
-    parser.add_argument("account", metavar="ACCOUNT")
-    parser.add_argument("instrument", type=instrument, metavar="INSTRUMENT", help="a symbol, or a pair: AAPL/USD")
-    parser.add_argument("side", choices=("buy", "sell"), metavar="SIDE", help="buy or sell")
-    parser.add_argument("quantity", metavar="QTY", help="in units")
-    parser.add_argument("price", nargs="?", metavar="PRICE", help="its limit (default: a market order)")
-    parser.add_argument("--volume", action="store_true", help="QTY is an amount of the settlement asset")
-    parser.add_argument("--client", default="", metavar="C", help="who would send it (default: --name)")
-
-
-def instrument(text: str) -> pit.Instrument | str:
-    """A symbol or a pair, as typed."""
-    underlying, stroke, settlement = text.rpartition("/")
-    return pit.Instrument(underlying, settlement) if stroke and underlying and settlement else text
+def explain(options: argparse.Namespace) -> int:
+    order = order_of(options)
+    with connected(options) as engine:
+        told = engine.explain(order, client=options.client)
+        seq = status_of(engine).seq
+    if options.json:
+        put({"seq": seq} | as_object(told))
+        return 0
+    screen = Screen()
+    screen.put(shown(told))
+    screen.read_at(seq, seq)
+    return 0
 
 
 def order_of(options: argparse.Namespace) -> pit.Order:
     """The order that is meant. Raises InvalidInput."""
     size: dict[str, Any] = {"volume" if options.volume else "quantity": options.quantity}
     return pit.Order(
-        account=options.account, instrument=options.instrument, side=options.side, price=options.price, **size
+        account=options.account,
+        instrument=instrument_of(options.instrument),
+        side=options.side,
+        price=options.price,
+        **size,
     )
 
 

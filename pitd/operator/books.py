@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -18,7 +17,8 @@ from rich.console import RenderableType
 import pit
 from pit.types import AccountBalance, AccountPosition, Adjustment, exact_sum
 
-from .operator_screen import add_row, table_of
+from .screen import add_row, table_of
+from .typed import Part
 
 KINDS = ("positions", "balances")
 
@@ -115,39 +115,14 @@ def compare(
     return Comparison(kind=kind, accounts=tuple(meant), entries=len(lines), differences=tuple(found))
 
 
-class Part(NamedTuple):
-    """One thing to be set or moved, as typed."""
-
-    kind: str
-    name: str
-    is_move: bool
-    number: str
-    price: str | None
-
-    def adjustment(self, account: str) -> Adjustment:
-        """Raises InvalidInput."""
-        how: dict[str, Any] = {"account": account, "move_by" if self.is_move else "set_to": self.number}
-        if self.kind == "position":
-            return pit.PositionAdjustment(instrument=instrument_of(self.name), price=self.price, **how)
-        if self.kind == "pnl":
-            return pit.PnlAdjustment(settlement=self.name, **how)
-        return pit.BalanceAdjustment(asset=self.name, **how)
-
-    def __str__(self) -> str:
-        at = f" at {self.price}" if self.price else ""
-        kind = "" if self.kind == "balance" else f"{self.kind} "
-        return f"{kind}{self.name} {'moves by' if self.is_move else 'is'} {self.number}{at}"
-
-
-def part(text: str) -> Part:
-    """USD=5000, BTC+=-0.5, position:AAPL/USD=100@184.50 or pnl:USD=-60, as typed."""
-    found = re.fullmatch(r"(?:(balance|position|pnl):)?([^=]+?)(\+?=)([^@=]+)(?:@([^@]+))?", text)
-    if found is None or (found[5] and found[1] != "position") or (not found[1] and ":" in found[2]):
-        raise argparse.ArgumentTypeError(
-            "USD=5000 or USD+=-20.5 is wanted (a balance), position:AAPL/USD=100@184.50 or pnl:USD=-60, not "
-            f"{text[:80]!r}"
-        )
-    return Part(found[1] or "balance", found[2], found[3] == "+=", found[4], found[5])
+def adjustment_of(part: Part, account: str) -> Adjustment:
+    """What one thing as typed comes to. Raises InvalidInput."""
+    how: dict[str, Any] = {"account": account, "move_by" if part.is_move else "set_to": part.number}
+    if part.kind == "position":
+        return pit.PositionAdjustment(instrument=instrument_of(part.name), price=part.price, **how)
+    if part.kind == "pnl":
+        return pit.PnlAdjustment(settlement=part.name, **how)
+    return pit.BalanceAdjustment(asset=part.name, **how)
 
 
 def table(compared: Comparison) -> RenderableType:

@@ -21,9 +21,9 @@ from rich.text import Text
 import pit
 from pit import wire
 
-from .operator_halting import Halting, Wanted
-from .operator_screen import nearest_first
-from .operator_top_screen import Picture, View, drawn
+from .halting import Halting, Wanted
+from .screen import nearest_first
+from .top_screen import Picture, View, drawn
 
 _SEEN_MOST = 200
 """So many lines of each kind are asked for: a screen holds no more."""

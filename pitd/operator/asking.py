@@ -1,0 +1,86 @@
+"""Speaks to the daemon for pitctl: engines to look and to act by, and answers that come page by page."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import msgspec
+
+import pit
+from pit import wire
+
+Connect = Callable[[str, str, float, bool], pit.Engine]
+"""Name, endpoint, how long to wait for an answer, and whether it only asks."""
+
+R = TypeVar("R")
+Q = TypeVar("Q", bound=wire.Query)
+P = TypeVar("P")
+
+
+def connect(name: str, endpoint: str, timeout_s: float, read_only: bool) -> pit.Engine:
+    return pit.connect(name, endpoint, timeout_s=timeout_s, read_only=read_only)
+
+
+def connected(options: argparse.Namespace) -> pit.Engine:
+    """An engine to ask: it opens no session, so that any number of operators may look under one name."""
+    engine = options.connect(options.name, options.endpoint, options.timeout, True)
+    assert isinstance(engine, pit.Engine)
+    return engine
+
+
+def acting(options: argparse.Namespace) -> pit.Engine:
+    """An engine to change something by: a session, as short as the change."""
+    engine = options.connect(options.name, options.endpoint, options.timeout, False)
+    assert isinstance(engine, pit.Engine)
+    return engine
+
+
+def status_of(engine: pit.Engine) -> wire.StatusIs:
+    return expect(engine, wire.AskStatus(), wire.StatusIs)
+
+
+def expect(engine: pit.Engine, query: wire.Query, wanted: type[R]) -> R:
+    reply = engine.ask(query)
+    if not isinstance(reply, wanted):
+        raise pit.ProtocolError(f"{wanted.__name__} was expected, not {type(reply).__name__}")
+    return reply
+
+
+def pages(engine: pit.Engine, query: Q, wanted: type[P], following: Callable[[Q, P], Q | None]) -> Iterator[P]:
+    """Every page of an answer; `following` says what to ask for the one after this."""
+    asked: Q | None = query
+    while asked is not None:
+        page = expect(engine, asked, wanted)
+        yield page
+        asked = following(asked, page)
+
+
+def pages_of_orders(engine: pit.Engine, query: wire.ListOrders) -> Iterator[wire.OrdersAre]:
+    """Every page of the orders that are meant."""
+
+    def following(asked: wire.ListOrders, page: wire.OrdersAre) -> wire.ListOrders | None:
+        return msgspec.structs.replace(asked, after=page.after) if page.after else None
+
+    return pages(engine, query, wire.OrdersAre, following)
+
+
+def account_of(engine: pit.Engine, options: argparse.Namespace) -> str:
+    """Whose order it is: as given, else of the only open or lately closed one of that id. Raises InvalidInput."""
+    if options.account is not None:
+        return str(options.account)
+    found: set[str] = set()
+    for which in (wire.Which.OPEN, wire.Which.CLOSED):
+        for page in pages_of_orders(engine, wire.ListOrders(which, order_id=options.order)):
+            found.update(each.account for each in page.orders)
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise pit.InvalidInput(
+            f"order {options.order} is in the accounts {', '.join(sorted(found))}: say which by --account"
+        )
+    raise pit.UnknownId(
+        f"no order {options.order} is open or closed lately (a refused one is not remembered): give --account to have "
+        "the journal searched"
+    )
