@@ -525,10 +525,10 @@ def read_snapshot(path: Path) -> tuple[SnapshotHead, bytes]:
         raise JournalDamaged(f"{path}: cannot be read: {trouble.strerror}") from trouble
     if not data.startswith(_MAGIC):
         raise JournalDamaged(f"{path}: is no snapshot of this release")
-    digest, rest = data[len(_MAGIC) : len(_MAGIC) + 32], data[len(_MAGIC) + 32 :]
-    if blake2b(rest, digest_size=32).digest() != digest:
+    digest, at = data[len(_MAGIC) : len(_MAGIC) + 32], len(_MAGIC) + 32
+    if blake2b(memoryview(data)[at:], digest_size=32).digest() != digest:  # no copy: it may be large
         raise JournalDamaged(f"{path}: is damaged: its checksum is another")
-    return SnapshotHead(rest[:16], rest[16:32]), rest[32:]
+    return SnapshotHead(data[at : at + 16], data[at + 16 : at + 32]), data[at + 32 :]
 
 
 def prunable(directory: Path, oldest_ns: int) -> list[Path]:

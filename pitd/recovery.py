@@ -51,8 +51,14 @@ def recover(directory: Path, build: Callable[[], Engine], progress: Progress | N
         if snapshots(directory):
             raise JournalDamaged(f"{directory}: there are snapshots and no segments. {history.show_more(directory)}")
         return Recovered(build(), None, START, 0)
+
+    def uncounted() -> Engine:
+        engine = build()
+        engine.orders.count_later()  # `carry_on` counts all of them at its end
+        return engine
+
     with decimal.localcontext(exact_context()), _uncollected():
-        engine, head = newest_state(directory, found, build)
+        engine, head = newest_state(directory, found, uncounted)
         began_with = head.seq
         head = carry_on(engine, found, head, progress=progress)
     last_known = max((int(path.stem) for path in snapshots(directory)), default=0)
@@ -105,10 +111,9 @@ def carry_on(
             rows = max(history.last_seq(last), waiting[-1].seq if waiting else 0) - began_with
     with _uncollected(), checked_before(), _counted_afterwards(engine):
         for some in history.batches(found, head):
-            seq = head.seq
-            for seq, row, chain in some:
-                if upto is not None and seq > upto:
-                    return head
+            if upto is not None and some and some[-1][0] > upto:
+                some = [row for row in some if row[0] <= upto]
+            for seq, row, _ in some:
                 try:
                     deed = read(row)
                     if deed.seq != seq:
@@ -119,7 +124,10 @@ def carry_on(
                         f"row {seq} of {found[0].path.parent} cannot be carried out: {trouble!r}. "
                         + history.show_more(found[0].path.parent)
                     ) from trouble
-                head = Head(seq, chain)
+            if some:
+                head = Head(some[-1][0], some[-1][2])
+            if head.seq == upto:
+                return head
             if progress is not None and (head.seq >= tell_at or head.seq - began_with >= rows):
                 tell_at += _TELL_ROWS
                 progress(head.seq - began_with, rows)

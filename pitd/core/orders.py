@@ -362,10 +362,8 @@ class Orders:
     def add(self, record: OrderRecord) -> None:
         assert (record.account, record.order_id) not in self.by_key
         self.by_key[record.account, record.order_id] = record
-        for id in record.ids_before:
-            self.by_key[record.account, id] = record
-        if record.modify is not None:
-            self.modified[record.modify.modify_id] = record
+        if record.ids_before or record.modify is not None:
+            self._know(record)
         if record.state in ENDED:
             self.closed[record.reservation_id] = record
         else:
@@ -377,6 +375,17 @@ class Orders:
         assert key not in self.by_key
         self.by_key[key] = record
         self._open(record)
+
+    def load(self, closed: Sequence[OrderRecord], open: Sequence[OrderRecord]) -> None:
+        """Takes up all the orders that there are: what `add` does for one, as a start has tens of thousands of them."""
+        kept, by_key = self.closed, self.by_key
+        for record in closed:
+            kept[record.reservation_id] = by_key[record.account, record.order_id] = record
+            if record.ids_before or record.modify is not None:
+                self._know(record)
+        assert len(by_key) >= len(kept) == len(closed)
+        for record in open:
+            self.add(record)
 
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
         before = record.venue_order_id
@@ -462,9 +471,9 @@ class Orders:
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
         told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
         for record in self.by_key.values():
-            named = (record.account, record.venue_order_id)
-            if named[1] is not None and named not in told:
-                self._by_venue_id[named] = record  # type: ignore[index]  # not None
+            id = record.venue_order_id
+            if id is not None and (record.account, id) not in told:
+                self._by_venue_id[record.account, id] = record
         for _, venue_order_id, reservation_id in venue_ids:
             known = self.find(reservation_id)
             assert known is not None
@@ -587,6 +596,13 @@ class Orders:
             self._positions.expect_no_more(order, listed, record.open_quantity, record.taken_from or record.client)
         else:
             self._positions.expect_no_more(*_most(record, order, listed), record.asked_by)
+
+    def _know(self, record: OrderRecord) -> None:
+        """By what else than its id, and the venue's, it may be named."""
+        for id in record.ids_before:
+            self.by_key[record.account, id] = record
+        if record.modify is not None:
+            self.modified[record.modify.modify_id] = record
 
     def _open(self, record: OrderRecord) -> None:
         if self._is_counting:

@@ -126,9 +126,11 @@ def decode(data: bytes) -> Image:
 def spell_out(image: Image) -> None:
     """Gives each order of an image back what its instrument means."""
     instruments = Instruments({listed.symbol: listed for listed in image.instruments})
-    for record in (*image.closed, *image.open):
-        if record.listed is None and record.order is not None:
-            record.listed = instruments.find(record.order.instrument)
+    find = instruments.find
+    for records in (image.closed, image.open):
+        for record in records:
+            if record.listed is None and (order := record.order) is not None:
+                record.listed = find(order.instrument)
 
 
 def load(engine: Engine, image: Image) -> None:
@@ -158,13 +160,14 @@ def load(engine: Engine, image: Image) -> None:
         engine.accounts.apply_shadow(block)
     engine.trading.load(image.restrictions)
     engine.cancels.load(image.cancels)
-    for record in (*image.closed, *image.open):
-        if record.holds:
-            record.holds = tuple(map(reader.hold, record.holds))
-        if record.modify is not None:
-            record.modify.old = tuple(map(reader.hold, record.modify.old))
-            record.modify.new = tuple(map(reader.hold, record.modify.new))
-        engine.orders.add(record)
+    for records in (image.closed, image.open):
+        for record in records:
+            if record.holds:
+                record.holds = tuple(map(reader.hold, record.holds))
+            if record.modify is not None:
+                record.modify.old = tuple(map(reader.hold, record.modify.old))
+                record.modify.new = tuple(map(reader.hold, record.modify.new))
+    engine.orders.load(image.closed, image.open)
     engine.orders.load_venue_ids(image.venue_ids)
     engine.requests.update((request.request_id, request) for request in image.requests)
     engine.requests_ended.update(image.requests_ended)
