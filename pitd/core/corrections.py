@@ -42,7 +42,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         return Failed(Failure.INVALID_INPUT, f"{who} is not known here, and nothing was changed; known: {known}")
     if not fill.quantity:
         return Failed(Failure.INVALID_INPUT, f"{who} was undone before; nothing was changed")
-    listed = record.listed or engine.instruments.find(fill.symbol)
+    listed = record.listed or engine.instruments.named(fill.symbol)
     if listed is None:
         return Failed(Failure.INVALID_INPUT, f"{who}: {fill.symbol} is no longer declared, so it cannot be booked")
     by_volume = record.order is not None and record.order.volume is not None

@@ -1520,9 +1520,9 @@ class Engine:
         """Carries one effect out, for who follows a history under other limits."""
         self._on_effect[type(effect)](effect)
 
-    def broken_off(self, record: OrderRecord, trouble: Exception) -> CarryOutFailed:
-        """What is raised where an order's holds could not be taken back and put back to judge a modify."""
-        told = f"entry {self._seq}: modify of order {record.order_id}: {trouble!r}"
+    def broken_off(self, record: OrderRecord, trouble: Exception, what: str = "modify") -> CarryOutFailed:
+        """What is raised where an order's holds could not be taken back, or put where they are, only to judge by it."""
+        told = f"entry {self._seq}: {what} of order {record.order_id}: {trouble!r}"
         return CarryOutFailed(told, record.account, record.reservation_id)
 
     def _failed(self, effect: e.Effect, trouble: Exception) -> CarryOutFailed:

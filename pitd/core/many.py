@@ -65,9 +65,7 @@ def _all_or_none(engine: Engine, command: e.CheckMany, session: Session) -> e.Re
                 leaning.append(_lean(engine, leg, place, session))
     finally:
         for record in reversed(leaning):
-            engine.orders.expect_no_more(record)
-            for hold in reversed(record.holds):
-                engine.policies[hold.policy].undo(hold.effect)
+            _lean_no_more(engine, record)
     refused = [leg for leg in legs if leg.rejects]
     if refused:
         return e.ManyChecked(tuple(_refused(leg, refused[0]) for leg in legs))
@@ -112,10 +110,22 @@ def _lean(engine: Engine, leg: _Leg, place: int, session: Session) -> OrderRecor
         open_quantity=whole_quantity(leg.order),
         holds=leg.holds,
     )
-    for hold in leg.holds:
-        engine.policies[hold.policy].apply(hold.effect)
-    engine.orders.expect(record)
+    try:
+        for hold in leg.holds:
+            engine.policies[hold.policy].apply(hold.effect)
+        engine.orders.expect(record)
+    except Exception as trouble:
+        raise engine.broken_off(record, trouble, "check") from trouble
     return record
+
+
+def _lean_no_more(engine: Engine, record: OrderRecord) -> None:
+    try:
+        engine.orders.expect_no_more(record)
+        for hold in reversed(record.holds):
+            engine.policies[hold.policy].undo(hold.effect)
+    except Exception as trouble:
+        raise engine.broken_off(record, trouble, "check") from trouble
 
 
 def _refused(leg: _Leg, first: _Leg) -> e.Refused:

@@ -45,6 +45,14 @@ def arrange(settings: str = LOSS, **words: Any) -> Core:
 # ---------------------------------------------------------------------------------------------- bust and correct
 
 
+@pytest.mark.parametrize("instrument", [AAPL, BTC])
+def test_a_fill_of_an_order_that_nobody_had_asked_for_can_be_undone(instrument):
+    core = Core(INSTRUMENTS)
+    core.report(fill("stranger", "4", instrument=instrument, side="buy"))
+    assert core.report(bust(core.rows[-1].entry.body.command.report.report_id, "stranger")).result.flags == ("bust",)
+    assert core.engine.positions.of("alpha", str(instrument)).quantity == 0
+
+
 @pytest.mark.parametrize("side", ["buy", "sell"])
 @pytest.mark.parametrize("quantity", ["4", "9.5"])
 def test_a_fill_undone_leaves_no_trace(side, quantity):

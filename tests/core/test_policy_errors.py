@@ -127,6 +127,13 @@ def test_one_that_raises_while_a_hold_is_carried_out_stops_the_engine():
     assert isinstance(stopped.value.__cause__, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("at", ["apply", "undo"])
+def test_one_that_raises_while_orders_are_judged_by_one_another_stops_the_engine(at):
+    core = broken(at)
+    with pytest.raises(CarryOutFailed, match="check of order"):
+        core.command(e.CheckMany((order(id="a"), order(id="b")), False, None, True))
+
+
 def test_one_that_raises_while_a_hold_is_given_back_stops_the_engine():
     core = broken("undo")
     held = core.check(order())
