@@ -260,6 +260,27 @@ class Client:
     def tell(self, report: pit.ExecutionReport) -> None:
         """The venue has said something to this client."""
 
+    def heed(self) -> Flow:
+        """Has the orders cancelled that this client is told to, as by `engine.poll()`."""
+        place = (0, 0)
+        while not self.world.is_calm:
+            yield self.draw.uniform(0.0, 0.3)
+            told = yield wire.AskCancels(*place, wait_ns=self.draw.choice((0, 0, 200 * MS)))
+            if not isinstance(told, wire.CancelsFor):
+                continue
+            place = (told.seq, told.reservation_id)
+            for request in told.cancels:
+                self.world.trace(f"{self.name}: is to cancel {request.order.id}")
+                if self.draw.random() < 0.7:
+                    yield from self.cancel(request.order.account, request.order.id)
+
+    def cancel(self, account: str, order_id: str) -> Flow:
+        """A cancel goes by the gate, and to the venue."""
+        cleared = yield wire.Cancel(account, order_id)
+        placed = self.world.venue.find(account, order_id)
+        if isinstance(cleared, wire.CancelCleared) and placed is not None:
+            self.world.venue.cancel(placed)
+
     def make_itself_heard(self) -> Flow:
         """In the calm everyone is answered, whatever the session has been through."""
         yield from self.persistently(wire.Drop(()), 1_000)
@@ -314,10 +335,15 @@ class Strategy(Client):
     """Starts orders, sends some of them to the venue, commits or rolls back: in time, late, or never."""
 
     def live(self) -> Flow:
+        self.spawn(self.heed())
         yield from self.settle_what_was_left()
         while not self.world.is_calm:
             yield self.draw.expovariate(1000 / self.world.weather.pace_ms)
-            if self.world.may_start_another():
+            if not self.world.may_start_another():
+                continue
+            if self.draw.random() < self.world.weather.many:
+                self.spawn(self.trade_many([self.world.new_order(self.draw) for _ in range(self.draw.randint(1, 4))]))
+            else:
                 self.spawn(self.trade(self.world.new_order(self.draw)))
 
     def tell(self, report: pit.ExecutionReport) -> None:
@@ -333,8 +359,15 @@ class Strategy(Client):
         if not isinstance(page, wire.OpenOrders):
             return
         for left in page.orders:
-            placed = self.world.venue.orders.get((left.order.account, left.order.id))
+            placed = self.world.venue.find(left.order.account, left.order.id)
+            if left.modify is not None:
+                if placed is not None and left.modify.reservation_id in placed.answers:
+                    yield wire.Commit(left.modify.reservation_id, placed.venue_id)
+                elif left.modify.state is not pit.OrderState.QUARANTINED:
+                    yield wire.Rollback(left.modify.reservation_id, "found after a restart")
             if left.state is pit.OrderState.WORKING:
+                if placed is not None:
+                    self.spawn(self._see_to(placed))
                 continue
             if placed is not None:
                 yield wire.Commit(left.reservation_id, placed.venue_id)
@@ -370,6 +403,21 @@ class Strategy(Client):
             return
         world.model.told_accepted(order, held)
         yield from self._settle(order, held, asked_ns + held.lease_ns)
+
+    def trade_many(self, orders: list[pit.Order]) -> Flow:
+        """Several orders in one question."""
+        said = wire.CheckMany(tuple(orders), self.draw.random() < 0.6, None, self.draw.random() < 0.5)
+        asked_ns = self.world.now_ns
+        reply = yield said
+        if isinstance(reply, Unknown) and self.draw.random() < 0.7:
+            asked_ns = self.world.now_ns
+            reply = yield said
+        if not isinstance(reply, wire.ManyChecked):
+            return
+        for order, held in zip(orders, reply.answers, strict=True):
+            if isinstance(held, wire.Accepted) and held.state in (pit.OrderState.HELD, pit.OrderState.SENT):
+                self.world.model.told_accepted(order, held)
+                self.spawn(self._settle(order, held, asked_ns + held.lease_ns))
 
     def _settle(self, order: pit.Order, held: wire.Accepted, ends_ns: int) -> Flow:
         world, draw, id = self.world, self.draw, held.reservation_id
@@ -413,11 +461,76 @@ class Strategy(Client):
             return  # and the commit was forgotten
         if self.line is not None and draw.random() < 0.4:
             self.line.post(wire.Commit(id, placed.venue_id, late=True), order.id)
+            yield from self._see_to(placed)
             return
         reply = yield from self.persistently(wire.Commit(id, placed.venue_id), 3)
         if isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.LEASE_EXPIRED:
             reply = yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
         placed.is_named = placed.is_named or isinstance(reply, wire.Settled)
+        yield from self._see_to(placed)
+
+    def _see_to(self, placed: Placed) -> Flow:
+        """An order is at the venue: it is modified, again and again, or cancelled."""
+        weather, draw = self.world.weather, self.draw
+        while not self.world.is_calm and not placed.is_over:
+            yield draw.expovariate(1 / 0.2)
+            if draw.random() < weather.cancel:
+                yield from self.cancel(placed.order.account, placed.order.id)
+            if draw.random() < weather.modify:
+                yield from self._modify(placed)
+
+    def _modify(self, placed: Placed) -> Flow:
+        world, draw, order = self.world, self.draw, placed.order
+        said = world.new_terms(draw, order)
+        asked_ns = world.now_ns
+        held = yield said
+        if isinstance(held, Unknown) and draw.random() < 0.7:
+            asked_ns = world.now_ns
+            held = yield said
+        if not isinstance(held, wire.Modified) or held.state not in (pit.OrderState.HELD, pit.OrderState.SENT):
+            return
+        id, is_sent, ends_ns = held.reservation_id, held.state is pit.OrderState.SENT, asked_ns + held.lease_ns
+        if draw.random() < 0.2:
+            yield draw.choice((0.05, 0.5, 2.0))
+        if draw.random() < 0.15:
+            asked_ns = world.now_ns
+            renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
+            if isinstance(renewed, wire.Settled):
+                ends_ns = asked_ns + renewed.lease_ns
+        match draw.choice(("go", "go", "go", "go", "go", "rollback", "drop", "quarantine", "forget")):
+            case "rollback":
+                yield wire.Rollback(id, "changed its mind")
+                return
+            case "drop":
+                yield wire.Drop((id,))
+                return
+            case "quarantine":
+                yield wire.Quarantine(id, "not sure")
+                return
+            case "forget":
+                return
+        is_reckless = not is_sent and draw.random() < 0.15
+        if not is_sent and not is_reckless:
+            asked_ns = world.now_ns
+            marked = yield wire.MarkSent(id)
+            if not isinstance(marked, wire.Settled) or marked.state is not pit.OrderState.SENT:
+                return
+            ends_ns = asked_ns + marked.lease_ns
+        if world.now_ns >= ends_ns and not is_reckless:
+            yield wire.Rollback(id, "too late")
+            return
+        if not world.venue.modify(placed, id, held.order, is_promised=not is_reckless):
+            yield from self.persistently(wire.Rollback(id, "the venue refused"), 3)
+            return
+        if draw.random() < 0.2:
+            yield draw.choice((0.1, 1.0, 4.0))
+        if draw.random() < 0.1:
+            return
+        if self.line is not None and draw.random() < 0.3:
+            self.line.post(wire.Commit(id, None, late=True), order.id)
+            return
+        venue_id = placed.venue_id if placed.answers[id] and draw.random() < 0.5 else None
+        yield from self.persistently(wire.Commit(id, venue_id, late=draw.random() < 0.3), 3)
 
 
 class DropCopy(Client):
@@ -434,18 +547,17 @@ class DropCopy(Client):
     def is_idle(self) -> bool:
         return not self.due
 
-    def has_told(self, order: pit.Order) -> bool:
+    def has_told(self, placed: Placed) -> bool:
         """Whether everything that was reported of an order has been taken."""
-        return not any((account, id) == (order.account, order.id) for account, id, _ in self.due)
+        return not any(key[:2] == placed.key for key in self.due)
 
     def live(self) -> Flow:
         yield 0.0
         for key in list(self.due):
             self.spawn(self._tell(key))
 
-    def tell(self, report: pit.ExecutionReport) -> None:
-        assert report.order_id is not None
-        key = (report.account, report.order_id, report.report_id)
+    def hear(self, placed: Placed, report: pit.ExecutionReport) -> None:
+        key = (*placed.key, report.report_id)
         self.due[key] = report
         self.spawn(self._tell(key))
 
@@ -464,7 +576,7 @@ class DropCopy(Client):
         self.due.pop(key, None)
 
     def _is_last(self, placed: Placed, key: tuple[str, str, str]) -> bool:
-        return placed.is_over and placed.reports[-1].report_id == key[2]
+        return placed.end_id == key[2]
 
     def _until_told(self, report: pit.ExecutionReport, placed: Placed) -> Flow:
         is_ambiguous = False
@@ -473,7 +585,10 @@ class DropCopy(Client):
             if placed.may_go_by_venue_id and not is_ambiguous and self.draw.random() < 0.4:
                 said = msgspec.structs.replace(report, order_id=None, venue_order_id=placed.venue_id)
             reply = yield wire.Report(said)
-            if isinstance(reply, wire.Failed) and said.venue_order_id is not None:
+            if isinstance(reply, wire.Failed) and said.fill_id is not None:
+                yield 0.05  # the fill itself has not come through, or its order is known by another id as yet
+                report = msgspec.structs.replace(report, venue_order_id=None)
+            elif isinstance(reply, wire.Failed) and said.venue_order_id is not None:
                 is_ambiguous = True  # the model says whether it is
                 report = msgspec.structs.replace(report, venue_order_id=None)
             elif not isinstance(reply, (Unknown, NothingSent)):
@@ -482,7 +597,15 @@ class DropCopy(Client):
                 yield 0.05
 
 
+class Killer(Client):
+    """Has the cancel role: it is told what owners do not confirm in time."""
+
+    def live(self) -> Flow:
+        yield from self.heed()
+
+
 MEDDLED_WITH = ("account alpha", "account beta", "group desk", "firm")
+HALTED = (*MEDDLED_WITH, "instrument AAPL/USD", "instrument ESZ6")
 
 
 class Operator(Client):
@@ -493,9 +616,16 @@ class Operator(Client):
         while True:
             yield 0.5
             if not self.world.is_calm and self.draw.random() < self.world.weather.meddle:
-                yield wire.BlockScope(self.draw.choice(MEDDLED_WITH), "to be sure")
+                yield wire.BlockScope(self.draw.choice(MEDDLED_WITH), "to be sure", self.draw.random() < 0.7)
                 yield self.draw.uniform(0.1, 1.0)
+            if not self.world.is_calm and self.draw.random() < self.world.weather.halt:
+                state = self.draw.choice((pit.TradingState.HALTED, pit.TradingState.REDUCING))
+                yield wire.SetTradingState(self.draw.choice(HALTED), state, "to be sure", self.draw.random() < 0.7)
+                yield self.draw.uniform(0.1, 1.0)
+            if not self.world.is_calm and self.draw.random() < self.world.weather.halt / 4:
+                yield wire.CancelAll(self.draw.choice(HALTED), "all of it")
             yield from self._lift_blocks()
+            yield from self._let_trade()
             yield from self._settle_quarantined(seen)
 
     def _lift_blocks(self) -> Flow:
@@ -508,6 +638,11 @@ class Operator(Client):
                 reply = yield wire.Rearm(block.limit, block.scope, Decimal(self.draw.choice((50, 200))), "go on")
             if reply is None or isinstance(reply, wire.Failed):  # set by a person, or by a limit that is no more
                 yield wire.UnblockScope(block.scope, "it is fine")
+
+    def _let_trade(self) -> Flow:
+        found = yield wire.ListRestrictions()
+        for each in found.restrictions if isinstance(found, wire.RestrictionsAre) else ():
+            yield wire.SetTradingState(each.scope, pit.TradingState.ACTIVE, "it is fine")
 
     def _settle_quarantined(self, seen: dict[int, int]) -> Flow:
         """Only what has been in quarantine for longer than any lease can last: by then nobody sends it any more."""
@@ -523,7 +658,7 @@ class Operator(Client):
             since_ns = seen.setdefault(id, world.now_ns)
             if world.now_ns - since_ns <= settings.LEASE_MOST_NS + 1_000 * MS:
                 continue
-            placed = world.venue.orders.get((account, order_id))
+            placed = world.venue.find(account, order_id)
             if placed is None:
                 if self.draw.random() < 0.5:
                     yield wire.SettleOrder(account, order_id, False, "the venue never had it")
@@ -531,6 +666,35 @@ class Operator(Client):
                     yield wire.CloseOrder(account, order_id, "the venue never had it")
             elif not placed.is_over:
                 yield wire.SettleOrder(account, order_id, True, "the venue has it")
+        yield from self._settle_modifies(seen)
+        yield from self._close_what_was_filled()
+
+    def _close_what_was_filled(self) -> Flow:
+        """An order that was filled, and then not quite, is over at the venue; here it may have waited for a modify."""
+        world = self.world
+        records = () if world.daemon is None else list(world.daemon.engine.orders.open.values())
+        for record in records:
+            placed = world.venue.find(record.account, record.order_id)
+            is_over = placed is not None and placed.is_over and placed.undone and world.drops.has_told(placed)
+            if is_over and record.state is pit.OrderState.WORKING and record.pending is None:
+                yield wire.CloseOrder(record.account, record.order_id, "the venue has no more of it")
+
+    def _settle_modifies(self, seen: dict[int, int]) -> Flow:
+        """The same of modifies, once the venue has answered them."""
+        world = self.world
+        if world.daemon is None:
+            return
+        found = [
+            (id, record.account, record.order_id)
+            for id, record in world.daemon.engine.orders.modified.items()
+            if record.modify is not None and record.modify.state is pit.OrderState.QUARANTINED
+        ]
+        for id, account, order_id in found:
+            since_ns = seen.setdefault(id, world.now_ns)
+            placed = world.venue.find(account, order_id)
+            answer = False if placed is None else placed.answers.get(id, False)
+            if world.now_ns - since_ns > settings.LEASE_MOST_NS + 1_000 * MS and answer is not None:
+                yield wire.SettleModify(account, order_id, answer, "the venue says so")
 
 
 class SimulatedTransport:

@@ -72,6 +72,7 @@ class Daemon:
         self.sequencer = Sequencer(found.engine, clock, self.journal, away_ns=AWAY_NS)
         self.sequencer.calendar = Calendar(self.config)
         self.conversations = Conversations(self.sequencer, self.config)
+        self.conversations.cancels._clock_s = lambda: world.now_ns / 1e9
         self.sequencer.begin(world.draw.randbytes(8))
         self.sequencer.configure(bootstrap.configured(self.config, "pitd", "start"))
         self.sequencer.release()
@@ -162,6 +163,7 @@ class Daemon:
                     self.conversations.end(session, "gone")
             self._gone.clear()
             sequencer.end_due()
+            self.conversations.tell_cancels()
         finally:
             sequencer.release()
         out, self.conversations.out = self.conversations.out, []
@@ -191,11 +193,12 @@ class Daemon:
     def _next_ns(self) -> int:
         if self._inbox:
             return self._world.now_ns
+        idle_ns = self.conversations.cancels.wait_ms(IDLE_NS // MS) * MS
         first_ns = self.engine.first_lease_end_ns()
         if first_ns is None:
-            return self._world.now_ns + IDLE_NS
+            return self._world.now_ns + idle_ns
         left_ns = first_ns - self.sequencer.read_clock_ns()
-        return self._world.now_ns + max(0, min(IDLE_NS, left_ns + MS if left_ns > 0 else 0))
+        return self._world.now_ns + max(0, min(idle_ns, left_ns + MS if left_ns > 0 else 0))
 
     def _down(self) -> None:
         self._disk.abandon()

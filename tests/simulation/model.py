@@ -7,8 +7,6 @@ where the daemon says, counts or forgets otherwise. It reads effects only to see
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,6 +18,23 @@ from pitd.core import entry as e
 from pitd.core.engine import SHARED_VENUE_ID, Engine
 
 from . import settings
+from .cancels import Cancels, Stop
+from .orders import (
+    ENDED,
+    LEASED,
+    MODIFY_TABLE,
+    NOTHING,
+    TABLE,
+    Booked,
+    Change,
+    Kept,
+    Said,
+    asset_of,
+    changed,
+    units,
+    whole_of,
+    worth,
+)
 
 if TYPE_CHECKING:
     from .venue import Venue
@@ -29,84 +44,11 @@ class Broken(AssertionError):
     """A promise was not kept."""
 
 
-LIFE = """
-                 held         sent         quarantined  working      rolled_back  closed
-mark_sent        sent         sent         LeaseExpired Finalized    ended        ended
-commit           working      working      working      working      ended        ended
-commit_late      working      working      working      working      working      closed
-rollback         rolled_back  rolled_back  rolled_back  Finalized    rolled_back  closed
-quarantine       quarantined  quarantined  quarantined  Finalized    ended        ended
-renew            held         sent         LeaseExpired Finalized    ended        ended
-lapse            rolled_back  quarantined  quarantined  working      rolled_back  closed
-alive            working      working      working      working      working      closed
-final            closed       closed       closed       closed       rolled_back  closed
-settle_working   working      working      working      working      ended        ended
-settle_not_sent  rolled_back  rolled_back  rolled_back  rolled_back  ended        ended
-close            closed       closed       closed       closed       ended        ended
-day_end          held         sent         quarantined  closed       rolled_back  closed
-"""
-_HEAD, *_ROWS = [line.split() for line in LIFE.strip().splitlines()]
-TABLE = {(row[0], state): cell for row in _ROWS for state, cell in zip(_HEAD, row[1:], strict=True)}
-
-NEW_RISK = (e.CheckOrder, e.StartOrder, e.ExecuteRequest)
-LEASED = ("held", "sent")
-NOTHING = Decimal(0)
-Said = tuple[Any, ...]
-"""What a report says: kind, quantity, price, P&L, fee."""
-
-COUNTED = ("held", "sent", "quarantined", "working")
-ENDED = ("rolled_back", "closed")
-
-
-class Kept(msgspec.Struct, kw_only=True):
-    """One order, as the model keeps it."""
-
-    id: int
-    order: pit.Order | None
-    client: str
-    session: int
-    state: str
-    left: Decimal
-    lease_ns: int = 0
-    lease_end_ns: int = 0
-    restarts: int = 0
-    filled: Decimal = Decimal(0)
-    reports: dict[str, Said] = msgspec.field(default_factory=dict)
-    venue_id: str | None = None
-    is_namesake: bool = False
-    lost_by_lease: bool = False
-    by_operator: bool = False
-    is_final: bool = False
-
-    @property
-    def counted(self) -> Decimal:
-        if self.order is None or self.state not in COUNTED:
-            return NOTHING
-        return worth(self.order, self.left)
-
-
-def worth(order: pit.Order, left: Decimal) -> Decimal:
-    """What that much of an order counts for, in its asset."""
-    if order.volume is not None:
-        return left
-    assert order.price is not None
-    times = settings.MULTIPLIERS[order.instrument]
-    if order.instrument == "XBT":
-        return Decimal(ceil(Fraction(left * times) / Fraction(order.price) * 10**9)).scaleb(-9)
-    return order.price * left * times
-
-
-def units(order: pit.Order, left: Decimal) -> Decimal:
-    """How many units that much of an order may still trade."""
-    if order.volume is None:
-        return left
-    assert order.price is not None
-    worth_of_one = Fraction(order.price * settings.MULTIPLIERS[order.instrument])
-    return Decimal(ceil(Fraction(left) / worth_of_one * 10**9)).scaleb(-9)
-
-
-def asset_of(instrument: pit.Instrument | str | None) -> str:
-    return "BTC" if instrument == "XBT" else "USD"
+NEW_RISK = (e.CheckOrder, e.CheckMany, e.StartOrder, e.ExecuteRequest, e.ModifyOrder)
+ALIVE = (pit.ReportKind.ACCEPTED, pit.ReportKind.FILL, pit.ReportKind.REPLACED)
+FINAL = (pit.ReportKind.CANCELLED, pit.ReportKind.EXPIRED, pit.ReportKind.REJECTED)
+ANEW = (pit.ReportKind.BUST, pit.ReportKind.CORRECT)
+LAPSED = ("lease", "client_gone", "fenced", "dropped")
 
 
 class Conversation(msgspec.Struct, kw_only=True):
@@ -122,7 +64,14 @@ class Model:
 
     def __init__(self) -> None:
         self.orders: dict[tuple[str, str], Kept] = {}
+        """By account and by every id that each went by, or might have."""
         self.by_id: dict[int, Kept] = {}
+        self.changes: dict[int, Kept] = {}
+        """By the reservation of the modify that each has, or had last."""
+        self.cancels = Cancels()
+        self.restrictions: dict[str, pit.TradingState] = {}
+        self._came: list[int] = []
+        """The orders that came to be at the venue with the row in hand."""
         self.sessions: dict[int, Conversation] = {}
         self.answers: dict[tuple[int, int], e.Reply] = {}
         self.requests: dict[int, tuple[pit.Order, str]] = {}
@@ -166,6 +115,7 @@ class Model:
         self.seq, self.now_ns = entry.seq, entry.now_ns
         if entry.seq in self._to_resume:
             _must(isinstance(entry.body, e.Resumed), f"the loop was away, and row {entry.seq} is {entry.body}")
+        self._came.clear()
         lapses = self._lapses(row)
         match entry.body:
             case e.Commanded():
@@ -192,14 +142,20 @@ class Model:
                 _must(entry.seq == 1 or entry.seq - 1 in self.resumed, "a start has given no lease another length")
                 self._configured(msgspec.json.decode(entry.body.settings)["source"])
             case e.LeasesDue():
-                for id in lapses:
-                    self._lapse(self.by_id[id])
+                for each in lapses:
+                    self._lapse(each)
             case e.DayOrdersDue():
                 self._day_over(row)
+            case e.CancelsDue():
+                self.cancels.pass_on(self.now_ns)
+            case e.CancelsRead(client, ids):
+                self._told_to_cancel(client, ids)
             case e.HistoryDisputed() if self.may_be_disputed:
                 self.disputed = True
             case e.HistoryDisputed():
                 raise Broken(f"client {entry.body.client} knows entry {entry.body.seen_seq}: history was lost")
+        if not isinstance(entry.body, e.Poisoned):  # nothing is decided there
+            self.cancels.follow_up(self.by_id, self._came, self.now_ns, self._has_session)
 
     def _configured(self, name: str) -> None:
         """Other limits: those over many accounts begin with what their accounts have made, unless they were there."""
@@ -215,20 +171,22 @@ class Model:
                     self.sums[cap.name, scope] = sum(known, NOTHING)
                     assert amount == self.pnl[account, asset]
 
-    def _lapses(self, row: e.Row) -> list[int]:
-        """The orders whose leases this row has ended. Raises Broken for one that was still running."""
+    def _lapses(self, row: e.Row) -> list[Kept | Change]:
+        """What leases this row has ended: of orders, and of modifies. Raises Broken for one that was still running."""
         by_command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
-        ended = []
+        dropped = by_command.reservation_ids if isinstance(by_command, e.Drop) else ()
+        ended: list[Kept | Change] = []
         for effect in row.effects:
-            if not isinstance(effect, e.OrderMoved) or effect.state not in ("rolled_back", "quarantined"):
+            leased: Kept | Change | None = None
+            match effect:
+                case e.OrderMoved(id, "rolled_back" | "quarantined") if not isinstance(by_command, _SETTLING):
+                    leased = self.by_id[id]
+                case e.ModifyMoved(_, id, "rolled_back" | "quarantined", ended_by, why) if (ended_by or why) in LAPSED:
+                    leased = self.changes[id].change
+            if leased is None or leased.state not in LEASED or leased.id in dropped:
                 continue
-            kept = self.by_id[effect.reservation_id]
-            if kept.state not in LEASED or isinstance(by_command, (e.Rollback, e.Quarantine, e.SettleOrder)):
-                continue
-            if isinstance(by_command, e.Drop) and kept.id in by_command.reservation_ids:
-                continue
-            _must(self._is_due(kept), f"the lease of order {kept.id} was ended too early")
-            ended.append(kept.id)
+            _must(self._is_due(leased), f"the lease of {leased.id} was ended too early")
+            ended.append(leased)
         return ended
 
     def _day_over(self, row: e.Row) -> None:
@@ -240,27 +198,43 @@ class Model:
                 _must(is_daily and kept.state == "working", f"the end of a day closed order {kept.id}: {kept}")
                 self._move(kept, TABLE["day_end", kept.state])
 
-    def _is_due(self, kept: Kept) -> bool:
-        return kept.state in LEASED and (kept.lease_end_ns <= self.now_ns or self.sessions[kept.session].is_over)
+    def _is_due(self, leased: Kept | Change) -> bool:
+        is_over = leased.lease_end_ns <= self.now_ns or self.sessions[leased.session].is_over
+        return leased.state in LEASED and is_over
 
-    def _lapse(self, kept: Kept) -> None:
-        self._move(kept, TABLE["lapse", kept.state])
-        kept.lost_by_lease = True
+    def _lapse(self, leased: Kept | Change, *, is_lost: bool = True) -> None:
+        if isinstance(leased, Kept):
+            self._move(leased, TABLE["lapse", leased.state])
+        else:
+            self._move_change(self.changes[leased.id], MODIFY_TABLE["lapse", leased.state])
+        leased.lost_by_lease = is_lost
 
     def _resumed(self) -> None:
-        for kept in self.by_id.values():
-            if kept.state in LEASED and kept.restarts < 3:
-                kept.restarts += 1
-                kept.lease_end_ns = max(kept.lease_end_ns, self.now_ns + kept.lease_ns)
+        changes = (kept.change for kept in self.by_id.values() if kept.change is not None)
+        for leased in (*self.by_id.values(), *changes):
+            if leased.state in LEASED and leased.restarts < 3:
+                leased.restarts += 1
+                leased.lease_end_ns = max(leased.lease_end_ns, self.now_ns + leased.lease_ns)
+
+    def _has_session(self, client: str) -> bool:
+        return any(said.client == client and not said.is_over for said in self.sessions.values())
+
+    def _told_to_cancel(self, client: str, ids: tuple[int, ...]) -> None:
+        for id in ids:
+            _must(id in self.cancels.asked, f"{client} is told to cancel order {id}, which nobody wants")
+            is_own, is_late = self.by_id[id].client == client, id in self.cancels.late
+            _must(
+                is_own or (is_late and client == settings.KILLER), f"{client} is told to cancel order {id} of another"
+            )
 
     # ------------------------------------------------------------------------------------------ commands
 
-    def _commanded(self, body: e.Commanded, reply: e.Reply, lapses: list[int]) -> None:
+    def _commanded(self, body: e.Commanded, reply: e.Reply, lapses: list[Kept | Change]) -> None:
         said = self.sessions[body.session]
         _must(not said.is_over, f"session {body.session} is over and was served")
         self._number(body.session, body.number, reply)
-        for id in lapses:
-            self._lapse(self.by_id[id])
+        for each in lapses:
+            self._lapse(each)
         command = body.command
         _must(not (self.disputed and type(command) in NEW_RISK), f"history is disputed, and {command} was executed")
         match command:
@@ -269,11 +243,22 @@ class Model:
                 if not (isinstance(reply, e.Accepted) and reply.replayed):
                     self._attempted(order, reply)
                 self._opened(order, command.sent, said.client, body.session, reply)
+            case e.CheckMany():
+                self._checked_many(command, said.client, body.session, reply)
+            case e.ModifyOrder():
+                self._modify(command, said.client, body.session, reply)
+            case e.CancelOrder():
+                self._cancel(command, reply)
+            case e.SetTradingState():
+                self._set_state(command, reply)
+            case e.CancelAll(scope):
+                _must(isinstance(reply, e.Done), f"{command} was answered {reply}")
+                self.cancels.begin(Stop(scope, "cancel_all"), self.seq, is_lasting=False)
             case e.StartOrder(order):
                 self._meet(self.orders.get((order.account, order.id)))
                 self._attempted(order, reply)
                 if isinstance(reply, e.Deferred):
-                    self._is_allowed(order)
+                    self._is_allowed(order, whole_of(order))
                     self.requests[reply.request_id] = (order, said.client)
             case e.ExecuteRequest(request_id):
                 if not isinstance(reply, e.Failed):
@@ -286,33 +271,36 @@ class Model:
             case e.Commit(id, venue_id):
                 if isinstance(reply, e.Stands):
                     self.committed.add(id)
-                kept = self._settles("commit_late" if command.late else "commit", id, said.client, reply)
-                if kept is not None and venue_id is not None and isinstance(reply, e.Stands):
-                    self._named(kept, venue_id)
+                self._settles("commit_late" if command.late else "commit", id, said.client, reply)
+                if venue_id is not None and isinstance(reply, e.Stands):
+                    self._called(id, venue_id)
             case e.Rollback(id):
                 self._settles("rollback", id, said.client, reply)
             case e.Quarantine(id):
                 self._settles("quarantine", id, said.client, reply)
             case e.Renew(id):
-                kept = self._settles("renew", id, said.client, reply)
-                if kept is not None and isinstance(reply, e.Stands):
-                    kept.lease_end_ns, kept.restarts = reply.lease_end_ns, 0
-                    kept.lease_ns = reply.lease_end_ns - self.now_ns
+                leased = self._settles("renew", id, said.client, reply)
+                if leased is not None and isinstance(reply, e.Stands):
+                    leased.lease_end_ns, leased.restarts = reply.lease_end_ns, 0
+                    leased.lease_ns = reply.lease_end_ns - self.now_ns
             case e.Drop(ids):
                 for id in ids:
-                    dropped = self.by_id.get(id)
+                    dropped = self._leased(id)
                     if dropped is not None and dropped.state in LEASED and dropped.client == said.client:
-                        self._lapse(dropped)
-                        dropped.lost_by_lease = False
+                        self._lapse(dropped, is_lost=False)
             case e.EndOwnSession():
                 said.is_over = True
             case e.ApplyReport(report):
                 self._reported(report, reply)
             case e.SettleOrder() | e.CloseOrder():
                 self._by_person(command, reply)
+            case e.SettleModify():
+                self._settle_modify(command, reply)
             case e.BlockScope(scope):
                 _must(reply == e.Done(1), f"{command} was answered {reply}")
                 self.blocks.add((scope, "operator"))
+                if command.cancel:
+                    self.cancels.begin(Stop(scope, "operator"), self.seq)
             case e.UnblockScope(scope):
                 if isinstance(reply, e.Done):
                     here = {limit for of, limit in self.blocks if of == scope}
@@ -320,6 +308,7 @@ class Model:
                     _must(reply.count == len(lifted) > 0, f"{command} lifted {reply.count}, not {lifted}")
                     for limit in lifted:
                         self.blocks.discard((scope, limit))
+                        self.cancels.lift(scope, limit)
                         self.tripped.discard((limit, scope))
                         self.floor.pop((limit, scope), None)
             case e.Rearm(limit, scope, room):
@@ -331,6 +320,7 @@ class Model:
                     self.tripped.discard(key)
                     self.floor[key] = self._made(key) - room
                     self.blocks.discard((scope, limit))
+                    self.cancels.lift(scope, limit)
             case e.AcceptHistory():
                 _must(isinstance(reply, e.Done) is self.disputed, f"{command} was answered {reply}")
                 self.disputed = False
@@ -360,10 +350,10 @@ class Model:
         if body.session:
             self._number(body.session, body.number, reply)
 
-    def _meet(self, kept: Kept | None) -> None:
+    def _meet(self, leased: Kept | Change | None) -> None:
         """A command that meets a lease past its end finds it ended."""
-        if kept is not None and self._is_due(kept):
-            self._lapse(kept)
+        if leased is not None and self._is_due(leased):
+            self._lapse(leased)
 
     def _attempted(self, order: pit.Order, reply: e.Reply) -> None:
         """An attempt trips what stands past its bound. One that passes keeps the rate, whatever the counters say."""
@@ -376,30 +366,59 @@ class Model:
             self.attempts[key] = [*inside, self.now_ns]
             _must(len(inside) < most, f"{len(inside) + 1} orders of {key} in one window")
 
-    def _is_allowed(self, order: pit.Order) -> None:
+    def _checked_many(self, command: e.CheckMany, client: str, session: int, reply: e.Reply) -> None:
+        """Each order counts for those after it; or all are taken, or none."""
+        if not isinstance(reply, e.ManyChecked):
+            raise Broken(f"{command} was answered {reply}")
+        is_taken = [isinstance(answer, e.Accepted) for answer in reply.answers]
+        _must(len(is_taken) == len(command.orders), f"{command} was answered {reply}")
+        if command.all_or_none:
+            _must(all(is_taken) or not any(is_taken), f"some of {command} were taken: {reply}")
+        for order, answer in zip(command.orders, reply.answers, strict=True):
+            self._meet(self.orders.get((order.account, order.id)))
+            if not (isinstance(answer, e.Accepted) and answer.replayed):
+                self._attempted(order, answer)
+            if isinstance(answer, e.Accepted) and not answer.replayed:
+                _must(e.row_of(answer.reservation_id) == self.seq, f"order {order.id} is reserved as {answer}")
+            if isinstance(answer, e.Accepted) or not command.all_or_none:
+                self._opened(order, command.sent, client, session, answer)
+
+    def _is_allowed(self, order: pit.Order, left: Decimal, *, but: Kept | None = None, is_less: bool = False) -> None:
+        found = self._stops(order, left, but=but, is_less=is_less)
+        _must(not found, f"order {order.id} went on, and {found} are in force")
+
+    def _stops(
+        self, order: pit.Order, left: Decimal, *, but: Kept | None = None, is_less: bool = False
+    ) -> list[tuple[str, str]]:
+        """What keeps that much of an order from going out; `but` is that order, where it is open already."""
         scopes = scopes_of(order.account)
         found = sorted(block for block in self.blocks if block[0] in scopes)
-        _must(not found, f"order {order.id} went on, and {found} are in force")
+        for scope in (*scopes, f"instrument {order.instrument}"):
+            state = self.restrictions.get(scope)
+            is_passed = state is pit.TradingState.REDUCING and (is_less or self._reduces(order, left, but=but))
+            if state is not None and not is_passed:
+                found.append((scope, state))
+        return found
 
     def _opened(self, order: pit.Order, sent: bool, client: str, session: int, reply: e.Reply) -> None:
         known = self.orders.get((order.account, order.id))
         if isinstance(reply, e.Accepted) and reply.replayed:
             _must(known is not None, f"order {order.id} is said to be known")
             assert known is not None
-            same = known.order == order and known.client == client and known.state in COUNTED
+            same = known.order == order and known.client == client and known.is_open
             _must(same and known.id == reply.reservation_id, f"order {order.id} was accepted again: {known}")
             if sent and known.state == "held":
-                self._is_allowed(order)
+                self._is_allowed(order, known.left, but=known)
                 self._move(known, "sent")
             _must(reply.state == known.state, f"order {order.id} is {known.state}, not {reply.state}")
         elif isinstance(reply, e.Accepted):
             _must(known is None, f"order id {order.id} was used twice")
-            self._is_allowed(order)
-            whole = order.quantity if order.quantity is not None else order.volume
-            assert whole is not None
+            whole = whole_of(order)
+            self._is_allowed(order, whole)
             reduces = self._reduces(order, whole)
             kept = Kept(
                 id=reply.reservation_id,
+                account=order.account,
                 order=order,
                 client=client,
                 session=session,
@@ -414,7 +433,7 @@ class Model:
             totals = self.totals()
             for cap in self._caps_on(order) if not reduces else ():
                 total = totals.get((cap.name, cap.scope(order.account)), NOTHING)
-                _must(total <= cap.most, f"{total} are open by {cap}, with order {order.id}")
+                _must(total <= self.most(cap), f"{total} are open by {cap}, with order {order.id}")
         elif isinstance(reply, e.Refused):
             self._refused(order, reply)
 
@@ -423,49 +442,61 @@ class Model:
         codes = set(reply.rejected.codes)
         if codes != {pit.RejectCode.RISK_LIMIT_EXCEEDED}:
             return
-        whole = order.quantity if order.quantity is not None else order.volume
-        assert whole is not None
+        whole = whole_of(order)
         totals, more = self.totals(), worth(order, whole)
         wanted = []
         for cap in self._caps_on(order) if not self._reduces(order, whole) else ():
             scope = cap.scope(order.account)
             total = totals.get((cap.name, scope), NOTHING)
-            if total + more > cap.most:
-                wanted.append((cap.name, scope, cap.most, total, more))
+            if total + more > self.most(cap):
+                wanted.append((cap.name, scope, self.most(cap), total, more))
         said = [(no.limit, no.scope, no.bound, no.used, no.requested) for no in reply.rejected.rejects]
         _must(said == wanted, f"order {order.id} was refused by {said}, and would pass {wanted}")
 
-    def _reduces(self, order: pit.Order, whole: Decimal) -> bool:
-        """Whether the position only gets smaller, once it and every open order of its side are filled."""
+    def _reduces(self, order: pit.Order, left: Decimal, *, but: Kept | None = None) -> bool:
+        """Whether the position only gets smaller, once so much of it and every open order of its side are filled."""
         held = self.positions.get((order.account, str(order.instrument)), NOTHING)
         is_against = held < 0 if order.side is pit.Side.BUY else held > 0
-        waiting = self.waiting().get((order.account, str(order.instrument), order.side), NOTHING)
-        return is_against and waiting + units(order, whole) <= abs(held)
+        waiting = self.waiting(but).get((order.account, str(order.instrument), order.side), NOTHING)
+        more = units(order, left)
+        return is_against and more > 0 and waiting + more <= abs(held)
 
-    def waiting(self) -> dict[tuple[str, str, pit.Side], Decimal]:
-        """The units that open orders may still trade, by account, instrument and side."""
+    def waiting(self, but: Kept | None = None) -> dict[tuple[str, str, pit.Side], Decimal]:
+        """The units that open orders may still trade, by account, instrument and side; all of them but one."""
         found: dict[tuple[str, str, pit.Side], Decimal] = {}
-        for (account, _), kept in self.orders.items():
-            if kept.order is not None and kept.state in COUNTED:
-                key = (account, str(kept.order.instrument), kept.order.side)
-                found[key] = found.get(key, NOTHING) + units(kept.order, kept.left)
+        for kept in self.by_id.values():
+            if kept.order is not None and kept.is_open and kept is not but:
+                key = (kept.account, str(kept.order.instrument), kept.order.side)
+                found[key] = found.get(key, NOTHING) + kept.may_trade
         return found
 
     def _caps_on(self, order: pit.Order) -> list[settings.Cap]:
         asset = asset_of(order.instrument)
         return [cap for cap in self.caps if cap.asset == asset and cap.scope(order.account) is not None]
 
-    def _settles(self, event: str, id: int, client: str, reply: e.Reply) -> Kept | None:
-        kept = self.by_id.get(id)
-        if kept is None:
+    def _leased(self, id: int) -> Kept | Change | None:
+        """The order, or the modify, that a reservation is of."""
+        kept = self.changes.get(id)
+        return self.by_id.get(id) if kept is None else kept.change
+
+    def most(self, cap: settings.Cap) -> Decimal:
+        """What a cap allows now."""
+        return cap.most
+
+    def _settles(self, event: str, id: int, client: str, reply: e.Reply) -> Kept | Change | None:
+        leased = self._leased(id)
+        if leased is None:
             _must(_failure(reply) is e.Failure.UNKNOWN_ID, f"reservation {id} was never given: {reply}")
             return None
-        if kept.client != client and event != "commit_late":
+        if leased.client != client and event != "commit_late":
             _must(_failure(reply) is e.Failure.NOT_AUTHORIZED, f"{client} may not touch order {id}")
             return None
-        self._meet(kept)
-        self._happens(event, kept, reply)
-        return kept
+        self._meet(leased)
+        if isinstance(leased, Kept):
+            self._happens(event, leased, reply)
+        else:
+            self._happens_to_change(event, self.changes[id], leased, reply)
+        return leased
 
     def _happens(self, event: str, kept: Kept, reply: e.Reply) -> None:
         state = "closed" if kept.is_final and kept.state == "rolled_back" else kept.state
@@ -479,13 +510,13 @@ class Model:
             _must(_failure(reply) is wanted, f"{event} of a {kept.state} order {kept.id} was answered {reply}")
             return
         if isinstance(reply, e.Refused):
-            scopes = scopes_of(kept.order.account if kept.order else "")
-            is_blocked = any(block[0] in scopes for block in self.blocks)
-            _must(event in ("mark_sent", "renew") and is_blocked, f"{event} of order {kept.id} was answered {reply}")
+            stops = () if kept.order is None else self._stops(kept.order, kept.left, but=kept)
+            is_guarded = event in ("mark_sent", "renew")
+            _must(is_guarded and bool(stops), f"{event} of order {kept.id} was answered {reply}")
             return
         if (event == "mark_sent" and kept.state == "held") or event == "renew":
             assert kept.order is not None
-            self._is_allowed(kept.order)
+            self._is_allowed(kept.order, kept.left, but=kept)
         if cell == "closed" and kept.state == "rolled_back":
             cell = "rolled_back"
         was, by_operator = kept.state, event in ("settle_not_sent", "close")
@@ -507,15 +538,213 @@ class Model:
             event = "settle_working" if command.working else "settle_not_sent"
         self._happens(event, kept, reply)
 
+    # ------------------------------------------------------------------------------------------ modifies, cancels
+
+    def _modify(self, command: e.ModifyOrder, client: str, session: int, reply: e.Reply) -> None:
+        kept = self.orders.get((command.account, command.order_id))
+        if kept is None or kept.order is None:
+            _must(_failure(reply) is e.Failure.UNKNOWN_ID, f"{command} was answered {reply}")
+            return
+        if kept.client != client:
+            _must(_failure(reply) is e.Failure.NOT_AUTHORIZED, f"{command} by {client} was answered {reply}")
+            return
+        self._meet(kept)
+        self._meet(kept.pending)
+        order, pending = changed(kept.order, command), kept.pending
+        if pending is not None and pending.order == order:
+            self._modified_again(kept, pending, command.sent, reply)
+            return
+        failure = self._why_not(kept, order, command)
+        _must(_failure(reply) is failure, f"{command} was answered {reply}, and {failure} was meant, of {kept}")
+        if failure is not None:
+            return
+        self._trip(kept.account, asset_of(order.instrument))
+        left = whole_of(order) - kept.traded
+        is_less = order.price == kept.order.price and left <= kept.left
+        if not isinstance(reply, e.Modified):
+            _must(isinstance(reply, e.Refused), f"{command} was answered {reply}")
+            return
+        self._is_allowed(order, left, but=kept, is_less=is_less)
+        before, reduces = self.totals(), self._reduces(order, left, but=kept)
+        state = "sent" if command.sent else "held"
+        _must((reply.order, reply.state, reply.replayed) == (order, state, False), f"{command} was answered {reply}")
+        self.changes.pop(0 if kept.change is None else kept.change.id, None)
+        lease_ns = reply.lease_end_ns - self.now_ns
+        kept.change = Change(
+            id=reply.modify_id,
+            order=order,
+            client=client,
+            session=session,
+            state=state,
+            left=left,
+            lease_ns=lease_ns,
+            lease_end_ns=reply.lease_end_ns,
+        )
+        _must(reply.modify_id == self.seq, f"{command} is reserved as {reply.modify_id}")
+        self.changes[reply.modify_id] = self.orders[kept.account, order.id] = kept
+        self.touched.add(kept.id)
+        totals = self.totals()
+        for cap in self._caps_on(order) if not reduces else ():
+            key = (cap.name, cap.scope(kept.account))
+            total, was = totals.get(key, NOTHING), before.get(key, NOTHING)
+            _must(total <= max(self.most(cap), was), f"{total} are open by {cap}, with a modify of {order.id}: {was}")
+
+    def _modified_again(self, kept: Kept, pending: Change, sent: bool, reply: e.Reply) -> None:
+        """The very same modify, while it is under way."""
+        if sent and pending.state == "held":
+            assert kept.order is not None
+            is_less = pending.order.price == kept.order.price and pending.left <= kept.left
+            stops = self._stops(pending.order, pending.left, but=kept, is_less=is_less)
+            if stops:
+                _must(isinstance(reply, e.Refused), f"a modify went on, and {stops} are in force: {reply}")
+                return
+            self._set_change(kept, "sent")
+        lease_end_ns = pending.lease_end_ns if pending.state in LEASED else 0
+        meant = e.Modified(pending.id, pending.order, pit.OrderState(pending.state), lease_end_ns, True)
+        _must(reply == meant, f"the same modify again was answered {reply}, not {meant}")
+
+    def _why_not(self, kept: Kept, order: pit.Order, command: e.ModifyOrder) -> e.Failure | None:
+        """Why an order can't be modified so."""
+        assert kept.order is not None
+        if (command.volume is None) is (kept.order.volume is not None) and command.quantity != command.volume:
+            return e.Failure.INVALID_INPUT
+        if kept.state in ENDED:
+            return e.Failure.ALREADY_FINALIZED
+        is_the_same = changed(order, e.ModifyOrder("", "", None, None, None, kept.order.id, False, None)) == kept.order
+        if kept.state != "working" or kept.pending is not None or is_the_same or whole_of(order) <= kept.traded:
+            return e.Failure.INVALID_INPUT
+        if order.id != kept.order.id:
+            holder = self.orders.get((kept.account, order.id))
+            was_tried = kept.change is not None and kept.change.order.id == order.id
+            if holder is not None and not (holder is kept and was_tried):
+                return e.Failure.INVALID_INPUT
+        return None
+
+    def _happens_to_change(self, event: str, kept: Kept, change: Change, reply: e.Reply) -> None:
+        cell, who = MODIFY_TABLE[event, change.state], f"{event} of modify {change.id}, {change.state},"
+        if event == "commit_late" and change.state == "rolled_back" and kept.state != "working":
+            cell = "Finalized"
+        if cell == "ended" and event == "rollback" and change.ended_by not in ("replaced", "operator"):
+            cell = change.state
+        if cell == "ended":
+            cell = "LeaseExpired" if change.lost_by_lease else "Finalized"
+        if cell in ("LeaseExpired", "Finalized"):
+            wanted = e.Failure.LEASE_EXPIRED if cell == "LeaseExpired" else e.Failure.ALREADY_FINALIZED
+            _must(_failure(reply) is wanted, f"{who} was answered {reply}")
+            return
+        assert kept.order is not None
+        is_guarded = event == "renew" or (event == "mark_sent" and change.state == "held")
+        is_less = change.order.price == kept.order.price and change.left <= kept.left
+        stops = self._stops(change.order, change.left, but=kept, is_less=is_less) if is_guarded else []
+        if stops:
+            _must(isinstance(reply, e.Refused), f"{who} went on, and {stops} are in force: {reply}")
+            return
+        if change.state == "rolled_back" and cell == "working":  # it went out all the same, and counts again
+            change.left = max(whole_of(change.order) - kept.traded, NOTHING)
+        if change.state != cell:
+            change.lost_by_lease = False
+        self._move_change(kept, cell)
+        stands = isinstance(reply, e.Stands) and reply.state == cell
+        _must(stands, f"{who} was answered {reply}")
+
+    def _settle_modify(self, command: e.SettleModify, reply: e.Reply) -> None:
+        kept = self.orders.get((command.account, command.order_id))
+        change = None if kept is None else kept.change
+        if kept is None or change is None:
+            _must(_failure(reply) is e.Failure.UNKNOWN_ID, f"{command} was answered {reply}")
+            return
+        self._meet(change)
+        cell = MODIFY_TABLE["settle_working" if command.replaced else "settle_not_sent", change.state]
+        if cell == "ended":
+            wanted = e.Failure.LEASE_EXPIRED if change.lost_by_lease else e.Failure.ALREADY_FINALIZED
+            _must(_failure(reply) is wanted, f"{command} was answered {reply}")
+            return
+        change.ended_by = "operator"
+        if command.replaced:
+            self._set_change(kept, cell)
+            self._goes_by(kept, change.order, change.left, change.venue_id)
+        else:
+            self._move_change(kept, cell)
+        _must(isinstance(reply, e.Stands) and reply.state == kept.state, f"{command} was answered {reply}")
+
+    def _goes_by(self, kept: Kept, order: pit.Order, left: Decimal, venue_id: str | None) -> None:
+        """The venue goes by these terms from here on."""
+        kept.order, kept.left = order, left
+        self.orders[kept.account, order.id] = kept
+        self.touched.add(kept.id)
+        if venue_id is not None:
+            kept.venue_id = venue_id
+            kept.venue_ids.add(venue_id)
+        if not left and kept.state == "working":
+            self._move(kept, "closed")
+
+    def _called(self, id: int, venue_id: str) -> None:
+        """A commit has told what the venue calls an order, or will call it by its new terms."""
+        kept = self.changes.get(id)
+        if kept is None:
+            self._named(self.by_id[id], venue_id)
+            return
+        change = kept.change
+        assert change is not None
+        if change.state not in ENDED:
+            change.venue_id = venue_id
+        elif change.ended_by == "replaced":
+            kept.venue_id = venue_id
+            kept.venue_ids.add(venue_id)
+            self.touched.add(kept.id)
+
+    def _move_change(self, kept: Kept, state: str) -> None:
+        """A modify goes on, or ends: an order that is filled by its old terms, and waited for this alone, with it."""
+        self._set_change(kept, state)
+        if state in ENDED and kept.state == "working" and not kept.left:
+            self._move(kept, "closed")
+
+    def _set_change(self, kept: Kept, state: str) -> None:
+        assert kept.change is not None
+        kept.change.state = state
+        self.touched.add(kept.id)
+
+    def _cancel(self, command: e.CancelOrder, reply: e.Reply) -> None:
+        kept = self.orders.get((command.account, command.order_id))
+        if kept is not None and kept.order is not None:
+            self._meet(kept)
+        if kept is None or kept.order is None:
+            failure = e.Failure.UNKNOWN_ID
+        elif kept.state in ENDED:
+            failure = e.Failure.ALREADY_FINALIZED
+        elif kept.state == "held":
+            failure = e.Failure.INVALID_INPUT
+        else:
+            _must(isinstance(reply, e.CancelCleared), f"{command} was answered {reply}")
+            kept.is_cancel_out = True
+            self.touched.add(kept.id)
+            return
+        _must(_failure(reply) is failure, f"{command} was answered {reply}")
+
+    def _set_state(self, command: e.SetTradingState, reply: e.Reply) -> None:
+        scope, state = command.scope, command.state
+        if state is pit.TradingState.ACTIVE:
+            is_known = self.restrictions.pop(scope, None) is not None
+            _must(isinstance(reply, e.Done) is is_known, f"{command} was answered {reply}")
+            if is_known:
+                self.cancels.lift(scope, "trading_state")
+            return
+        _must(isinstance(reply, e.Done), f"{command} was answered {reply}")
+        self.restrictions[scope] = state
+        self.cancels.lift(scope, "trading_state")
+        if state is pit.TradingState.HALTED and command.cancel:
+            self.cancels.begin(Stop(scope, "trading_state"), self.seq)
+
     # ------------------------------------------------------------------------------------------ reports
 
     def _reported(self, report: pit.ExecutionReport, reply: e.Reply) -> None:
-        said: Said = (report.kind, report.quantity, report.price, report.pnl, report.fee)
+        said: Said = (report.kind, report.quantity, report.price, report.pnl, report.fee, report.fill_id)
         kept: Kept | None
+        is_refused = _failure(reply) is e.Failure.INVALID_INPUT
         if report.order_id is None:
             fits = self._behind(report, said)
             if len(fits) != 1:
-                _must(_failure(reply) is e.Failure.INVALID_INPUT, f"{report} fits {fits} and was answered {reply}")
+                _must(is_refused, f"{report} fits {fits} and was answered {reply}")
                 return
             [kept] = fits
             key = (report.account, kept.order.id if kept.order is not None else "")
@@ -523,85 +752,186 @@ class Model:
             key = (report.account, report.order_id)
             kept = self.orders.get(key)
             if kept is None and report.venue_order_id is not None and self._behind(report, said):
-                _must(
-                    _failure(reply) is e.Failure.INVALID_INPUT, f"{report} contradicts itself and was answered {reply}"
-                )
+                _must(is_refused, f"{report} contradicts itself and was answered {reply}")
                 return
-        _must(isinstance(reply, e.Applied), f"{report} was answered {reply}")
-        assert isinstance(reply, e.Applied)
+        if kept is not None and self._is_called_otherwise(kept, report):
+            _must(is_refused, f"{report} calls order {kept.id} what nobody does, and was answered {reply}")
+            return
+        if report.kind in ANEW and (kept is None or not self._may_undo(kept, report)):
+            _must(is_refused, f"{report} is about no fill that is known, and was answered {reply}")
+            return
+        if not isinstance(reply, e.Applied):
+            raise Broken(f"{report} was answered {reply}")
         if kept is None:
             if report.kind is not pit.ReportKind.FILL and not report.pnl and not report.fee:
                 return  # the end of an order that was never here changes nothing
-            kept = Kept(id=self.seq, order=None, client="", session=0, state="closed", left=NOTHING)
+            kept = Kept(
+                id=self.seq, account=report.account, order=None, client="", session=0, state="closed", left=NOTHING
+            )
             self.orders[key] = self.by_id[kept.id] = kept
-        elif kept.order is not None:
-            _must(reply.result.order_id == kept.order.id, f"{report} was taken for {reply.result}")
         is_known = report.report_id in kept.reports
         _must(reply.result.already_applied is is_known, f"report {report.report_id} of order {key}: {reply.result}")
-        if is_known:
-            return
+        if not is_known:
+            self._apply(kept, report, reply)
+            kept.reports[report.report_id] = said
+            self.touched.add(kept.id)
+        if kept.order is not None:
+            _must(reply.result.order_id == kept.order.id, f"{report} was taken for {reply.result}")
+
+    def _apply(self, kept: Kept, report: pit.ExecutionReport, reply: e.Applied) -> None:
         self._meet(kept)
-        is_alive = report.kind in (pit.ReportKind.ACCEPTED, pit.ReportKind.FILL)
-        self._happens("alive" if is_alive else "final", kept, reply)
+        if report.kind in ANEW:
+            self._tell_anew(kept, report)
+            return
+        if report.kind in (*ALIVE, *FINAL):
+            self._happens("alive" if report.kind in ALIVE else "final", kept, reply)
         if report.venue_order_id is not None:
             self._named(kept, report.venue_order_id)
+        if report.kind is pit.ReportKind.REPLACED and kept.order is not None and kept.state != "closed":
+            self._replaced(kept, report)
+        elif report.kind is pit.ReportKind.REPLACE_REJECTED and kept.pending is not None:
+            self._move_change(kept, MODIFY_TABLE["replace_rejected", kept.pending.state])
+        elif report.kind is pit.ReportKind.CANCEL_REJECTED:
+            kept.is_cancel_out = False
+        moves = self._moves(report, kept.order)
         if report.kind is pit.ReportKind.FILL:
             assert report.quantity is not None and report.price is not None
-            kept.filled += report.quantity
-            used = report.quantity
-            if kept.order is not None:
-                where = (report.account, str(kept.order.instrument))
-                signed = used if kept.order.side is pit.Side.BUY else -used
-                self.positions[where] = self.positions.get(where, NOTHING) + signed
-            if kept.order is not None and kept.order.volume is not None:
-                used *= report.price * settings.MULTIPLIERS[kept.order.instrument]
-            kept.left = max(NOTHING, kept.left - used)
-            if not kept.left and kept.state == "working":
-                self._move(kept, "closed")
-        self._paid(report, kept.order)
-        kept.reports[report.report_id] = said
+            booked = Booked(report.quantity, report.price, report.pnl, report.fee, moves)
+            kept.fills[report.report_id] = booked
+            self._fill(kept, report.quantity, report.price)
+        self._pay(kept.account, moves)
         if kept.order is not None:
-            kept.is_final = kept.is_final or not is_alive or not kept.left
-        self.touched.add(kept.id)
-        self._realise(report)
+            kept.is_final = kept.is_final or report.kind in FINAL or not (kept.left or kept.goes_on)
+        self._realise(kept.account, asset_of(report.instrument), report.pnl - report.fee)
 
-    def _paid(self, report: pit.ExecutionReport, order: pit.Order | None) -> None:
+    def _is_called_otherwise(self, kept: Kept, report: pit.ExecutionReport) -> bool:
+        """Whether a report calls an order at the venue by what nobody has called it before."""
+        named = report.venue_order_id
+        if named is None or kept.venue_id is None or report.kind is pit.ReportKind.REPLACED:
+            return False
+        return kept.pending is None and named not in kept.venue_ids
+
+    def _may_undo(self, kept: Kept, report: pit.ExecutionReport) -> bool:
+        """Whether a fill is there that may be undone, or told anew; or was so by this very report."""
+        fill = kept.fills.get(report.fill_id or "")
+        return report.report_id in kept.reports or (fill is not None and not fill.is_undone)
+
+    def _fill(self, kept: Kept, quantity: Decimal, price: Decimal) -> None:
+        """So much of an order has traded."""
+        kept.filled += quantity
+        used = quantity
+        if kept.order is not None:
+            where = (kept.account, str(kept.order.instrument))
+            signed = quantity if kept.order.side is pit.Side.BUY else -quantity
+            self.positions[where] = self.positions.get(where, NOTHING) + signed
+        if kept.order is not None and kept.order.volume is not None:
+            used *= price * settings.MULTIPLIERS[kept.order.instrument]
+        pending = kept.pending
+        kept.left = max(NOTHING, kept.left - used)
+        if pending is not None:
+            is_by_volume = pending.order.volume is not None
+            pending.left = max(NOTHING, pending.left - used if is_by_volume else whole_of(pending.order) - kept.filled)
+        if not kept.left and kept.state == "working" and not kept.goes_on:
+            self._move(kept, "closed")
+
+    def _replaced(self, kept: Kept, report: pit.ExecutionReport) -> None:
+        """The venue has replaced an order: by the terms that were asked for, or those that it says."""
+        change, order = kept.change, kept.order
+        assert order is not None
+        is_asked = change is not None and change.state != "closed"
+        terms = change.order if change is not None and is_asked else order
+        told = {"price": report.price, "quantity" if order.volume is None else "volume": report.quantity}
+        terms = msgspec.structs.replace(terms, **{name: value for name, value in told.items() if value is not None})
+        left = max(whole_of(terms) - kept.traded, NOTHING)
+        named = report.venue_order_id
+        if change is not None and is_asked:
+            named = named or change.venue_id
+            change.ended_by = "replaced"
+            self._set_change(kept, "closed")
+        self._goes_by(kept, terms, left, named)
+
+    def _tell_anew(self, kept: Kept, report: pit.ExecutionReport) -> None:
+        """A fill never was, or was another one: it is taken back, and told anew."""
+        fill = kept.fills[report.fill_id or ""]
+        is_bust = report.kind is pit.ReportKind.BUST
+        price = fill.price if report.price is None else report.price
+        quantity = NOTHING if is_bust or report.quantity is None else report.quantity
+        moves = self._moves(report, kept.order, price=price)
+        again = Booked(quantity, price, report.pnl, report.fee, moves, is_bust)
+        kept.fills[report.fill_id or ""] = again
+        self._refill(kept, fill, again)
+        self._pay(kept.account, tuple((asset, -amount) for asset, amount in fill.moves))
+        self._pay(kept.account, moves)
+        net = (report.pnl - report.fee) - (fill.pnl - fill.fee)
+        self._realise(kept.account, asset_of(report.instrument), net)
+
+    def _refill(self, kept: Kept, fill: Booked, again: Booked) -> None:
+        kept.filled += again.quantity - fill.quantity
+        if kept.order is None:
+            return
+        where = (kept.account, str(kept.order.instrument))
+        more = again.quantity - fill.quantity
+        self.positions[where] = self.positions.get(where, NOTHING) + (
+            more if kept.order.side is pit.Side.BUY else -more
+        )
+        if kept.state != "working":
+            return  # what is over stays over
+        whole, pending = whole_of(kept.order), kept.pending
+        if kept.order.volume is not None:
+            times = settings.MULTIPLIERS[kept.order.instrument]
+            more = (again.quantity * again.price - fill.quantity * fill.price) * times
+            kept.left = min(max(NOTHING, kept.left - more), whole)
+        else:
+            kept.left = min(max(NOTHING, whole - kept.filled), whole)
+        if pending is not None:
+            is_by_volume = pending.order.volume is not None
+            pending.left = max(NOTHING, pending.left - more if is_by_volume else whole_of(pending.order) - kept.filled)
+        if not kept.left and not kept.goes_on:
+            self._move(kept, "closed")
+
+    def _moves(
+        self, report: pit.ExecutionReport, order: pit.Order | None, *, price: Decimal | None = None
+    ) -> tuple[tuple[str, Decimal], ...]:
         """What a report moves of what its account has, where that is kept: a spot fill one asset for the other, of any
         other instrument its P&L, and always its fee.
         """
         if not self.counts_funds and report.account not in self.balances:
-            return
+            return ()
         instrument = report.instrument if order is None else order.instrument
         money, moves = asset_of(instrument), [(asset_of(instrument), -report.fee)]
         if instrument != settings.PAIR:
             moves.append((money, report.pnl))
-        elif report.kind is pit.ReportKind.FILL and order is not None:
-            assert report.quantity is not None and report.price is not None
-            units = report.quantity if order.side is pit.Side.BUY else -report.quantity
-            moves += [("AAPL", units), (money, -units * report.price)]
-        if any(amount for _, amount in moves):
-            kept = self.balances.setdefault(report.account, {})
+        elif report.kind in (pit.ReportKind.FILL, pit.ReportKind.CORRECT) and order is not None:
+            price = report.price if report.price is not None else price
+            assert report.quantity is not None and price is not None
+            bought = report.quantity if order.side is pit.Side.BUY else -report.quantity
+            moves += [("AAPL", bought), (money, -bought * price)]
+        return tuple((asset, amount) for asset, amount in moves if amount)
+
+    def _pay(self, account: str, moves: tuple[tuple[str, Decimal], ...]) -> None:
+        if moves:
+            kept = self.balances.setdefault(account, {})
             for asset, amount in moves:
                 kept[asset] = kept.get(asset, NOTHING) + amount
 
     def funds(self) -> dict[tuple[str, str], Decimal]:
         """What open orders of the pair would pay with, by account and asset."""
         found: dict[tuple[str, str], Decimal] = {}
-        for (account, _), kept in self.orders.items():
+        for kept in self.by_id.values():
             order = kept.order
-            if order is None or order.instrument != settings.PAIR or kept.state not in COUNTED:
+            if order is None or order.instrument != settings.PAIR or not kept.is_open:
                 continue
             is_buy = order.side is pit.Side.BUY
-            key = (account, "USD" if is_buy else "AAPL")
-            found[key] = found.get(key, NOTHING) + (kept.counted if is_buy else units(order, kept.left))
-        return found
+            key = (kept.account, "USD" if is_buy else "AAPL")
+            found[key] = found.get(key, NOTHING) + (kept.counted if is_buy else kept.may_trade)
+        return {key: amount for key, amount in found.items() if amount}
 
     def _behind(self, report: pit.ExecutionReport, said: Said) -> list[Kept]:
         """The orders that a report can be about which gives the venue's id alone."""
         same = [
             kept
-            for (account, _), kept in self.orders.items()
-            if account == report.account and kept.venue_id == report.venue_order_id
+            for kept in self.by_id.values()
+            if kept.account == report.account and report.venue_order_id in kept.venue_ids
         ]
         ended = [kept for kept in same if kept.state in ENDED]
         opened = [kept for kept in same if kept.state not in ENDED]
@@ -612,24 +942,22 @@ class Model:
         if kept.venue_id is not None:
             return
         kept.venue_id = venue_id
+        kept.venue_ids.add(venue_id)
         self.touched.add(kept.id)
         if kept.state in ENDED or kept.order is None:
             return
-        account = kept.order.account
         same = [
             other
-            for (of, _), other in self.orders.items()
-            if of == account and other is not kept and other.venue_id == venue_id and other.state not in ENDED
+            for other in self.by_id.values()
+            if other.account == kept.account and other is not kept and other.venue_id == venue_id and other.is_open
         ]
         for each in (*same, kept) if same else ():
             each.is_namesake = True
             self.touched.add(each.id)
 
-    def _realise(self, report: pit.ExecutionReport) -> None:
-        amount = report.pnl - report.fee
+    def _realise(self, account: str, asset: str, amount: Decimal) -> None:
         if not amount:
             return
-        account, asset = report.account, asset_of(report.instrument)
         self.pnl[account, asset] = self.pnl.get((account, asset), NOTHING) + amount
         for cap in self.losses:
             scope = cap.scope(account)
@@ -646,8 +974,14 @@ class Model:
             if self._made(key) <= self.floor.get(key, -cap.most):
                 self.tripped.add(key)
                 self.blocks.add((scope, cap.name))
+                self.cancels.begin(Stop(scope, cap.name), self.seq)
 
     def _move(self, kept: Kept, state: str) -> None:
+        if state in ENDED and kept.pending is not None:
+            kept.pending.ended_by = "order"
+            self._set_change(kept, MODIFY_TABLE["order_ended", kept.pending.state])
+        if state != kept.state and state in ("working", "quarantined"):
+            self._came.append(kept.id)
         kept.state = state
         self.touched.add(kept.id)
 
@@ -656,12 +990,12 @@ class Model:
     def totals(self) -> dict[tuple[str, str | None], Decimal]:
         """What is open, by limit and scope."""
         found: dict[tuple[str, str | None], Decimal] = {}
-        for (account, _), kept in self.orders.items():
-            if kept.order is None or kept.state not in COUNTED:
+        for kept in self.by_id.values():
+            if kept.order is None or not kept.is_open:
                 continue
             counted = kept.counted
             for cap in self._caps_on(kept.order):
-                key = (cap.name, cap.scope(account))
+                key = (cap.name, cap.scope(kept.account))
                 found[key] = found.get(key, NOTHING) + counted
         return found
 
@@ -710,6 +1044,13 @@ class Model:
             has = (str(record.state), record.open_quantity, record.filled_quantity, record.final_seen)
             is_final = kept.is_final if kept.order is not None else record.final_seen
             wanted = (kept.state, kept.left, kept.filled, is_final)
+            goes_by = (record.order, bool(record.cancel_asked_ns))
+            _must(goes_by == (kept.order, kept.is_cancel_out), f"order {id} is {goes_by}, and not {kept}")
+            pending = record.pending
+            on_its_way = pending and (pending.modify_id, pending.order, str(pending.state), pending.open_quantity)
+            change = kept.pending
+            meant = change and (change.id, change.order, change.state, change.left)
+            _must(on_its_way == meant, f"order {id} is being modified to {on_its_way}, and not {meant}")
             named = (record.venue_order_id, SHARED_VENUE_ID in record.flags)
             _must(named == (kept.venue_id, kept.is_namesake), f"order {id} is {named} at the venue, not {kept}")
             _must(has == wanted, f"order {id}: the engine has {has}, the model {wanted}")
@@ -739,6 +1080,9 @@ class Model:
         have = {account: dict(engine.balances.of_account(account)) for account in engine.balances.accounts()}
         wanted_have = {of: {asset: n for asset, n in kept.items() if n} for of, kept in self.balances.items()}
         _must(have == wanted_have, f"the balances are {have}, and reports came to {wanted_have}")
+        _must(not (why := self.cancels.compare(engine)), why)
+        restrictions = {each.scope: each.state for each in engine.trading.restrictions()}
+        _must(restrictions == self.restrictions, f"restricted are {restrictions}, and not {self.restrictions}")
         blocks = {(block.scope, block.limit) for block in engine.accounts.blocks()}
         _must(blocks == self.blocks, f"the blocks are {sorted(blocks)}, not {sorted(self.blocks)}")
 
@@ -750,6 +1094,9 @@ class Model:
                 if placed.is_promised and not placed.is_over:
                     state = None if kept is None else kept.state
                     _must(state in ("sent", "quarantined", "working"), f"order {key} is at the venue, and {state} here")
+                    assert kept is not None
+                    may, there = kept.may_trade, placed.left
+                    _must(may >= there or placed.is_undoing, f"of order {key} {there} may trade, and {may} are counted")
                 continue
             filled = Decimal(0) if kept is None else kept.filled
             _must(filled == placed.filled, f"order {key}: the venue filled {placed.filled}, {filled} is known here")
@@ -765,10 +1112,13 @@ class Model:
             made: dict[tuple[str, str], Decimal] = {}
             for (account, _), placed in venue.orders.items():
                 key = (account, asset_of(placed.order.instrument))
-                made[key] = sum((told.pnl - told.fee for told in placed.reports), made.get(key, NOTHING))
+                made[key] = made.get(key, NOTHING) + placed.made
             for key in made.keys() | self.pnl.keys():
                 here, there = self.pnl.get(key, NOTHING), made.get(key, NOTHING)
                 _must(here == there, f"{key} made {there}, and {here} is known here")
+
+
+_SETTLING = (e.Rollback, e.Quarantine, e.SettleOrder)
 
 
 def scopes_of(account: str) -> tuple[str, ...]:
@@ -781,7 +1131,10 @@ def _failure(reply: Any) -> e.Failure | None:
 
 
 def _without_lease(reply: wire.Reply) -> wire.Reply:
-    if isinstance(reply, (wire.Accepted, wire.Settled, wire.Deferred)):
+    if isinstance(reply, wire.ManyChecked):
+        answers = tuple(_without_lease(answer) for answer in reply.answers)
+        return msgspec.structs.replace(reply, answers=answers)
+    if isinstance(reply, (wire.Accepted, wire.Modified, wire.Settled, wire.Deferred)):
         return msgspec.structs.replace(reply, lease_ns=0)
     return reply
 

@@ -17,6 +17,12 @@ ACCOUNTS = ("alpha", "beta", "gamma")
 DESK = ("alpha", "gamma")
 """The accounts of the one group there is."""
 
+KILLER = "killer"
+"""The client with the cancel role."""
+
+CANCEL_NS = 700_000_000
+"""So long an owner has to confirm a cancel before others are asked."""
+
 LEASE_MOST_NS = 5_000_000_000
 UNLUCKY = Decimal(13)
 WALL = 20_000
@@ -71,7 +77,7 @@ LOSS = {
 FUNDS = ("tight",)
 """The configurations that count what orders would pay with."""
 
-RATE = (("msg_rate", "account", 8), ("firm_rate", "firm", 20))
+RATE = (("msg_rate", "account", 12), ("firm_rate", "firm", 30))
 WINDOW_NS = 1_000_000_000
 
 _BY = {"account": 'each = "account"', "desk": 'over = { group = "desk" }', "firm": 'over = "firm"'}
@@ -80,6 +86,7 @@ _TEXT = """
 lease = "1s"
 min_lease = "200ms"
 max_lease = "5s"
+cancel_within = "700ms"
 uncovered = "allow"
 unknown_accounts = "allow"
 [calendar]
@@ -91,6 +98,8 @@ roles = ["trade", "report"]
 roles = ["trade", "operate"]
 [clients.drops]
 roles = ["trade", "report"]
+[clients.killer]
+roles = ["trade", "cancel"]
 [accounts]
 alpha = {{ group = "desk" }}
 gamma = {{ group = "desk" }}

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from pit.types import OrderState
-from pitd.core.orders import LIFECYCLE
+from pitd.core.orders import LIFECYCLE, MODIFY_LIFECYCLE
 from simulation import shrink, weather, world
 from simulation.daemon import DEATHS, Daemon
-from simulation.model import TABLE, Broken, Model
+from simulation.model import Broken, Model
+from simulation.orders import MODIFY_TABLE, TABLE
 
 TESTS = Path(__file__).parent.parent
 
@@ -41,24 +42,18 @@ def test_five_hundred_seeds(first):
         check(seed)
 
 
-ROUGH = (
-    *("killed", "I/O error", "disk: full", "stands still", "dies (by chance)", "late=True", "quarantined", "poison"),
-    *(
-        "power cut: rows",
-        "is torn",
-        "was never there",
-        "names several orders",
-        "other limits",
-        "Rearm(limit='desk_loss'",
-        "volume=",
-        "the day is over",
-    ),
-)
+ROUGH = """
+killed|I/O error|disk: full|stands still|dies (by chance)|late=True|quarantined|poison
+power cut: rows|is torn|was never there|names several orders|other limits|Rearm(limit='desk_loss'|volume=
+the day is over|all_or_none=True|venue: replaced|venue: replace_rejected|venue: cancel_rejected|venue: bust
+venue: correct|SettleModify|is to cancel|killer: is to cancel|CancelAll|state=<TradingState.REDUCING|CloseOrder
+"""
+SEEN = tuple(what for line in ROUGH.strip().splitlines() for what in line.split("|"))
 
 
 def test_the_weather_is_bad_enough():
     """What the other promises are worth hangs on what they have seen."""
-    seen = dict.fromkeys((*ROUGH, *DEATHS), 0)
+    seen = dict.fromkeys((*SEEN, *DEATHS), 0)
     for seed in range(500):
         lines: list[str] = []
         world.run(seed, weather.draw(seed), out=lines.append)
@@ -87,6 +82,8 @@ def test_the_model_and_the_engine_have_the_same_states():
     assert {event for event, _ in TABLE} == {
         {"alive_report": "alive", "final_report": "final"}.get(event, event) for event in LIFECYCLE if event != "take"
     }, "no gateway is simulated"
+    assert {state for _, state in MODIFY_TABLE} == set(OrderState)
+    assert {event for event, _ in MODIFY_TABLE} == set(MODIFY_LIFECYCLE)
 
 
 def test_a_failing_seed_is_shrunk_to_what_still_fails(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pit
 
 from . import settings
 from .network import MS
+from .orders import NOTHING
 
 if TYPE_CHECKING:
     from .world import World
@@ -36,6 +38,26 @@ class Placed:
         """Whether the gate has been told this id, as far as its owner knows."""
         self.is_namesake = False
         self.reports: list[pit.ExecutionReport] = []
+        self.spent = NOTHING
+        """What a volume order has paid, at its fills' own prices."""
+        self.answers: dict[int, bool | None] = {}
+        """What became of each modify that has come here, by its reservation; None while that is open."""
+        self.asked: dict[int, pit.Order] = {}
+        """The terms that each of them wanted."""
+        self.is_undoing = False
+        """Whether a fill was undone, and not everybody may have heard of it: nothing trades before that."""
+        self.key = (order.account, order.id)
+        """The id that it came under; modifies may give it others."""
+        self.end_id = ""
+        """The report that was the last of its life; a fill may still be undone after it."""
+        self.undone: set[str] = set()
+        """The fills that were undone, or told anew."""
+
+    @property
+    def made(self) -> Decimal:
+        """The P&L of all that is true of it by now."""
+        amounts = {told.fill_id or told.report_id: told.pnl - told.fee for told in self.reports}
+        return sum(amounts.values(), NOTHING)
 
     @property
     def may_go_by_venue_id(self) -> bool:
@@ -50,6 +72,8 @@ class Venue:
         self._world = world
         self._random = world.random("venue")
         self.orders: dict[tuple[str, str], Placed] = {}
+        """By the id that each came under."""
+        self._named: dict[tuple[str, str], Placed] = {}
         self.is_shut = False
         """Whether nothing more happens here."""
 
@@ -61,7 +85,7 @@ class Venue:
         assert key not in self.orders, f"order {key} was sent twice"
         placed = Placed(order, owner, f"v{len(self.orders) + 1}", is_promised)
         self._name_like_another(placed)
-        self.orders[key] = placed
+        self.orders[key] = self._named[key] = placed
         what = f"{order.quantity} @ {order.price}"
         self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {what}")
         if self._random.random() < 0.3:
@@ -71,13 +95,17 @@ class Venue:
         self._later(placed)
         return placed
 
+    def find(self, account: str, order_id: str) -> Placed | None:
+        """The order, by any id that it ever was to have."""
+        return self._named.get((account, order_id))
+
     def _name_like_another(self, placed: Placed) -> None:
         if self._random.random() >= self._world.weather.namesakes:
             return
         of = [
             other
             for (account, _), other in self.orders.items()
-            if account == placed.order.account and (not other.is_over or self._world.drops.has_told(other.order))
+            if account == placed.order.account and (not other.is_over or self._world.drops.has_told(other))
         ]
         if not of:
             return
@@ -88,17 +116,98 @@ class Venue:
             for other in (placed, *same):
                 other.is_namesake = True
 
+    def undo_some(self) -> None:
+        """Fills of orders that are over are undone, too: some time later."""
+        told = [each for each in self.orders.values() if each.is_over and self._world.drops.has_told(each)]
+        if told and not self.is_shut:
+            self.undo(self._random.choice(told))
+
     def finish(self) -> None:
         """Ends what is still going: the calm has come."""
         for placed in self.orders.values():
+            for modify_id, order in list(placed.asked.items()):
+                self._replace(placed, modify_id, order)
             if not placed.is_over:
-                if placed.left and self._random.random() < 0.5:
+                if placed.left and not placed.is_undoing and self._random.random() < 0.5:
                     self._trade(placed, placed.left)
                 if not placed.is_over:
                     self._end(placed)
 
+    # ------------------------------------------------------------------------------------------ what clients send
+
+    def modify(self, placed: Placed, modify_id: int, order: pit.Order, *, is_promised: bool) -> bool:
+        """Takes a modify, to be answered a little later; or refuses it: then it surely has nothing."""
+        if self.is_shut or self._random.random() < 0.05:
+            return False
+        placed.answers[modify_id] = None
+        placed.asked[modify_id] = order
+        self._named[order.account, order.id] = placed
+        placed.is_promised = placed.is_promised and is_promised
+        self._world.trace(f"venue: modify {modify_id} of {placed.order.id} is here: {order.quantity} @ {order.price}")
+        self._soon(lambda: self._replace(placed, modify_id, order))
+        return True
+
+    def _replace(self, placed: Placed, modify_id: int, order: pit.Order) -> None:
+        if self.is_shut or placed.answers[modify_id] is not None:
+            return
+        left = units_of(order, placed.spent) if placed.is_by_volume else (order.quantity or NOTHING) - placed.filled
+        if placed.is_over or placed.is_undoing or left <= 0 or self._random.random() < 0.25:
+            placed.answers[modify_id] = False
+            self._report(placed, "replace_rejected")
+            return
+        placed.answers[modify_id] = True
+        placed.order, placed.left = order, left
+        if not self._world.weather.namesakes and self._random.random() < 0.3:
+            placed.venue_id, placed.is_named = f"{placed.venue_id}'", False
+        told: dict[str, object] = {"quantity": order.volume if placed.is_by_volume else order.quantity}
+        told["price"] = order.price
+        if placed.is_promised and self._random.random() < 0.3:  # then the gate surely knows what was asked for
+            del told[self._random.choice(("quantity", "price"))]
+        self._report(placed, "replaced", **told)
+
+    def cancel(self, placed: Placed) -> None:
+        """Takes a cancel, and acts on it a little later, if it can."""
+        self._soon(lambda: self._cancel(placed))
+
+    def _cancel(self, placed: Placed) -> None:
+        if self.is_shut:
+            return
+        if placed.is_over or self._random.random() < 0.3:
+            self._report(placed, "cancel_rejected")
+            return
+        placed.is_over = True
+        self._report(placed, "cancelled")
+
+    def undo(self, placed: Placed) -> None:
+        """A fill never was, or was another one: told later than everything else that was told of the order."""
+        fills = [told for told in placed.reports if told.kind == "fill" and told.report_id not in placed.undone]
+        if not fills:
+            return
+        fill = self._random.choice(fills)
+        assert fill.quantity is not None and fill.price is not None
+        placed.undone.add(fill.report_id)
+        placed.is_undoing = True
+        is_bust = self._random.random() < 0.5
+        quantity = NOTHING if is_bust else Decimal(self._random.randint(1, int(fill.quantity)))
+        price = fill.price - self._random.choice((0, 1))
+        less = fill.quantity - quantity
+        placed.filled -= less
+        placed.spent += (quantity * price - fill.quantity * fill.price) * settings.MULTIPLIERS[placed.order.instrument]
+        if not placed.is_over:
+            placed.left = units_of(placed.order, placed.spent) if placed.is_by_volume else placed.left + less
+        money = {"pnl": self._random.choice((0, 0, "-20", "15.5")), "fee": self._random.choice((0, "0.5"))}
+        if is_bust:
+            self._report(placed, "bust", fill_id=fill.report_id, **money)
+        else:
+            self._report(placed, "correct", fill_id=fill.report_id, quantity=quantity, price=price, **money)
+
+    def _soon(self, act: Callable[[], None]) -> None:
+        self._world.after(int(self._random.expovariate(1 / 60) * MS), act)
+
+    # ------------------------------------------------------------------------------------------ what it does itself
+
     def _later(self, placed: Placed) -> None:
-        self._world.after(int(self._random.expovariate(1 / 400) * MS), lambda: self._act(placed))
+        self._world.after(int(self._random.expovariate(1 / 700) * MS), lambda: self._act(placed))
 
     def _expire(self, placed: Placed) -> None:
         """The day is over that it was good for."""
@@ -108,9 +217,18 @@ class Venue:
             self._report(placed, "expired")
 
     def _act(self, placed: Placed) -> None:
-        if placed.is_over or self.is_shut:
+        if self.is_shut:
             return
         draw = self._random
+        is_told = self._world.drops.has_told(placed)
+        placed.is_undoing = placed.is_undoing and not is_told
+        if is_told and placed.filled and draw.random() < self._world.weather.undo:
+            self.undo(placed)
+        if placed.is_over:
+            return
+        if placed.is_undoing:
+            self._later(placed)
+            return
         if draw.random() < 0.25 or not placed.left:
             self._end(placed)
             return
@@ -127,6 +245,7 @@ class Venue:
         if placed.is_by_volume:  # a better price than its own: what is left of the amount is given back at the end
             assert price is not None
             price -= self._random.choice((0, 0, 1))
+            placed.spent += quantity * price * settings.MULTIPLIERS[placed.order.instrument]
         self._report(placed, "fill", quantity=quantity, price=price, pnl=pnl, fee=fee)
 
     def _end(self, placed: Placed) -> None:
@@ -145,11 +264,13 @@ class Venue:
             **numbers,  # type: ignore[arg-type]
         )
         placed.reports.append(report)
+        if placed.is_over and not placed.end_id:
+            placed.end_id = report.report_id
         self._world.trace(f"venue: {kind} {report.report_id} of {order.id} {numbers.get('quantity', '')}")
-        self._world.reported(placed.owner, report)
+        self._world.reported(placed, report)
 
 
-def units_of(order: pit.Order) -> Decimal:
-    """How many units an order for an amount of money buys at its own price."""
+def units_of(order: pit.Order, spent: Decimal = NOTHING) -> Decimal:
+    """How many units an order for an amount of money, of which so much is spent, still buys at its own price."""
     assert order.volume is not None and order.price is not None
-    return order.volume // (order.price * settings.MULTIPLIERS[order.instrument])
+    return max(order.volume - spent, NOTHING) // (order.price * settings.MULTIPLIERS[order.instrument])

@@ -8,9 +8,12 @@ import msgspec
 
 KINDS = (
     *("network", "crashes", "power", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts"),
-    *("settings", "namesakes", "old clients"),
+    *("settings", "namesakes", "old clients", "modifies", "cancels", "undoing", "halts"),
 )
 """The kinds of fault that can be left out one by one."""
+
+
+MILDER = ("lose", "cut", "crash", "io_error", "full", "pause", "death", "restart", "delay_ms")
 
 
 class Weather(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +49,18 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """How often the venue gives an order an id that another one of the account has, or had."""
     old: bool
     """Whether there are clients of the release before this one."""
+    modify: float
+    """How often the owner of a working order has it modified, and again."""
+    cancel: float
+    """How often it cancels one."""
+    undo: float
+    """How often the venue undoes a fill, or tells it anew."""
+    halt: float
+    """How often the operator halts something, or lets it only reduce; each second."""
+    linger_s: float
+    """How long the faults go on after the last order."""
+    many: float
+    """How many of the checks are of several orders at once."""
     without: tuple[str, ...] = ()
 
 
@@ -82,7 +97,16 @@ def draw(
         power_cut=rate("power", 0, 0, 0.2, 0.6),
         namesakes=rate("namesakes", 0, 0, 0.1, 0.5),
         old=bool(rate("old clients", 0, 0, 1)),
+        modify=rate("modifies", 0, 0.3, 0.8),
+        cancel=rate("cancels", 0, 0.1, 0.4),
+        undo=rate("undoing", 0, 0.02, 0.2),
+        halt=rate("halts", 0, 0, 0.2, 0.6),
+        linger_s=random_.choice((0, 0.5, 1, 3)),
+        many=random_.choice((0, 0.1, 0.4)),
         without=without,
     )
+    if random_.random() < 0.6:  # mild: what is broken off all the time comes to nothing
+        scaled = {name: getattr(drawn, name) * 0.2 for name in MILDER}
+        drawn = msgspec.structs.replace(drawn, **scaled)
     changes = {"intents": intents, "strategies": strategies}
     return msgspec.structs.replace(drawn, **{name: value for name, value in changes.items() if value is not None})

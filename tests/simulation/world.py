@@ -27,12 +27,12 @@ from pitd.errors import JournalDamaged, JournalFailed
 from pitd.recovery import Recovered
 
 from . import settings
-from .clients import BlockingStrategy, Client, DropCopy, Line, Operator, Strategy
+from .clients import BlockingStrategy, Client, DropCopy, Killer, Line, Operator, Strategy
 from .daemon import Daemon, state_of
 from .disk import Disk, Killed, scratch
 from .model import Broken, Model
 from .network import MS, Network
-from .venue import Venue
+from .venue import Placed, Venue
 from .weather import Weather
 
 STORM_MOST_NS = 60_000 * MS
@@ -103,7 +103,7 @@ class World:
         self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._count = itertools.count()
         self._at_once = 0
-        self._orders_started = 0
+        self._orders_started = self._terms = 0
         self._told = hashlib.blake2b(digest_size=16)
         self.model = Model()
         self.tape = Tape(self)
@@ -115,7 +115,8 @@ class World:
         self.operator = Operator(self, "ops")
         self.strategies: list[Client] = [Strategy(self, f"mm{n}") for n in range(1, weather.strategies + 1)]
         self.strategies += [BlockingStrategy(self, f"bs{n}") for n in range(1, weather.blocking + 1)]
-        self.clients = {client.name: client for client in (self.drops, self.operator, *self.strategies)}
+        self.killer = Killer(self, settings.KILLER)
+        self.clients = {client.name: client for client in (self.drops, self.operator, *self.strategies, self.killer)}
         for at, client in enumerate(self.strategies):
             client.protocol = wire.SPOKEN[0] if weather.old and not at % 2 else wire.PROTOCOL
 
@@ -155,7 +156,8 @@ class World:
             self.step()
             if self.is_refused or self.loss is not None:
                 return self._after_the_loss()
-        for _ in range(200):
+        end_ns = self.now_ns + int(self.weather.linger_s * 1e9)
+        while self.now_ns < end_ns:
             self.step()
             if self.is_refused or self.loss is not None:
                 return self._after_the_loss()
@@ -213,8 +215,8 @@ class World:
             return f"open orders: {list(engine.orders.open.values())}"
         if engine.requests or engine.sessions.ending:
             return f"requests {engine.requests}, sessions ending {engine.sessions.ending}"
-        if engine.accounts.blocks():
-            return f"blocks {engine.accounts.blocks()}"
+        if engine.accounts.blocks() or len(engine.trading):
+            return f"blocks {engine.accounts.blocks()}, halts {engine.trading.restrictions()}"
         return ""
 
     def _check_the_end(self) -> None:
@@ -228,6 +230,8 @@ class World:
         first_ns = engine.first_lease_end_ns()
         live = engine.live_leases()
         _must(not live, f"no order is held, and leases run: {live}, first {first_ns}")
+        asked = engine.cancels.requests, engine.cancels.sweeps, engine.cancels.asked
+        _must(not any(asked), f"nothing is open, and {asked} are to be cancelled")
         sessions = [session.unsettled for session in engine.sessions.going() if session.unsettled]
         _must(not sessions, f"sessions have something to settle: {sessions}")
         self._from_the_beginning()
@@ -363,6 +367,8 @@ class World:
                 if self.daemon is not None:
                     self.daemon.disconnected(client.line.identity)
                 client.line.hung_up()
+        if draw.random() * 10 < weather.undo * 10:
+            self.venue.undo_some()
         if self.daemon is None:
             return
         rate = draw.random() * 10
@@ -471,13 +477,35 @@ class World:
             time_in_force="day" if draw.random() < 0.3 else None,
         )
 
-    def reported(self, owner: str, report: pit.ExecutionReport) -> None:
+    def new_terms(self, draw: random.Random, order: pit.Order) -> wire.Modify:
+        """What an order might be changed to."""
+        self._terms += 1
+        is_unlucky = draw.random() < self.weather.poison
+        whole = order.quantity if order.quantity is not None else order.volume
+        assert whole is not None and order.price is not None
+        more = (whole * Decimal(draw.choice(("0.5", "1", "2", "3")))).to_integral_value() or Decimal(1)
+        price = draw.choice((None, None, order.price - 1, order.price + 1))
+        size = draw.choice((None, more)) if price is not None else more
+        if is_unlucky and order.volume is None:
+            size = settings.UNLUCKY
+        return wire.Modify(
+            order.account,
+            order.id,
+            quantity=size if order.volume is None else None,
+            volume=size if order.volume is not None else None,
+            price=price,
+            new_id=f"{order.id.partition('.')[0]}.{self._terms}" if draw.random() < 0.5 else None,
+            sent=draw.random() < 0.6,
+            lease_ns=draw.choice((None, None, 200 * MS, 3_000 * MS)),
+        )
+
+    def reported(self, placed: Placed, report: pit.ExecutionReport) -> None:
         """The venue has said something: to the drop copy surely, to its owner if that lives."""
-        self.drops.tell(report)
-        client = self.clients.get(owner)
-        assert report.order_id is not None
-        is_namesake = self.venue.orders[report.account, report.order_id].is_namesake
-        if client is not None and client.is_alive and not is_namesake:  # its word may overtake what the drop copy said
+        self.drops.hear(placed, report)
+        client = self.clients.get(placed.owner)
+        if (
+            client is not None and client.is_alive and not placed.is_namesake
+        ):  # its word may overtake what the drop copy said
             client.tell(report)
 
     def session_over(self, line: Line, over: pit.PitError) -> None:
