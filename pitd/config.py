@@ -25,6 +25,7 @@ from .config_files import Places, Written
 from .core.accounts import FIRM
 from .core.currency import Currency
 from .core.engine import OPERATOR, POISONED, Bounds
+from .core.failing import PREFIX as FAILED
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection
 from .core.pnl import Sources
@@ -692,7 +693,9 @@ class _Reader:
     ) -> AnyLimit:
         key = f"limits.{name}"
         self._name(key, name)
-        if name in (OPERATOR, POISONED):  # a trip of that name would pass for a person's block, which anyone lifts
+        if name in (OPERATOR, POISONED) or name.startswith(
+            FAILED
+        ):  # a trip of that name would pass for a person's block, which anyone lifts
             self._fail(key, f"{name!r} stands for another kind of block; give the limit another name")
         control = self._text(key, table, "control", None)
         own_controls = {each: policy.limit_type for each, policy in self._controls.items() if policy.limit_type}

@@ -474,6 +474,20 @@ def _disputed(effect: e.Disputed, row: e.Row, names: Names, head: _Head) -> ev.A
     return ev.Alarmed(*head, what="journal_behind", message=why)
 
 
+def _policy_failed(effect: e.PolicyFailed, row: e.Row, names: Names, head: _Head) -> ev.Alarmed | None:
+    if not effect.is_news:
+        return None
+    why = (
+        f"{effect.policy} failed when {effect.at} ({effect.why}): new risk under its limits is refused until it answers"
+    )
+    return ev.Alarmed(*head, what="policy_failed", message=why)
+
+
+def _policy_recovered(effect: e.PolicyRecovered, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
+    why = f"{effect.policy}, which had failed when {effect.at}, answers again, or is not asked any more"
+    return ev.Alarmed(*head, what="policy_recovered", message=why)
+
+
 def _accepted(effect: e.HistoryAccepted, row: e.Row, names: Names, head: _Head) -> ev.Alarmed:
     command = row.entry.body.command if isinstance(row.entry.body, e.Commanded) else None
     return ev.Alarmed(*head, what="history_accepted", message=getattr(command, "reason", ""))
@@ -539,6 +553,8 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.EpochBegan: _epoch,
     e.Disputed: _disputed,
     e.HistoryAccepted: _accepted,
+    e.PolicyFailed: _policy_failed,
+    e.PolicyRecovered: _policy_recovered,
     e.TradingStateSet: _trading_state,
     e.DayBegan: _day_began,
     e.DayEnded: _day_ended,

@@ -130,6 +130,10 @@ def _state(status: wire.StatusIs) -> Iterator[Metric]:
     yield _gauge("pitd_requests", "Deferred requests that are not executed yet.", _of(status.requests))
     yield _gauge("pitd_sessions", "Clients that are connected.", _of(status.sessions))
     yield _gauge("pitd_blocks", "Scopes that a limit or a person has stopped.", _of(status.blocks))
+    failing = _of(len(status.failing))
+    yield _gauge(
+        "pitd_policies_failing", "Policies that can't say what a new day or other marks mean to them.", failing
+    )
     states = (("halted", status.restrictions - status.reducing), ("reducing", status.reducing))
     yield _gauge("pitd_restrictions", "Scopes whose trading state is not active.", _by_name(states), "state")
     cancels = (("late", status.cancels_late), ("waiting", status.cancels - status.cancels_late))

@@ -215,6 +215,7 @@ def _status(engine: Engine, house: House) -> wire.StatusIs:
         malformed=refusals.malformed,
         overrides=len(engine.overrides),
         **cancel_watch.counted(engine),
+        failing=engine.failing.policies(),
         reducing=sum(each.state is TradingState.REDUCING for each in engine.trading.restrictions()),
     )
 

@@ -13,7 +13,7 @@ import msgspec
 from pit.types import Order, PnlAdjustment, Reject, RejectCode
 
 from . import history
-from .core import adjustments, day_orders, reading, snapshot
+from .core import adjustments, day_orders, failing, reading, snapshot
 from .core import entry as e
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
 from .core.many import ALL_OR_NONE
@@ -185,7 +185,8 @@ class _Other:
             "overrides": (),
         }
         snapshot.load(
-            self._engine, msgspec.structs.replace(image, **own, open=bare, blocks=blocks, shadow_blocks=(), policies={})
+            self._engine,
+            msgspec.structs.replace(image, **own, open=bare, blocks=blocks, shadow_blocks=(), failing=(), policies={}),
         )
         for id, state in policies.items():
             self._engine.policies[id].load(state.saved)
@@ -204,7 +205,10 @@ class _Other:
         """Carries out what a row did, with what these limits would have held for it. A judgement for each order."""
         engine, body = self._engine, row.entry.body
         engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes, row.entry.wall_ns)
-        self._revalue(())
+        for failure in engine.failing.all():
+            for effect in failing.day_again(engine, failure):
+                engine.carry_out_alone(effect)
+        self._revalue(engine.failing.names(failing.At.MARKS))
         judged: list[_Judged] = []
         effects: list[e.Effect] = []
         holds: dict[tuple[str, str], tuple[e.Hold, ...]] = {}
@@ -261,7 +265,7 @@ class _Other:
         for account in accounts:
             unrealised.note(account)
         if unrealised.moved:
-            for effect in engine.pipeline.revalued(engine.now_ns, engine.accounts.group_of):
+            for effect in failing.revalued(engine, tuple(unrealised.moved)):
                 engine.carry_out_alone(effect)
             unrealised.moved.clear()
 
@@ -337,7 +341,7 @@ class _Other:
         match effect:
             case e.PolicyChanged() | e.Reconfigured() | e.Overridden() | e.HoldsReplaced():
                 return None
-            case e.ShadowBlocked() | e.ShadowUnblocked():
+            case e.ShadowBlocked() | e.ShadowUnblocked() | e.PolicyFailed() | e.PolicyRecovered():
                 return None
             case e.Blocked():
                 return effect if effect.block.limit in _OF_PERSONS else None

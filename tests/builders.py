@@ -408,6 +408,7 @@ def saved(engine: Engine) -> Mapping[str, Any]:
         "balances": msgspec.to_builtins(engine.balances.save()),
         "adjustments": msgspec.to_builtins(engine.adjustments.save()),
         "imported": engine.adjustments.imported(),
+        "failing": msgspec.to_builtins(engine.failing.all()),
         "overrides": msgspec.to_builtins(engine.overrides.all()),
         "quotes": msgspec.to_builtins(engine.valuation.marks.save()),
         "of clients": msgspec.to_builtins(engine.positions.clients()),

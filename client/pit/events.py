@@ -283,8 +283,9 @@ class CommandFailed(Event, frozen=True):
 
 
 class Alarmed(Event, frozen=True):
-    """Somebody must look: history is missing (journal_behind), or an entry could not be carried out (poisoned).
-    history_accepted: a person has.
+    """Somebody must look: history is missing (journal_behind), an entry could not be carried out (poisoned), or a
+    policy could not say what a new day or other marks mean to it (policy_failed), and new risk under its limits is
+    refused until it has (policy_recovered). history_accepted: a person has.
     """
 
     what: str

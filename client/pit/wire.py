@@ -865,6 +865,8 @@ class StatusIs(Body, frozen=True, kw_only=True):
     """How many orders are to be cancelled and have not ended; of those `cancels_late` whose owners were not in time."""
     cancels_late: int = 0
     oldest_cancel_s: float = 0.0
+    failing: tuple[str, ...] = ()
+    """The policies that could not say what a new day or other marks mean to them: new risk is refused until they do."""
 
 
 class SessionSeen(Seen, frozen=True, kw_only=True):

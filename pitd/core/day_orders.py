@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import entry as e
+from . import failing
 from .modifies import over_with
 from .orders import CLOSED, Event, step
 
@@ -19,19 +20,13 @@ class Decided(NamedTuple):
     done: int
 
 
-def _is_there(engine: Engine, effect: e.Effect) -> bool:
-    """Whether what an effect lifts has blocked anybody: a limit that is a shadow has not."""
-    return type(effect) is not e.Unblocked or engine.accounts.block(effect.scope, effect.limit) is not None
-
-
 def decided(engine: Engine, body: e.DayDue | e.DayEndDue | e.DayOrdersDue | e.HoursDue) -> Decided:
     """What an entry of the calendar does. Changes nothing."""
     match body:
         case e.DayDue():
             scopes = engine.days.known(body.scopes)
             began = e.DayBegan(scopes, body.day, body.at_wall_ns)
-            wanted = engine.pipeline.day_began(engine.days.is_new(scopes))
-            return Decided([began, *(each for each in wanted if _is_there(engine, each))], len(scopes))
+            return Decided([began, *failing.day_began(engine, scopes)], len(scopes))
         case e.DayEndDue():
             scopes = tuple(scope for scope in body.scopes if engine.days.at(scope) is not None)
             return Decided([e.DayEnded(scopes, body.at_wall_ns)], len(scopes))

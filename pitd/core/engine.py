@@ -38,6 +38,7 @@ from . import (
     corrections,
     day_orders,
     drop_copies,
+    failing,
     kills,
     many,
     overrides,
@@ -239,6 +240,7 @@ class Engine:
         self.reactions: Mapping[str, TradingState] = {}
         self.cancels = Cancels()
         self.orders.to_cancel = self.cancels.requests
+        self.failing = failing.Failing()
         self._stopped: list[e.Blocked | e.TradingStateSet] = []
         """What the entry in hand has stopped."""
         self.disputed_seq = 0
@@ -342,6 +344,8 @@ class Engine:
             e.CancelsEscalated: lambda effect: self.cancels.escalate(effect.reservation_ids, self._seq),
             e.CancelsTold: lambda effect: self.cancels.tell(effect.client, effect.reservation_ids, self._now_ns),
             e.CancelsConfirmed: lambda _: self.cancels.over(),
+            e.PolicyFailed: self.failing.apply,
+            e.PolicyRecovered: self.failing.over,
         }
 
     @property
@@ -372,6 +376,8 @@ class Engine:
             if new:
                 self.emit(e.QuotesKept(new))
                 self.revalue()
+        if self.failing:
+            failing.ask_again(self)
         body = entry.body
         if type(body) is e.Commanded:
             session = self.sessions.get(body.session)
@@ -381,6 +387,8 @@ class Engine:
         else:
             reply = self._apply_other(body)
         self.revalue()
+        if self.failing:
+            failing.follow_up(self)
         if self._stopped or self.cancels.is_busy:
             kills.follow_up(self, body, self._effects, self._stopped)
         self.orders.forget(entry.now_ns)
@@ -417,7 +425,7 @@ class Engine:
         moved = self.valuation.unrealised.moved
         if not moved:
             return ()
-        effects = self.pipeline.revalued(self._now_ns, self.accounts.group_of)
+        effects = failing.revalued(self, tuple(moved))
         moved.clear()
         return self._emit_report_effects(effects)
 
@@ -1327,7 +1335,7 @@ class Engine:
         self.valuation.unrealised.note(report.account)
         return e.Applied(result_of(record, flags, (*blocks, *self.revalue())))
 
-    def _emit_report_effects(self, wanted: tuple[e.Effect, ...]) -> tuple[Block, ...]:
+    def _emit_report_effects(self, wanted: Sequence[e.Effect]) -> tuple[Block, ...]:
         for effect in wanted:
             self.emit(effect)
         return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
@@ -1379,7 +1387,7 @@ class Engine:
         wanted = self.unblock_effects(command.scope)
         if not wanted:
             others = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
-            hint = f"; it is held by {', '.join(others)}: rearm that limit" if others else ""
+            hint = f"; it is held by {', '.join(others)}: {failing.mend(others)}" if others else ""
             return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
         for effect in wanted:
             self.emit(effect)
@@ -1390,7 +1398,7 @@ class Engine:
         wanted: list[e.Effect] = []
         for block in self.accounts.blocks():
             owner = self.pipeline.owner_of(block.limit)  # none for a person's own, and for a limit that is no more
-            if block.scope != scope or not (owner is None or owner.lifts_by_hand):
+            if block.scope != scope or failing.is_one(block.limit) or not (owner is None or owner.lifts_by_hand):
                 continue
             wanted.append(e.Unblocked(scope, block.limit))
             policy = self.policies.get(block.author)

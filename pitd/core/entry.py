@@ -855,6 +855,25 @@ class CancelsConfirmed(Record, frozen=True):
     count: int
 
 
+class PolicyFailed(Record, frozen=True):
+    """A policy could not say what `at` means to it; `names` are the accounts, or the scopes of a day, that it is yet to
+    be asked about. Not news: it has failed before, and is to be asked about more.
+    """
+
+    policy: str
+    at: str
+    why: str
+    names: tuple[str, ...]
+    is_news: bool = True
+
+
+class PolicyRecovered(Record, frozen=True):
+    """It has said it by now, or nobody asks it any more."""
+
+    policy: str
+    at: str
+
+
 class DayBegan(Record, frozen=True):
     scopes: tuple[str, ...]
     day: str
@@ -970,6 +989,8 @@ Effect = (
     | CancelsEscalated
     | CancelsTold
     | CancelsConfirmed
+    | PolicyFailed
+    | PolicyRecovered
 )
 
 

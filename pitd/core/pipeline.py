@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from pit.types import Block, Order, Reject, RejectCode
 
@@ -13,6 +13,13 @@ from .entry import Blocked, Effect, Hold, PolicyChanged, ShadowBlocked, Unblocke
 from .instruments import Listed
 from .numbers import NotRepresentable
 from .policy import PASS, Asks, Attempt, Lift, Policy, Reported, Unvalued, Verdict
+
+
+class Asked(NamedTuple):
+    """What policies want that nobody asks about an order, and those that failed: why, by their ids."""
+
+    effects: tuple[Effect, ...]
+    failed: dict[str, str]
 
 
 class Pipeline:
@@ -205,16 +212,10 @@ class Pipeline:
             wanted.extend(self.as_effects(policy, verdict.effects))
         return tuple(wanted)
 
-    def day_began(self, is_new: IsNew) -> tuple[Effect, ...]:
-        """What the policies do about a new day. One that can't say goes on with what it has."""
-        wanted: list[Effect] = []
-        for policy in self._day:
-            try:
-                verdict = policy.day_began(is_new)
-            except Exception:
-                continue
-            wanted.extend(self.as_effects(policy, verdict.effects))
-        return tuple(wanted)
+    def day_began(self, is_new: IsNew, only: str | None = None) -> Asked:
+        """What the policies, or only that one, do about a new day."""
+        asked = [policy for policy in self._day if only is None or policy.id == only]
+        return self._told(asked, lambda policy: policy.day_began(is_new))
 
     def _without_shadows(self, rejects: Sequence[Reject], attempt: Attempt) -> list[Reject]:
         """The rejects that stand; what shadows say is noted on the attempt."""
@@ -227,16 +228,23 @@ class Pipeline:
     def asks_for_unrealised(self) -> bool:
         return bool(self._revalued)
 
-    def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> tuple[Effect, ...]:
-        """What the policies do about other marks or positions. One that can't say goes on with what it has."""
+    def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> Asked:
+        """What the policies do about other marks or positions."""
+        return self._told(self._revalued, lambda policy: policy.revalued(now_ns, group_of))
+
+    def asks(self, id: str, about_days: bool) -> bool:
+        """Whether that policy is still asked about new days, or else about marks."""
+        return any(policy.id == id for policy in (self._day if about_days else self._revalued))
+
+    def _told(self, policies: Sequence[Policy], ask: Callable[[Policy], Verdict]) -> Asked:
         wanted: list[Effect] = []
-        for policy in self._revalued:
+        failed: dict[str, str] = {}
+        for policy in policies:
             try:
-                verdict = policy.revalued(now_ns, group_of)
-            except Exception:
-                continue
-            wanted.extend(self.as_effects(policy, verdict.effects))
-        return tuple(wanted)
+                wanted.extend(self.as_effects(policy, ask(policy).effects))
+            except Exception as trouble:
+                failed[policy.id] = type(trouble).__name__
+        return Asked(tuple(wanted), failed)
 
     def as_effects(self, policy: Policy, effects: Iterable[Any]) -> list[Effect]:
         return [self._as_effect(policy, effect) for effect in effects]

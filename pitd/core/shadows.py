@@ -8,6 +8,7 @@ from pit.types import TradingState
 
 from . import entry as e
 from .accounts import Accounts, reject_of
+from .failing import is_one
 from .policy import Attempt
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def settled(engine: Engine) -> list[e.Effect]:
         if block.limit in pipeline.shadows and pipeline.owner_of(block.limit) is not None:
             effects += [e.Unblocked(block.scope, block.limit), e.ShadowBlocked(block)]
     for block in accounts.shadow_blocks():
-        if block.limit in pipeline.shadows:
+        if block.limit in pipeline.shadows or is_one(block.limit):
             continue
         effects.append(e.ShadowUnblocked(block.scope, block.limit))
         policy = engine.policies.get(block.author)

@@ -14,6 +14,7 @@ from .days import Closing, Day
 from .departed import Departed
 from .engine import Engine
 from .entry import AdjustmentNoted, EndedBy
+from .failing import Failure
 from .instruments import Instruments, Listed
 from .kills import CancelImage
 from .orders import OrderRecord, Request
@@ -64,6 +65,7 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     shadow_blocks: Sequence[Block] = ()
     hours: Sequence[tuple[str, bool, str]] = ()
     cancels: CancelImage = CancelImage()
+    failing: Sequence[Failure] = ()
 
 
 class Mismatch(Exception):
@@ -103,6 +105,7 @@ def take(engine: Engine) -> Image:
         quotes=engine.valuation.marks.save(),
         of_clients=engine.positions.clients(),
         shadow_blocks=engine.accounts.shadow_blocks(),
+        failing=engine.failing.all(),
         policies={id: PolicyState(policy.state_version, policy.save()) for id, policy in engine.policies.items()},
     )
 
@@ -160,6 +163,7 @@ def load(engine: Engine, image: Image) -> None:
         engine.accounts.apply_shadow(block)
     engine.trading.load(image.restrictions)
     engine.cancels.load(image.cancels)
+    engine.failing.load(image.failing)
     for records in (image.closed, image.open):
         for record in records:
             if record.holds:

@@ -267,6 +267,10 @@ def effect(effect: e.Effect) -> str:
             return ""
         case e.Blocked():
             return f"{effect.block.scope} blocked by {effect.block.author} ({effect.block.limit})"
+        case e.PolicyFailed():
+            return f"{effect.policy} failed when {effect.at} ({effect.why}): {_scopes(effect.names)} not looked at"
+        case e.PolicyRecovered():
+            return f"{effect.policy} answers again, or is not asked any more, when {effect.at}"
         case e.Unblocked():
             return f"{effect.scope} unblocked ({effect.limit})"
         case e.ShadowBlocked():

@@ -114,6 +114,9 @@ def status_of(status: wire.StatusIs) -> RenderableType:
     if status.quarantined:
         alarm = f"{status.quarantined}: perhaps at the venue, and counted; see pitctl orders --quarantined"
         lines.append(("QUARANTINED", Text(alarm, style="bold red")))
+    if status.failing:
+        alarm = f"{', '.join(map(printable, status.failing))}: new risk is refused until they answer; see pitctl blocks"
+        lines.append(("POLICIES FAIL", Text(alarm, style="bold red")))
     if status.cancels:
         late = f", {status.cancels_late} of them late" if status.cancels_late else ""
         alarm = f"{status.cancels}{late}, the oldest for {status.oldest_cancel_s:.0f} s; see pitctl cancels"

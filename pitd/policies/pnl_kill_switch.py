@@ -10,7 +10,7 @@ import msgspec
 
 from pit.types import Block, Reject, RejectCode, TradingState
 from pitd.core.limits import Limit, LimitSet
-from pitd.core.numbers import ZERO, canonical, text
+from pitd.core.numbers import ZERO, NotRepresentable, canonical, text
 from pitd.core.policy import (
     PASS,
     Attempt,
@@ -267,7 +267,7 @@ class PnlKillSwitch(Policy):
                 continue
             try:
                 effects.append(Turned(limit, scope, canonical(self._counted(bound, scope))))
-            except Unknown:
+            except (Unknown, NotRepresentable):
                 effects.append(Turned(limit, scope, None))
             if (limit, scope) in self._tripped:
                 effects.append(Lift(scope, limit))
@@ -284,7 +284,7 @@ class PnlKillSwitch(Policy):
             base = self._base(limit, scope)
             try:
                 pnl = self._counted(bound, scope)
-            except Unknown:
+            except (Unknown, NotRepresentable):
                 pnl = None
             bounds = (None if each is None else each - base for each in self._floor_and_ceiling(bound, scope))
             found += self._sides(bound, scope, None if pnl is None else pnl - base, *bounds)
@@ -425,7 +425,7 @@ class PnlKillSwitch(Policy):
         key = (limit.name, scope)
         try:
             pnl = self._counted(limit, scope, now_ns, limit.max_age_ns, group_of)
-        except Unknown:
+        except (Unknown, NotRepresentable):  # the start stage refuses what does not reduce, for as long
             return []
         if key in self._open:
             return [Followed(limit.name, scope, canonical(pnl), canonical(pnl))]

@@ -190,6 +190,7 @@ STATUS = wire.StatusIs(
     restrictions=1,
     not_authorized=3,
     malformed=2,
+    failing=("own_policy",),
 )
 SESSION = wire.SessionSeen(
     session=42,
