@@ -6,13 +6,14 @@ import decimal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pit.types import Order, PnlAdjustment, Reject, RejectCode
 
 from . import history
+from .calendar import Calendar
 from .core import adjustments, day_orders, failing, reading, snapshot
 from .core import entry as e
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
@@ -23,8 +24,10 @@ from .errors import JournalFailed
 from .recovery import carry_on, newest_state
 
 _OF_PERSONS = (OPERATOR, POISONED)
-_KEEP_COUNTING = ("rate_limit", "pnl_kill_switch", "duplicate_order", "repeated_execution")
+_KEEP_COUNTING = ("rate_limit", "pnl_kill_switch", "duplicate_order", "repeated_execution", "turnover_limit")
 """The controls that go on from what a pruned part of the history left them: it does not stand in open orders."""
+_KEEP_HOLDS = ("turnover_limit",)
+"""Of those, which have counted what open orders hold, too: each keeps what it has been counted by."""
 _NOT_OF_LIMITS = (RejectCode.DUPLICATE_CLIENT_ORDER_ID, RejectCode.SYSTEM_UNAVAILABLE)
 
 Blank = Callable[[], Engine]
@@ -122,6 +125,7 @@ def what_if(
     directory: Path,
     blank: Blank,
     other: Engine,
+    calendar: Calendar,
     *,
     first_seq: int = 1,
     last_seq: int | None = None,
@@ -130,13 +134,16 @@ def what_if(
 ) -> WhatIf:
     """Judges each past order under the limits of `other` (a fresh engine), against the state that really was.
 
+    Days begin and end, and markets open and close, by `calendar`, at the moments that the rows tell, and not as they
+    did: what was recorded of them says nothing of another zone, another time of day, or hours that are new.
+
     What happened stays: an order that other limits would have refused is still open and filled as it was, and one
     that they would have let through is not. So each answer is about that order alone. Raises JournalDamaged.
     """
     with decimal.localcontext(exact_context()):
         found = _segments(directory)
         start = history.beginning(found)
-        following = _Other(other)
+        following = _Other(other, calendar)
         recorded, _ = newest_state(directory, found, blank, upto=start.seq)
         if start.seq:
             following.take_up(recorded)
@@ -168,14 +175,15 @@ class _Judged(NamedTuple):
 class _Other:
     """An engine under other limits that follows what really happened, and says what it would have answered."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, calendar: Calendar) -> None:
         self._engine = engine
+        self._calendar = calendar
 
     def take_up(self, recorded: Engine) -> None:
         """Begins with the state of a history whose first part has been pruned: its orders count by these limits."""
         image = snapshot.decode(snapshot.encode(snapshot.take(recorded)))
         snapshot.spell_out(image)  # by the instruments that were in force, before others are put in their place
-        bare = [msgspec.structs.replace(record, holds=()) for record in image.open]
+        bare = [msgspec.structs.replace(record, holds=tuple(filter(_is_kept, record.holds))) for record in image.open]
         blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
         policies = {id: state for id, state in image.policies.items() if id in _KEEP_COUNTING}
         own = {
@@ -195,8 +203,10 @@ class _Other:
                 policy.apply(effect)
         for record in self._engine.orders.open.values():
             if record.order is not None:
-                record.holds = self._engine.hold(record.order, record.asked_by)
-                for hold in record.holds:
+                held = self._engine.hold(record.order, record.asked_by)
+                anew = [hold for hold in held if not _is_kept(hold)]
+                record.holds = (*anew, *record.holds)
+                for hold in anew:
                     self._engine.policies[hold.policy].apply(hold.effect)
                 if record.listed is not None and record.filled_quantity:
                     self._reshape(record.reservation_id, record.open_quantity)
@@ -204,6 +214,7 @@ class _Other:
     def follow(self, row: e.Row) -> list[_Judged]:
         """Carries out what a row did, with what these limits would have held for it. A judgement for each order."""
         engine, body = self._engine, row.entry.body
+        self._turn_days(row.entry)
         engine.stand_at(row.entry.seq - 1, row.entry.now_ns, row.entry.quotes, row.entry.wall_ns)
         for failure in engine.failing.all():
             for effect in failing.day_again(engine, failure):
@@ -244,8 +255,6 @@ class _Other:
             elif isinstance(body.command, e.UnblockScope) and isinstance(row.reply, e.Done):
                 lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
                 effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
-        elif type(body) is e.DayDue:
-            effects.extend(day_orders.decided(engine, body).effects[1:])
         for effect in row.effects:
             translated = self._translated(effect, holds)
             if translated is not None:
@@ -258,6 +267,15 @@ class _Other:
         )
         self._revalue((*told, *(each.account for each in row.effects if type(each) is e.PositionChanged)))
         return judged
+
+    def _turn_days(self, entry: e.Entry) -> None:
+        """Begins and ends the days, opens and closes the markets whose moment has come."""
+        engine, calendar = self._engine, self._calendar
+        while not calendar.rests(entry.wall_ns):
+            engine.stand_at(entry.seq, entry.now_ns, entry.quotes, entry.wall_ns)  # a day goes by its row's number
+            for body in calendar.due(entry.wall_ns, engine.days):
+                for effect in day_orders.decided(engine, body).effects:
+                    engine.carry_out_alone(effect)
 
     def _revalue(self, accounts: Iterable[str]) -> None:
         """Has these limits look at marks that have moved, and at what those accounts hold by now."""
@@ -343,6 +361,8 @@ class _Other:
                 return None
             case e.ShadowBlocked() | e.ShadowUnblocked() | e.PolicyFailed() | e.PolicyRecovered():
                 return None
+            case e.DayBegan() | e.DayEnded() | e.HoursChanged():
+                return None
             case e.Blocked():
                 return effect if effect.block.limit in _OF_PERSONS else None
             case e.Unblocked():
@@ -379,6 +399,11 @@ class _Other:
         for hold in shrunk:
             self._engine.policies[hold.policy].apply(hold.effect)
         record.holds = shrunk
+
+
+def _is_kept(hold: Any) -> bool:
+    """Whether what a control has counted of an order before is what it goes on from."""
+    return hold.policy in _KEEP_HOLDS
 
 
 def _count(result: WhatIf, changes: dict[tuple[str, str, RejectCode], Change], judged: _Judged, keep: int) -> None:

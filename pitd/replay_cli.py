@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from . import bootstrap, config, history, replay
+from .calendar import Calendar
 from .core.numbers import text
 from .errors import EXIT_DIFFERENT
 
@@ -46,9 +47,15 @@ def run(options: argparse.Namespace) -> int:
         else:
             _show_again(again)
         return EXIT_DIFFERENT if again.different else 0
-    other = bootstrap.build_engine(config.load(options.config))
+    wanted = config.load(options.config)
     found = replay.what_if(
-        directory, bootstrap.blank_engine, other, first_seq=options.first, last_seq=options.last, progress=progress
+        directory,
+        bootstrap.blank_engine,
+        bootstrap.build_engine(wanted),
+        Calendar(wanted),
+        first_seq=options.first,
+        last_seq=options.last,
+        progress=progress,
     )
     progress.end()
     if options.json:

@@ -7,16 +7,18 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from builders import AAPL, fill, order, report
+from builders import AAPL, fill, money, order, report
 
 import pit
 from pit import wire
 from pitd import bootstrap, cli, config, recovery, replay
+from pitd.calendar import Calendar
 from pitd.clock import ManualClock
 from pitd.core import entry as e
 from pitd.core.engine import exact_context
@@ -44,6 +46,7 @@ class Desk:
         self.journal = SegmentJournal(kept, b"j" * 16, found.head, snapshot_seq=found.snapshot_seq)
         self.clock.set_ns(max(1, found.engine.now_ns))
         self.sequencer = Sequencer(found.engine, self.clock, self.journal)
+        self.sequencer.calendar = Calendar(self.config)
         self.sequencer.configure(bootstrap.configured(self.config, "test", "test"))
         session = found.engine.sessions.get(self.sequencer.open_session("mm1", b"t" * 16))
         assert session is not None
@@ -51,6 +54,7 @@ class Desk:
 
     def say(self, command: e.Command, *, after_s: float = 1) -> Any:
         self.clock.advance(after_s)
+        self.sequencer.turn_days()
         number = self.session.next_number
         known = self.sequencer.command(self.session, number, number - 1, b"", command)
         self.sequencer.release()
@@ -171,7 +175,8 @@ def test_a_poisoned_entry_is_taken_over_as_it_stands(tmp_path: Path) -> None:
 
 
 def judged(directory: Path, limits: str) -> replay.WhatIf:
-    return replay.what_if(directory, bootstrap.blank_engine, bootstrap.build_engine(config.parse(limits, "other.toml")))
+    other = config.parse(limits, "other.toml")
+    return replay.what_if(directory, bootstrap.blank_engine, bootstrap.build_engine(other), Calendar(other))
 
 
 def test_the_same_limits_change_nothing(tmp_path: Path) -> None:
@@ -338,6 +343,138 @@ def test_a_pruned_journal_with_overrides_is_judged_as_written(tmp_path: Path) ->
         made.check(order(id="new", quantity=15))
     segments(tmp_path)[0].unlink()
     assert [each.order_ids for each in judged(tmp_path, LIMITS).changes] == [["new"]]
+
+
+# ---------------------------------------------------------------------------------------------- other days and hours
+
+
+CALENDAR = '[calendar]\nstart_of_day = "00:00"\n'
+TUESDAY = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+def at(made: Desk, moment: str, *ids: str, **fields: Any) -> list[Any]:
+    """Orders of 10 @ 100 for account alpha, unless said otherwise, at "tue 14:30": by a clock in London."""
+    day, _, time = moment.partition(" ")
+    hour, minute = map(int, time.split(":"))
+    when = TUESDAY + timedelta(days=("tue", "wed", "thu").index(day), hours=hour, minutes=minute)
+    made.clock.set_ns(round(when.timestamp()) * 10**9)
+    return [made.check(order(id=id, **fields), after_s=0) for id in ids]
+
+
+def told(found: replay.WhatIf) -> dict[tuple[str, pit.RejectCode], list[str]]:
+    return {(each.would_be, each.code): each.order_ids for each in found.changes}
+
+
+def test_hours_that_are_new_are_those_of_each_past_moment(tmp_path: Path) -> None:
+    with desk(tmp_path, "") as made:
+        at(made, "tue 14:29", "early")
+        at(made, "tue 14:30", "first")
+        at(made, "tue 20:59", "last")
+        at(made, "tue 21:00", "late")
+        at(made, "wed 15:00", "next")
+        at(made, "thu 15:00", "holiday")
+    hours = 'hours = ["mon-fri 09:30-16:00"], zone = "America/New_York", holidays = ["2026-11-26"]'
+    found = judged(tmp_path, f'[limits]\nnyse = {{ control = "instrument_rules", {hours} }}')
+    assert told(found) == {("refused", pit.RejectCode.EXCHANGE_CLOSED): ["early", "late", "holiday"]}
+    assert found.accepted_as_before == 3
+
+
+def test_other_hours_take_the_place_of_those_that_were_recorded(tmp_path: Path) -> None:
+    def limits(session: str) -> str:
+        return f'[limits]\nmarket = {{ control = "instrument_rules", hours = ["{session}"] }}'
+
+    with desk(tmp_path, limits("10:00-12:00")) as made:
+        at(made, "tue 09:30", "early")
+        at(made, "tue 10:30", "between")
+        at(made, "tue 11:30", "late")
+    found = judged(tmp_path, limits("09:00-11:00"))
+    assert told(found) == {
+        ("let through", pit.RejectCode.EXCHANGE_CLOSED): ["early"],
+        ("refused", pit.RejectCode.EXCHANGE_CLOSED): ["late"],
+    }
+    assert judged(tmp_path, limits("10:00-12:00")).changes == []
+
+
+TURNOVER = (
+    'daily = { control = "turnover_limit", each = "account", settlement = "USD", max_notional = 2500, per = "day" }'
+)
+
+
+def test_a_turnover_by_the_day_is_counted_by_the_days_of_the_other_zone(tmp_path: Path) -> None:
+    with desk(tmp_path, CALENDAR) as made:
+        at(made, "tue 21:00", "one", "two")
+        at(made, "tue 22:30", "evening")
+        at(made, "wed 01:00", "night", "small hours")
+    found = judged(tmp_path, f"{CALENDAR}[limits]\n{TURNOVER}")
+    assert told(found) == {("refused", pit.RejectCode.RISK_LIMIT_EXCEEDED): ["evening"]}
+    new_york = '[calendar]\nstart_of_day = "17:00"\nzone = "America/New_York"\n'
+    found = judged(tmp_path, f"{new_york}[limits]\n{TURNOVER}")
+    assert told(found) == {("refused", pit.RejectCode.RISK_LIMIT_EXCEEDED): ["small hours"]}
+
+
+def test_a_day_that_is_new_goes_by_an_accounts_own_rule(tmp_path: Path) -> None:
+    with desk(tmp_path, "") as made:
+        at(made, "tue 23:00", "a1", "a2", account="alpha")
+        at(made, "tue 23:00", "t1", "t2", account="tokyo")
+        at(made, "wed 00:30", "a3", account="alpha")
+        at(made, "wed 00:30", "t3", account="tokyo")
+    own = '[accounts.alpha]\n[accounts.tokyo]\nstart_of_day = "09:00"\nzone = "Asia/Tokyo"\n'
+    found = judged(tmp_path, f"{CALENDAR}{own}[limits]\n{TURNOVER}")
+    assert found.changes == []  # midnight in London is 9:00 in Tokyo
+    later = own.replace("09:00", "11:00")
+    assert told(judged(tmp_path, f"{CALENDAR}{later}[limits]\n{TURNOVER}")) == {
+        ("refused", pit.RejectCode.RISK_LIMIT_EXCEEDED): ["t3"]
+    }
+
+
+def test_a_kill_switch_by_the_day_that_is_new_lets_go_on_when_the_next_one_begins(tmp_path: Path) -> None:
+    with desk(tmp_path, "") as made:
+        at(made, "tue 10:00", "good")
+        made.say(e.ApplyReport(money("good", pnl=-120)))
+        at(made, "tue 11:00", "stopped")
+        at(made, "wed 11:00", "next day")
+    loss = 'control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = 100'
+    found = judged(tmp_path, f'{CALENDAR}[limits]\nloss = {{ {loss}, per = "day" }}')
+    assert told(found) == {("refused", pit.RejectCode.PNL_KILL_SWITCH_TRIGGERED): ["stopped"]}
+    found = judged(tmp_path, f"[limits]\nloss = {{ {loss} }}")
+    assert told(found) == {("refused", pit.RejectCode.PNL_KILL_SWITCH_TRIGGERED): ["stopped", "next day"]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_same_calendar_changes_nothing(tmp_path: Path, seed: int) -> None:
+    limits = (
+        f'{CALENDAR}end_of_day = "17:00"\n[accounts.b]\nstart_of_day = "17:00"\nzone = "America/New_York"\n'
+        '[accounts.a]\n[limits]\nloss = { control = "pnl_kill_switch", each = "account", settlement = "USD", '
+        'max_loss = 20, per = "day" }\n'
+        f'{TURNOVER}\nhours = {{ control = "instrument_rules", hours = ["07:00-19:00"] }}'
+    )
+    with desk(tmp_path, limits, segment_rows=100) as made:
+        for n in range(40):
+            trade_at_random(made, seed * 100 + n, 10)
+            made.clock.advance(random.Random(n).choice([600, 7_200, 30_000]))
+    assert made.sequencer.engine.days.all()
+    assert replay.decide_again(tmp_path, bootstrap.blank_engine).different == 0
+    found = judged(tmp_path, limits)
+    assert found.accepted_as_before > 20 and found.refused_as_before > 20
+    assert found.changes == []
+
+
+def test_a_pruned_journal_goes_on_from_what_was_turned_over_that_day(tmp_path: Path) -> None:
+    limits = f"{CALENDAR}[limits]\n{TURNOVER}"
+    with desk(tmp_path, limits, segment_rows=100) as made:
+        at(made, "tue 10:00", "closed", "open")
+        made.say(e.ApplyReport(fill("closed", 10)))
+        for n in range(300):
+            made.say(e.ApplyReport(report("accepted", order_id="open", report_id=f"r{n}")))
+            made.journal.maintain(made.sequencer.engine)
+            if made.journal._snapshot_pid:
+                made.journal._reap(wait=True)
+        at(made, "tue 11:00", "third")
+        at(made, "wed 11:00", "next day")
+    segments(tmp_path)[0].unlink()
+    assert judged(tmp_path, limits).changes == []
+    found = judged(tmp_path, limits.replace("2500", "3500"))
+    assert told(found) == {("let through", pit.RejectCode.RISK_LIMIT_EXCEEDED): ["third"]}
 
 
 # ---------------------------------------------------------------------------------------------- the command
