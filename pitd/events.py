@@ -240,6 +240,8 @@ def _answered(row: e.Row, command: e.Command, names: Names, head: _Head) -> ev.A
         case e.Failed():
             code, name = str(reply.failure), asked(type(command))
             return ev.CommandFailed(*head, asked=name, code=code, message=reply.message)
+        case e.CancelCleared() if reply.cleared.shadow_rejects:
+            return _decided(row, command, names, head, ev.Verdict.ACCEPTED)
         case e.Done() if isinstance(command, e.Rearm):
             limit, scope, room, reason = command.limit, command.scope, command.room, command.reason
             return ev.LimitRearmed(*head, limit=limit, scope=scope, room=room, reason=reason)

@@ -76,8 +76,8 @@ class Metrics:
                         self._count_shadows(reply.shadow_rejects)
                 elif type(reply) is e.Refused:
                     self._count_refused(reply)
-                elif type(reply) is e.Deferred:
-                    self._count_shadows(reply.shadow_rejects)
+                elif type(reply) is e.Deferred or type(reply) is e.Modified or type(reply) is e.CancelCleared:
+                    self._count_shadows(e.shadow_rejects_of(reply))
                 elif type(reply) is e.ManyChecked:
                     self._count_each(reply)
                 elif type(reply) is e.Failed:

@@ -60,7 +60,7 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
         r.reservation_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed
     ),
     e.Modified: lambda r, now_ns: wire.Modified(
-        r.modify_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed
+        r.modify_id, r.order, r.state, _left(r.lease_end_ns, now_ns), r.replayed, r.shadow_rejects
     ),
     e.CancelCleared: lambda r, now_ns: wire.CancelCleared(r.cleared),
     e.Refused: lambda r, now_ns: wire.Refused(r.rejected),

@@ -156,7 +156,8 @@ def unknown(command: wire.Command, place: str, timeout_s: float) -> errors.Outco
 
 def accepted(taken: wire.Taken | wire.Modified) -> wire.Accepted:
     """What was taken, or modified, as if it had been accepted for this client in the first place."""
-    return wire.Accepted(taken.reservation_id, taken.order.id, taken.state, taken.lease_ns, taken.replayed)
+    noted = taken.shadow_rejects if isinstance(taken, wire.Modified) else ()
+    return wire.Accepted(taken.reservation_id, taken.order.id, taken.state, taken.lease_ns, taken.replayed, noted)
 
 
 def unconfirmed(count: int) -> errors.OutcomeUnknown:

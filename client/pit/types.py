@@ -832,13 +832,16 @@ class OpenModify(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=
 
 
 class ClearedCancel(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """A cancel that may go out now: of which order, by what id at the venue, and how much of it may still trade."""
+    """A cancel that may go out now: of which order, by what id at the venue, and how much of it may still trade.
+    `shadow_rejects`: what shadow limits would have refused it for.
+    """
 
     account: str
     order_id: str
     venue_order_id: str | None
     state: OrderState
     open_quantity: Decimal
+    shadow_rejects: tuple[Reject, ...] = ()
 
     @property
     def ok(self) -> Literal[True]:

@@ -735,13 +735,16 @@ class Taken(Body, frozen=True):
 
 
 class Modified(Body, frozen=True):
-    """The reservation of a modify, and the order as it is to be. `replayed`: this very one is under way already."""
+    """The reservation of a modify, and the order as it is to be. `replayed`: this very one is under way already.
+    `shadow_rejects`: what shadow limits would have refused it for.
+    """
 
     reservation_id: int
     order: Order
     state: OrderState
     lease_ns: int
     replayed: bool = False
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class CancelCleared(Body, frozen=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pit.types import ClearedCancel, Rejected
+from pit.types import ClearedCancel, Reject, Rejected
 
 from . import entry as e
 from .entry import Failed, Failure
@@ -38,10 +38,13 @@ def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
     effects, rejects = engine.pipeline.cancel(attempt)
     for effect in effects:
         engine.emit(effect)
-    if rejects and not is_stopped(engine, record) and not engine.cancels.is_asked(record.reservation_id):
-        return e.Refused(Rejected(order_id=record.order_id, rejects=rejects))
+    noted = attempt.shadow_rejects
+    if (rejects or noted) and (is_stopped(engine, record) or engine.cancels.is_asked(record.reservation_id)):
+        rejects = noted = ()  # no limit, live or shadow, would refuse it
+    if rejects:
+        return e.Refused(Rejected(order_id=record.order_id, rejects=rejects, shadow_rejects=noted))
     engine.emit(e.CancelAsked(record.reservation_id, session.client))
-    return e.CancelCleared(cleared(record))
+    return e.CancelCleared(cleared(record, noted))
 
 
 def is_stopped(engine: Engine, record: OrderRecord) -> bool:
@@ -52,13 +55,14 @@ def is_stopped(engine: Engine, record: OrderRecord) -> bool:
     return bool(restricted or engine.accounts.blocks_on(record.account, record.asked_by, record.client))
 
 
-def cleared(record: OrderRecord) -> ClearedCancel:
+def cleared(record: OrderRecord, shadow_rejects: tuple[Reject, ...] = ()) -> ClearedCancel:
     return ClearedCancel(
         account=record.account,
         order_id=record.order_id,
         venue_order_id=record.venue_order_id,
         state=record.state,
         open_quantity=canonical(record.may_trade),
+        shadow_rejects=shadow_rejects,
     )
 
 

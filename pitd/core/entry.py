@@ -1057,6 +1057,7 @@ class Modified(Record, frozen=True):
     state: OrderState
     lease_end_ns: int
     replayed: bool = False
+    shadow_rejects: tuple[Reject, ...] = ()
 
 
 class CancelCleared(Record, frozen=True):
@@ -1160,10 +1161,12 @@ def row_of(reservation_id: int) -> int:
 
 
 def shadow_rejects_of(reply: Reply) -> tuple[Reject, ...]:
-    """What shadow limits would have refused an order for, by the answer to it."""
+    """What shadow limits would have refused an order, a modify or a cancel for, by the answer to it."""
     match reply:
-        case Accepted() | Deferred():
+        case Accepted() | Deferred() | Modified():
             return reply.shadow_rejects
+        case CancelCleared():
+            return reply.cleared.shadow_rejects
         case Refused():
             return reply.rejected.shadow_rejects
         case _:

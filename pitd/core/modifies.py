@@ -11,7 +11,7 @@ import msgspec
 from pit.types import ExecutionReport, Order, OrderState, Reject, Rejected, TradingState
 
 from . import entry as e
-from . import trading
+from . import shadows, trading
 from .accounts import reject_of
 from .entry import EndedBy, Failed, Failure, Hold
 from .numbers import ZERO
@@ -84,13 +84,13 @@ class Modifies:
         if problem is not None:
             return problem
         open_quantity = whole_quantity(order) - _traded(record, record.order)
-        effects, holds, rejects = self.judge(record, order, open_quantity)
+        effects, holds, rejects, shadow_rejects = self.judge(record, order, open_quantity)
         for effect in effects:
             engine.emit(effect)
         if not rejects:  # the start stage itself may have tripped a switch
             rejects = self._stops(record, order, open_quantity)
         if rejects:
-            return e.Refused(Rejected(order_id=record.order_id, rejects=rejects))
+            return e.Refused(Rejected(order_id=record.order_id, rejects=rejects, shadow_rejects=shadow_rejects))
         lease_ns = engine._granted_ns(command.lease_ns)
         end_ns = engine.now_ns + lease_ns
         modify_id = engine.seq
@@ -111,19 +111,22 @@ class Modifies:
                 worse,
             )
         )
-        return e.Modified(modify_id, order, state, end_ns)
+        return e.Modified(modify_id, order, state, end_ns, False, shadow_rejects)
 
     def judge(
         self, record: OrderRecord, order: Order, open_quantity: Decimal
-    ) -> tuple[Sequence[e.Effect], tuple[Hold, ...], tuple[Reject, ...]]:
+    ) -> tuple[Sequence[e.Effect], tuple[Hold, ...], tuple[Reject, ...], tuple[Reject, ...]]:
         """What both stages say to an order that is to have these terms, as if it held nothing by its old ones: effects
-        of the start stage, what the main stage would hold, and the rejects. In the end nothing has changed.
+        of the start stage, what the main stage would hold, the rejects, and those of shadows. In the end nothing has
+        changed.
         """
         engine = self._engine
         stops = self._stops(record, order, open_quantity)
         self._take_back(record)
         attempt = self._attempt(record, order, open_quantity, record.holds)
         before = self._attempt(record, record.order, record.open_quantity, record.holds)
+        if engine.accounts.is_shadowing:
+            shadows.note_blocks(engine.accounts, attempt)
         effects, rejects = engine.pipeline.start_of_modify(attempt, before, True)
         if stops:
             rejects = engine.pipeline.in_order([*stops, *rejects])
@@ -135,7 +138,7 @@ class Modifies:
         if not rejects:
             holds, rejects = engine.pipeline.main_of_modify(attempt, before)
         self._put_back(record)
-        return effects, holds, rejects
+        return effects, holds, rejects, attempt.shadow_rejects
 
     def _why_not(self, record: OrderRecord, order: Order, command: e.ModifyOrder) -> Failed | None:
         """Why an order can't be modified so, or None."""

@@ -127,8 +127,11 @@ class Pipeline:
     ) -> tuple[Sequence[Effect], tuple[Reject, ...]]:
         """The start stage of a modify: its effects, and the rejects that are no step down."""
         effects, rejects = self.start(attempt, is_listed)
-        if any(reject.code in _OF_AMOUNTS for reject in rejects):
-            rejects = self._no_step_down(rejects, self.start(before, is_listed)[1], attempt, before)
+        noted = attempt.shadow_rejects
+        if any(reject.code in _OF_AMOUNTS for reject in (*rejects, *noted)):
+            rejects_before = self.start(before, is_listed)[1]
+            rejects = self._no_step_down(rejects, rejects_before, attempt, before)
+            attempt.shadow_rejects = self._no_step_down(noted, before.shadow_rejects, attempt, before)
         return effects, rejects
 
     def _no_step_down(

@@ -345,9 +345,9 @@ def answered(reply: e.Reply) -> str:
         case e.Taken():
             return f"taken, {reply.state}{' (as before)' if reply.replayed else ''}"
         case e.CancelCleared():
-            return f"cancel may go out, open {text(reply.cleared.open_quantity)}"
+            return f"cancel may go out, open {text(reply.cleared.open_quantity)}{_in_shadow(reply)}"
         case e.Modified():
-            return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}"
+            return f"modify accepted, {reply.state}{' (as before)' if reply.replayed else ''}{_in_shadow(reply)}"
         case e.Refused():
             return f"{reply.rejected}{_in_shadow(reply)}"
         case e.DropCopied():

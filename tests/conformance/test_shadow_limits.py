@@ -20,6 +20,12 @@ def test_a_deferred_request_a_refusal_and_a_dry_run_tell_it_too(engine: pit.Engi
     large = gate.order(instrument=TRIED, quantity=6)
     would = engine.execute_pre_trade_dry_run(large)
     assert isinstance(would, pit.DryRun) and [no.limit for no in would.shadow_rejects] == ["trial"]
+    small = gate.order(instrument=TRIED, quantity=5)
+    held = engine.execute_pre_trade(small)
+    assert isinstance(held, pit.Reservation)
+    held.commit()
+    would = engine.modify_pre_trade(small.account, small.id, quantity=6)
+    assert isinstance(would, pit.Reservation) and [no.limit for no in would.shadow_rejects] == ["trial"]
     request = engine.start_pre_trade(large)
     assert isinstance(request, pit.DeferredRequest) and [no.limit for no in request.shadow_rejects] == ["trial"]
     no = engine.execute_pre_trade(gate.order(instrument=TRIED, quantity=2000))

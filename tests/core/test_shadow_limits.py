@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
+import msgspec
 import pytest
-from builders import Core, money, order
+from builders import Core, money, order, report
 from core.test_asking import ALL_CONTROLS, dry_run, explain, moves, of, orders, played
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pit.events import Decided
 from pit.types import RejectCode
 from pitd.core import entry as e
+from pitd.core.policy import whole_quantity
+from pitd.events import _Names as NamesOf
+from pitd.events import events_of
+from pitd.journal_tools.words import answered
+from pitd.metrics import Metrics
 
 OPEN = 'open_usd = {{ control = "open_order_notional", each = "account", max_notional = 1000, settlement = "USD"{} }}'
 SIZE = 'size = {{ control = "order_size_limit", each = "account", max_quantity = 5{} }}'
 LOSS = 'loss = {{ control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = 100{} }}'
 LOOP = 'loop = {{ control = "repeated_execution", max_executions = 1, window = "1h"{} }}'
+WORDS = 'words = {{ control = "message_rate", each = "account", max_messages = 1, window = "1s"{} }}'
 SHADOW = ", shadow = true"
 
 
@@ -60,7 +69,93 @@ def test_a_history_in_shadow_replays_alike(history):
     core.again("snapshot")
 
 
+times = st.sampled_from([Decimal(each) for each in ("0.5", "1", "1.5", "4", "40")])
+
+
+@settings(max_examples=60, deadline=None)
+@given(moves, orders, times, times)
+def test_to_a_modify_they_say_what_they_would_say_live_and_refuse_nothing(history, wanted, more, dearer):
+    core = played(history, ALL_IN_SHADOW)
+    wanted = msgspec.structs.replace(wanted, id="last", price=wanted.price or Decimal(100))
+    held = core.check(wanted)
+    assume(isinstance(held, e.Accepted) and more * dearer != 1)
+    core.commit(held.reservation_id)
+    core.advance(6)
+    size = "quantity" if wanted.volume is None else "volume"
+    terms = {size: whole_quantity(wanted) * more, "price": wanted.price * dearer}
+    live = core.again("rows")
+    live.configure(ALL_CONTROLS)
+    told, said = core.modify("last", **terms), live.modify("last", **terms)
+    assert {reject.policy for reject in getattr(getattr(told, "rejected", None), "rejects", ())} <= _NO_LIMITS
+    noted = {(reject.limit, reject.code, reject.scope) for reject in e.shadow_rejects_of(told)}
+    noes = said.rejected.rejects if isinstance(said, e.Refused) else ()
+    refused = {(reject.limit, reject.code, reject.scope) for reject in noes if reject.policy not in _NO_LIMITS}
+    assert refused <= noted and bool(refused) == bool(noted)
+
+
+_NO_LIMITS = {"order_validation", "engine", "ops"}
+
+
 # ---------------------------------------------------------------------------------------------- examples
+
+
+def test_a_modify_that_a_shadow_would_refuse_is_taken_counted_and_told():
+    core = Core(limits(SIZE, OPEN))
+    core.working(order(id="o1", quantity="4"))
+    assert codes(core.modify("o1", quantity="5", sent=True)) == []
+    core.report(report("replaced", order_id="o1"))
+    told = core.modify("o1", quantity="12")
+    assert isinstance(told, e.Modified)
+    assert codes(told) == [RejectCode.ORDER_QTY_EXCEEDS_LIMIT, RejectCode.RISK_LIMIT_EXCEEDED]
+    assert core.held() == 1200
+    core.rollback(told.modify_id)
+    assert codes(core.modify("o1", quantity="3")) == []
+    core.again("rows")
+    core.again("snapshot")
+
+
+def test_a_step_down_that_still_exceeds_a_shadow_is_told_as_little_as_a_live_limit_refuses_it():
+    core = Core(limits(SIZE, OPEN))
+    core.working(order(id="o1", quantity="20"))
+    assert codes(core.modify("o1", quantity="19")) == []
+
+
+def test_a_modify_after_a_shadow_has_tripped_is_told_of_it():
+    core = Core(limits(LOSS))
+    core.working(order(id="o1"))
+    core.report(money("x", pnl="-150"))
+    assert codes(core.modify("o1", quantity="11")) == [RejectCode.PNL_KILL_SWITCH_TRIGGERED]
+
+
+def test_a_refused_modify_tells_the_shadows_noes_as_well():
+    live = 'few = { control = "order_size_limit", each = "account", max_quantity = 10 }'
+    core = Core(limits(SIZE) + "\n" + live)
+    core.working(order(id="o1", quantity="4"))
+    no = core.modify("o1", quantity="11")
+    assert (no.rejected.limit, codes(no)) == ("few", [RejectCode.ORDER_QTY_EXCEEDS_LIMIT])
+
+
+def test_a_cancel_that_a_shadow_would_refuse_goes_out_and_is_told():
+    core = Core(limits(WORDS))
+    core.working(order(id="o1"))
+    core.command(e.CancelOrder("alpha", "o1"))
+    cleared = core.command(e.CancelOrder("alpha", "o1"))
+    assert isinstance(cleared, e.CancelCleared) and codes(cleared) == [RejectCode.RATE_LIMIT_EXCEEDED]
+    core.reduce("firm")
+    assert codes(core.command(e.CancelOrder("alpha", "o1"))) == []
+
+
+def test_modifies_and_cancels_are_counted_and_told_as_events():
+    core = Core(limits(SIZE))
+    core.working(order(id="o1", quantity="4"))
+    core.modify("o1", quantity="6")
+    metrics, row = Metrics(), core.rows[-1]
+    metrics.count([row])
+    assert metrics._shadow_rejects == {("order_size_limit", RejectCode.ORDER_QTY_EXCEEDS_LIMIT): 1}
+    decided = events_of(row, NamesOf(core.engine))[0]
+    assert isinstance(decided, Decided) and decided.asked == "modify"
+    assert [reject.limit for reject in decided.shadow_rejects] == ["size"]
+    assert "in shadow: " in answered(row.reply)
 
 
 def test_what_would_be_refused_is_taken_counted_and_told():

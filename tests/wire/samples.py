@@ -601,6 +601,7 @@ REPLIES: list[wire.Body] = [
     wire.Explained(EXPLANATION),
     wire.Explained(BARE_EXPLANATION),
     wire.Modified(9, ORDER, OrderState.SENT, 5_000_000_000, True),
+    wire.Modified(9, ORDER, OrderState.SENT, 5_000_000_000, False, (REJECT,)),
     wire.CancelCleared(CLEARED),
 ]
 HEADERS: list[wire.Header] = [
