@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
-from importlib import resources
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,7 +36,7 @@ from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_DIFFERENT, EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
 from .health import Unsound
-from .journal_tools import commands as journal_commands
+from .journal_tools import parser as journal_parser
 from .journal_tools.background import Verification
 from .journal_tools.words import printable
 from .limit_terms import would_be
@@ -132,6 +131,8 @@ def _serve(settings: config.Config, path: str, manager: systemd.Manager, held_fd
 
 def init(options: argparse.Namespace) -> int:
     """Prints a commented configuration, or writes it where none is yet."""
+    from importlib import resources
+
     sample = resources.files("pitd").joinpath("sample.toml").read_text(encoding="utf-8")
     if options.output is None:
         print(sample, end="")
@@ -325,7 +326,7 @@ def _parser() -> argparse.ArgumentParser:
 
     replay_cli.add_parser(commands)
 
-    journal_commands.add_parser(commands, lambda: bootstrap.build_policies(config.from_tables({})), _DEFAULT_CONFIG)
+    journal_parser.add_parser(commands, lambda: bootstrap.build_policies(config.from_tables({})), _DEFAULT_CONFIG)
 
     one = commands.add_parser(
         "demo",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import pwd
@@ -1353,6 +1352,8 @@ def _may_overlap(one: Selection, other: Selection) -> bool:
 
 
 def _meant(word: str, known: Any) -> str:
+    import difflib  # for who has mistyped something
+
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 from .policies.instrument_rules import Hours
-from .zones import Times, time_of_day
+from .zones import Times, named, time_of_day
 
 _WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = timedelta(days=1)
@@ -58,7 +57,7 @@ class Market:
 
     def __init__(self, hours: Hours) -> None:
         self.zone = hours.zone
-        self._zone = ZoneInfo(hours.zone)
+        self._zone = named(hours.zone)
         self._sessions = [session(each) for each in hours.sessions]
         self._times = [(each, Times(each.begins, hours.zone), Times(each.ends, hours.zone)) for each in self._sessions]
         self._holidays = frozenset(map(holiday, hours.holidays))

@@ -6,14 +6,17 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from . import bootstrap, config, history, replay
+from . import bootstrap, config, history
 from .calendar import Calendar
 from .core.numbers import text
 from .errors import EXIT_DIFFERENT
+
+if TYPE_CHECKING:
+    from . import replay
 
 
 def add_parser(commands: Any) -> None:
@@ -35,6 +38,8 @@ def add_parser(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from . import replay
+
     directory = Path(options.directory or config.default_journal())
     progress = _Progress(directory, options)
     if options.config is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
-from typing import NamedTuple
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 _DAY = timedelta(days=1)
 _NOON = time(12)
@@ -15,6 +16,8 @@ _NOON = time(12)
 
 def is_known(zone: str) -> bool:
     """Whether there are rules for that zone on this machine, or in the tzdata package."""
+    import zoneinfo
+
     try:
         zoneinfo.ZoneInfo(zone)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -22,7 +25,16 @@ def is_known(zone: str) -> bool:
     return True
 
 
+def named(zone: str) -> ZoneInfo:
+    """Its rules, for a zone that is known."""
+    from zoneinfo import ZoneInfo  # many a daemon has no calendar
+
+    return ZoneInfo(zone)
+
+
 def all_names() -> list[str]:
+    import zoneinfo
+
     return sorted(zoneinfo.available_timezones())
 
 
@@ -49,7 +61,7 @@ class Times:
 
     def __init__(self, at: str, zone: str) -> None:
         self._at = time.fromisoformat(at)
-        self._zone = ZoneInfo(zone)
+        self._zone = named(zone)
         self._name_after = _DAY if self._at >= _NOON else timedelta()
 
     def last(self, wall_ns: int) -> Moment:

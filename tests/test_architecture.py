@@ -262,6 +262,32 @@ def loaded_by(statement: str) -> set[str]:
     return set(ran.stdout.split())
 
 
+NOT_FOR_A_START = {
+    *("asyncio", "csv", "difflib", "importlib.metadata", "importlib.resources", "tempfile", "zoneinfo"),
+    *("hypothesis", "prometheus_client", "rich", "shtab"),
+    *("pit._zmq", "pit._zmq_asyncio", "pit.testing"),
+    *("pitd.bench", "pitd.demo", "pitd.exporter", "pitd.laws", "pitd.local", "pitd.operator", "pitd.replay"),
+    *("pitd.journal_tools.commands", "pitd.journal_tools.day", "pitd.journal_tools.verify"),
+}
+"""What a daemon without a calendar and without policies of others can serve without: each would keep it from READY."""
+
+
+def test_a_daemon_that_starts_loads_only_what_it_serves_with(tmp_path: Path) -> None:
+    config = tmp_path / "pitd.toml"
+    config.write_text(
+        f"""
+daemon.endpoint = "ipc://{tmp_path}/sock"
+journal.directory = "{tmp_path}/journal"
+[limits]
+size = {{ control = "order_size_limit", each = "account", settlement = "USD", max_quantity = "500" }}
+"""
+    )
+    start = f"pitd.cli.main(['run', '--config', {str(config)!r}])"
+    loaded = loaded_by(f"import pitd.cli, pitd.server; pitd.server.Server.run = lambda server: None; {start}")
+    assert "pitd.journal" in loaded
+    assert not {name for name in loaded if any(within(name, each) for each in NOT_FOR_A_START)}
+
+
 SOCKETS = {"zmq", "pit._zmq", "pit._zmq_asyncio", "socket", "_socket", "asyncio", "select", "selectors"}
 
 

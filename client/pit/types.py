@@ -995,22 +995,32 @@ def _date(value: object, field: str) -> str:
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_TRIPLES = [a + b + c for a in _ALPHABET for b in _ALPHABET for c in _ALPHABET]
-_BASE = len(_TRIPLES)
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _prefix = ""
 _counter = itertools.count()
+_begun = (-1, "")
+"""All but the last two characters of an id, and how often these have gone round: the next ones begin so, too."""
 
 
 def make_order_id() -> str:
     """18 characters of a-z and 0-9: nine drawn at random for this process, nine that count."""
+    global _begun
     n = next(_counter)
-    return _prefix + _TRIPLES[n // (_BASE * _BASE) % _BASE] + _TRIPLES[n // _BASE % _BASE] + _TRIPLES[n % _BASE]
+    rounds, (known, begins) = n // 1296, _begun
+    if known != rounds:
+        begins = _prefix + _digits(rounds, 7)
+        _begun = (rounds, begins)
+    return begins + _PAIRS[n % 1296]
+
+
+def _digits(number: int, count: int) -> str:
+    """The last digits of a number, to the base of 36."""
+    return "".join(_ALPHABET[number // 36**at % 36] for at in reversed(range(count)))
 
 
 def _draw_prefix() -> None:
-    global _prefix
-    drawn = int.from_bytes(os.urandom(8))
-    _prefix = _TRIPLES[drawn % _BASE] + _TRIPLES[drawn // _BASE % _BASE] + _TRIPLES[drawn // _BASE**2 % _BASE]
+    global _prefix, _begun
+    _prefix, _begun = _digits(int.from_bytes(os.urandom(8)), 9), (-1, "")
 
 
 _draw_prefix()

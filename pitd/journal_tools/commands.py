@@ -31,81 +31,14 @@ _FOLLOW_S = 0.25
 _REST = 3.0
 """How much longer a pause is than the work before it, where no low priority can be had."""
 
-MakePolicies = Callable[[], Sequence[Policy]]
 
-
-def add_parser(commands: Any, make_policies: MakePolicies, default_config: str) -> None:
-    """Adds `journal` to pitd's commands. `make_policies` gives those whose effects are shown by name."""
-    parser = commands.add_parser(
-        "journal",
-        help="check, explain, export and prune the journal of a running or stopped daemon",
-        description="Looks into a journal's files, of a running daemon or a stopped one. Only prune changes anything.",
-        epilog="exit codes: 0 good, 1 not found, 64 usage, 65 damaged, 74 cannot be read",
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
-
-    def add(name: str, run: Callable[[argparse.Namespace, Path, Reader], int], help: str, *first: str) -> Any:
-        one = actions.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".")
-        for each in first:
-            one.add_argument(each.lower(), metavar=each, type=int if each == "SEQ" else str)
-        one.add_argument(
-            "directory", nargs="?", metavar="DIR", help="the journal's directory (default: the configured one)"
-        )
-        one.add_argument(
-            "--config", metavar="FILE", help=f"the TOML file that names the directory (default: {default_config})"
-        )
-
-        def start(options: argparse.Namespace) -> int:
-            policies = {policy.id: policy for policy in make_policies()}
-            try:
-                return run(options, _directory(options), Reader(policies, is_lenient=True))
-            except KeyboardInterrupt:
-                return 130
-
-        one.set_defaults(run=start, default_config=default_config)
-        return one
-
-    one = add("verify", _verify, "read everything: headings, the chain of every row, snapshots, the WAL's tail")
-    _add_json(one)
-    _add_progress(one)
-    one.add_argument(
-        "--quiet", action="store_true", help="at low priority and without a word when it is good (with --json: as JSON)"
-    )
-
-    one.add_argument("--beside", type=int, metavar="PID", help=argparse.SUPPRESS)  # ends with the daemon that began it
-
-    one = add("tail", _tail, "show the last rows, one a line")
-    one.add_argument("-n", type=int, default=20, metavar="N", dest="count", help="how many rows (default: 20)")
-    one.add_argument("-f", "--follow", action="store_true", help="go on with what comes in, until Ctrl-C")
-    _add_json(one)
-
-    one = add("show", _show, "show everything about one row", "SEQ")
-    _add_json(one)
-
-    told = "tell what became of an order: every row that concerns it, and where it stands"
-    one = add("outcome", _outcome, told, "ORDER")
-    one.add_argument("--account", metavar="A", help="in this account only (default: in every one)")
-    _add_json(one)
-    _add_progress(one)
-
-    one = add("export", _export, "write rows for other programs")
-    one.add_argument("--format", choices=("jsonl", "csv"), required=True, help="one object a row, or flat records")
-    one.add_argument("--output", metavar="FILE", help="a file that is not there yet (default: standard output)")
-    one.add_argument("--first", type=int, default=1, metavar="SEQ", help="begin with this row")
-    one.add_argument("--last", type=int, metavar="SEQ", help="end with this row")
-    _add_progress(one)
-
-    one = add("prune", _prune, "delete closed segments that are old and that no recovery needs")
-    one.add_argument("--older-than", metavar="AGE", help='such as "7d" (default: [journal] keep of the configuration)')
-    one.add_argument("--yes", action="store_true", help="don't ask")
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="as JSON; decimals and nanoseconds are text")
-
-
-def _add_progress(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--progress", action="store_true", help="tell how far it is, also where no terminal is")
+def run(options: argparse.Namespace, policies: Sequence[Policy]) -> int:
+    """Does what was asked for (`parser.add_parser`). The effects of those policies are shown by name."""
+    action = _ACTIONS[options.action]
+    try:
+        return action(options, _directory(options), Reader({policy.id: policy for policy in policies}, is_lenient=True))
+    except KeyboardInterrupt:
+        return 130
 
 
 def _directory(options: argparse.Namespace) -> Path:
@@ -412,3 +345,13 @@ def _agreed(question: str) -> bool:
 def _usage(problem: str) -> int:
     print(f"pitd journal {problem}", file=sys.stderr)
     return EXIT_USAGE
+
+
+_ACTIONS: dict[str, Callable[[argparse.Namespace, Path, Reader], int]] = {
+    "verify": _verify,
+    "tail": _tail,
+    "show": _show,
+    "outcome": _outcome,
+    "export": _export,
+    "prune": _prune,
+}
