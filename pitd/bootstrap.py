@@ -108,6 +108,7 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
         shadows=shadows,
         reactions=config.reactions,
         pnl_sources=sources,
+        currencies={name: each.currency for name, each in config.accounts.items() if each.currency is not None},
     )
 
 

@@ -189,7 +189,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     group: str | None = None
     currency: str | None = None
-    """The asset that it is kept in."""
+    """The asset that it is kept in: P&L limits with currency = "account" convert into it, and people are told in it."""
     day: DayRule | None = None
     """When its day begins and ends, where that is not when the firm's does."""
     requires_positions: bool = False
@@ -301,6 +301,7 @@ class _Reader:
         self._source = source
         self._places = places
         self._currency: Currency | None = None
+        self._account_currencies: dict[str, str | None] = {}
         self._calendar_rule: DayRule | None = None
         self._directory = directory
         self._running = running
@@ -322,6 +323,7 @@ class _Reader:
         calendar = self._calendar_rule = self._calendar(self._table(tables, "calendar"))
         accounts = self._accounts(self._table(tables, "accounts"), calendar)
         groups = {name: account.group for name, account in accounts.items() if account.group is not None}
+        self._account_currencies = {name: account.currency for name, account in accounts.items()}
         clients = self._clients(self._table(tables, "clients"))
         self._quote_ns = self._gate(self._table(tables, "gate")).bounds.quote_ns
         self._currency = config_currency.currency(self, self._table(tables, "currency"), instruments)
@@ -705,7 +707,7 @@ class _Reader:
             **{each: tuple(own_policies.keys_of(type_, Limit)) for each, type_ in own_controls.items()},
             "pnl_kill_switch": (
                 *("max_loss", "max_profit", "max_drawdown", "per", "then", "on", "max_age"),
-                "initial_pnl",
+                *("currency", "initial_pnl"),
             ),
             "rate_limit": ("max_orders", "window"),
             "order_size_limit": ("max_quantity", "max_notional", "currency"),
@@ -864,6 +866,43 @@ class _Reader:
             self._fail(f"{key}.initial_pnl", 'it is realised P&L, which on = "unrealised" does not count')
         return "unrealised" if word == "unrealised" else "both" if word == "both" else "realised"
 
+    def _pnl_currency(
+        self, key: str, table: Mapping[str, Any], common: dict[str, Any]
+    ) -> Literal["account", "firm"] | None:
+        """Whose currency a P&L limit converts into."""
+        if "currency" not in table:
+            return None
+        whose = table["currency"]
+        if whose not in ("account", "firm"):
+            self._fail(f"{key}.currency", f'"account" or "firm" is wanted, not {whose!r}; settlement names one asset')
+        only: Selection = common["only"]
+        if only.settlement is not None or (common["without"] is not None and common["without"].settlement is not None):
+            self._fail(
+                f"{key}.settlement", "with a currency, what is made of every asset counts; leave one of them out"
+            )
+        if "initial_pnl" in table:
+            mend = "an account brings it along in some asset; say it in a limit with that settlement"
+            self._fail(f"{key}.initial_pnl", mend)
+        if whose == "firm":
+            if self._currency is None:
+                self._fail(f"{key}.currency", "nobody says which that is; add [currency] firm = …")
+            return "firm"
+        if common["over"] is not None:
+            self._fail(f"{key}.currency", 'several accounts have no one currency; "firm" converts into the firm\'s')
+        missing = [
+            name
+            for name, currency in self._account_currencies.items()
+            if currency is None and (only.accounts is None or name in only.accounts)
+        ]
+        if missing and only.groups is None and common["without"] is None:
+            self._fail(
+                f"{key}.currency", f"nobody says which account {missing[0]} has: add it to [accounts.{missing[0]}]"
+            )
+        known = [name for name, currency in self._account_currencies.items() if currency is not None]
+        if not known:
+            self._fail(f"{key}.currency", 'no account has one; declare them: [accounts.NAME] currency = "EUR"')
+        return "account"
+
     def _book(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> dict[str, Any]:
         """Whose exposure a limit looks at, and in which money: it is kept by account, client, group and firm."""
         self._one_asset(key, table, common)
@@ -903,8 +942,13 @@ class _Reader:
     def _pnl_bound(self, key: str, table: Mapping[str, Any], common: dict[str, Any]) -> PnlBound:
         self._one_of(key, table, "max_loss", "max_profit", "max_drawdown")
         only: Selection = common["only"]
-        if only.settlement is None:
-            self._fail(key, 'P&L is kept by asset; add settlement = "USD" (or the asset that is meant)')
+        currency = self._pnl_currency(key, table, common)
+        if only.settlement is None and currency is None:
+            self._fail(
+                key,
+                'P&L is kept by asset; add settlement = "USD" (or the asset that is meant), or currency = "account" or '
+                '"firm" to have all of it converted',
+            )
         if common["each"] not in ((), ("account",)):
             self._fail(f"{key}.each", 'P&L is kept by account: each = "account", or over = "firm" or { group = … }')
         for where, selection in ((key, only), (f"{key}.except", common["without"] or Selection())):
@@ -921,6 +965,7 @@ class _Reader:
             per="day" if "per" in table and self._choice(key, table, "per", ("day",)) else None,
             then="reduce" if self._choice(key, table, "then", ("halt", "reduce")) == "reduce" else "halt",
             on=self._pnl_on(key, table),
+            currency=currency,
             max_age_ns=self._duration(key, table, "max_age", MAX_AGE_NS),
             initial_pnl=None if initial is None else self._number(f"{key}.initial_pnl", initial),
         )

@@ -282,10 +282,10 @@ class _Other:
         engine, unrealised = self._engine, self._engine.valuation.unrealised
         for account in accounts:
             unrealised.note(account)
-        if unrealised.moved:
+        if unrealised.has_moved:
             for effect in failing.revalued(engine, tuple(unrealised.moved)):
                 engine.carry_out_alone(effect)
-            unrealised.moved.clear()
+            unrealised.looked_at()
 
     def _each_judged(
         self,

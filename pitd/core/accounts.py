@@ -31,6 +31,8 @@ class Accounts:
         self._groups = dict(groups)
         self.declared: frozenset[str] | None = None
         """The only accounts that may trade; None for whatever account turns up."""
+        self.currencies: Mapping[str, str] = {}
+        """The asset that each account is kept in, of those of which it is said."""
         self._blocks: dict[str, dict[str, Block]] = {}
         self._shadows: dict[str, dict[str, Block]] = {}
         """What shadow limits would have blocked, alike."""
@@ -43,6 +45,9 @@ class Accounts:
 
     def group_of(self, account: str) -> str | None:
         return self._groups.get(account)
+
+    def currency_of(self, account: str) -> str | None:
+        return self.currencies.get(account)
 
     def may_trade(self, account: str) -> bool:
         """Whether it is declared, or need not be."""

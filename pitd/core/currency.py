@@ -10,8 +10,8 @@ import msgspec
 
 from pit.types import RejectCode
 
-from .numbers import NotRepresentable, factor_down, factor_up, times_up
-from .prices import Marks, Quote
+from .numbers import NotRepresentable, converted_down, factor_down, factor_up, times_up
+from .prices import Quote, Quoted
 from .unvalued import Unvalued
 
 _ONE = Decimal(1)
@@ -69,7 +69,7 @@ class Rates:
     position of 1000 EUR takes 1078 USD off the long ones.
     """
 
-    def __init__(self, marks: Marks) -> None:
+    def __init__(self, marks: Quoted) -> None:
         self.currency: Currency | None = None
         self.wall_ns = 0
         """The wall time of the entry in hand."""
@@ -123,6 +123,24 @@ class Rates:
         factor = _factor(rate, max(told), min(told))
         self._made[asset] = (quote, factor)
         return factor
+
+    def converted(self, amount: Decimal, asset: str, into: str, now_ns: int) -> Decimal:
+        """What was made of one asset (below zero: lost) in another one, by way of the firm's currency: a profit at the
+        lower rates, a loss at the higher ones, rounded down to nine decimals either way. Its own asset, and nothing at
+        all, need no rate. Raises Unvalued.
+
+        Example, firm USD, EUR 1.10 and GBP 1.25, each with a haircut of 2 percent, into EUR: 100 GBP made are
+        100 × 1.225 / 1.122 = 109.180035650 EUR, 100 GBP lost are 100 × 1.275 / 1.078 = 118.274582561 EUR.
+        """
+        if not amount or asset == into:
+            return amount
+        of, per = self.of(asset, now_ns), self.of(into, now_ns)
+        try:
+            if amount > 0:
+                return converted_down(amount, of.down, per.up)
+            return converted_down(amount, of.up, per.down)
+        except NotRepresentable:
+            raise _unknown(f"{amount} {asset} in {into} cannot be represented") from None
 
 
 def _factor(rate: Rate, highest: Decimal, lowest: Decimal) -> Factor:

@@ -165,6 +165,8 @@ class Setup(NamedTuple):
     reactions: Mapping[str, TradingState] = {}
     """By a fill's flag: the trading state that its account gets."""
     pnl_sources: pnl.Sources = pnl.Sources()
+    currencies: Mapping[str, str] = {}
+    """The assets that accounts are kept in, by account."""
 
 
 class Judgement(NamedTuple):
@@ -413,20 +415,20 @@ class Engine:
             session = sessions.by_id.get(deed.session) or sessions.get(deed.session)
             assert session is not None
             sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
-        moved = self.valuation.unrealised.moved
-        if moved:
-            moved.clear()
+        unrealised = self.valuation.unrealised
+        if unrealised.has_moved:
+            unrealised.looked_at()
         if orders.has_to_forget(now_ns):
             orders.forget(now_ns)
         self.is_whole = True
 
     def revalue(self) -> tuple[Block, ...]:
         """Has policies look at marks, positions and P&L that are others by now, and tells what that has tripped."""
-        moved = self.valuation.unrealised.moved
-        if not moved:
+        unrealised = self.valuation.unrealised
+        if not unrealised.has_moved:
             return ()
-        effects = failing.revalued(self, tuple(moved))
-        moved.clear()
+        effects = failing.revalued(self, tuple(unrealised.moved))
+        unrealised.looked_at()
         return self._emit_report_effects(effects)
 
     def has_due(self, now_ns: int) -> bool:
@@ -483,8 +485,8 @@ class Engine:
         valuation = self.valuation
         if valuation.marks.peeked:
             valuation.marks.unpeek()
-        if valuation.unrealised.moved:
-            valuation.unrealised.moved.clear()  # by who only asked
+        if valuation.unrealised.has_moved:
+            valuation.unrealised.looked_at()  # what has moved by who only asked
         self.is_whole = False
         if self._stopped:
             self._stopped = []
@@ -1928,6 +1930,7 @@ class Engine:
         self.reactions = setup.reactions
         self.days.go_by(setup.own_days, setup.markets)
         self.accounts.declared = setup.declared
+        self.accounts.currencies = setup.currencies
         self._requires_positions = setup.requires_positions
         self.pnl_sources = setup.pnl_sources
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
@@ -1963,11 +1966,14 @@ class Engine:
         for policy in self.policies.values():
             if policy.asks_for_unrealised:
                 policy.unrealised, policy.groups_of = self.valuation.unrealised, self.accounts.group_of
+                policy.rates, policy.currency_of = self.valuation.rates, self.accounts.currency_of
         self.valuation.ask(
             currency,
             books,
             asks_for_rates=self.pipeline.asks_for_rates,
             asks_for_unrealised=self.pipeline.asks_for_unrealised,
+            by_account=self.pipeline.asks_by_account,
+            several=self.pipeline.several,
         )
 
     def _begin_limits(self) -> None:

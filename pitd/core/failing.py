@@ -109,7 +109,8 @@ def ask_again(engine: Engine) -> None:
     for failure in engine.failing.all():
         for effect in day_again(engine, failure):
             engine.emit(effect)
-    engine.valuation.unrealised.moved.update(dict.fromkeys(engine.failing.names(At.MARKS)))
+    if any(failure.at is At.MARKS for failure in engine.failing.all()):
+        engine.valuation.unrealised.move_all(engine.failing.names(At.MARKS))
     engine.revalue()
 
 

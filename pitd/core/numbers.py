@@ -44,6 +44,16 @@ def divided_up(dividend: Decimal, divisor: Decimal) -> Decimal:
     return EXACT.plus(_UP.quantize(_UP.divide(dividend, divisor), _NANO))
 
 
+def added_widely(one: Decimal, other: Decimal) -> Decimal:
+    """The sum, exact also where it has more digits than a result may have: for sums of many that must not fail."""
+    return _EVEN.add(one, other)
+
+
+def converted_down(amount: Decimal, times: Decimal, divisor: Decimal) -> Decimal:
+    """amount × times / divisor, rounded down to nine decimals: a profit is smaller by that, and a loss larger."""
+    return EXACT.plus(_DOWN.quantize(_DOWN.divide(_DOWN.multiply(amount, times), divisor), _NANO))
+
+
 def divided_even(dividend: Decimal, divisor: Decimal) -> Decimal:
     """The quotient, rounded half-even to 18 decimals: for money that is shared out, where no side is to be favoured."""
     return EXACT.plus(_EVEN.quantize(_EVEN.divide(dividend, divisor), _ATTO))

@@ -36,6 +36,8 @@ class Pipeline:
         self.asks_for_balances = any(policy.asks_for_balances for policy in awake)
         self.asks_for_books = frozenset[str]().union(*(policy.asks_for_books for policy in awake))
         self._revalued = [policy for policy in awake if policy.asks_for_unrealised]
+        self.asks_by_account = any(policy.asks_by_account for policy in self._revalued)
+        self.several = {limit: is_one for policy in self._revalued for limit, is_one in policy.several.items()}
         self.asks_for_rates = any(policy.asks_for_rates for policy in awake)
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}

@@ -14,7 +14,7 @@ from pit.types import Block, ExecutionReport, Order, Reject, RejectCode
 
 from . import pnl
 from .balances import Balances
-from .currency import PAR, Factor
+from .currency import PAR, Factor, Rates
 from .days import Days, IsNew
 from .entry import Hold
 from .exposures import Outlook
@@ -23,7 +23,7 @@ from .numbers import ZERO, NotRepresentable
 from .pnl import Amounts
 from .positions import Pool, Positions, Strategy, Whose, units_of
 from .prices import Quote
-from .unrealised import Unknown, Unrealised
+from .unrealised import Several, Unknown, Unrealised
 from .unvalued import Unvalued
 from .valuation import Valuation
 
@@ -389,9 +389,18 @@ class Policy:
     """Whether it goes by what positions would make at the newest marks: then it gets `unrealised`, and is asked by
     `revalued`.
     """
+    asks_by_account: bool = True
+    """Whether it asks `unrealised` for single accounts."""
+    several: Mapping[str, Callable[[str], bool]] = {}
+    """Its limits that ask for what several accounts would make together, each with whether an account is one of those.
+    """
     unrealised: Unrealised | None = None
     groups_of: Callable[[str], str | None] | None = None
     """The group of an account, where `unrealised` is asked for."""
+    rates: Rates | None = None
+    """What amounts are worth in another asset, where `unrealised` is asked for."""
+    currency_of: Callable[[str], str | None] | None = None
+    """The asset that an account is kept in, alike."""
     limit_names: Sequence[str] = ()
     """The limits it carries, in the order of the configuration."""
     lifts_by_hand: ClassVar[bool] = False
@@ -471,7 +480,7 @@ class Policy:
         return PASS
 
     def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> Verdict:
-        """What it does now that marks, positions or P&L are others: those of the accounts in `unrealised.moved`."""
+        """What it does now that marks, rates, positions or P&L are others: those that `unrealised` says have moved."""
         return PASS
 
     def day_began(self, is_new: IsNew) -> Verdict:
@@ -662,6 +671,7 @@ __all__ = [
     "Policy",
     "Pool",
     "Reported",
+    "Several",
     "Strategy",
     "Unknown",
     "Unrealised",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from decimal import Decimal
+from typing import Protocol
 
 import msgspec
 
@@ -30,6 +31,12 @@ class Quote(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if self.mark is not None:
             return self.mark
         return None if self.bid is None or self.ask is None else (self.bid + self.ask) / 2
+
+
+class Quoted(Protocol):
+    """Who knows quotes."""
+
+    def find(self, symbol: str) -> Quote | None: ...
 
 
 class Marks:

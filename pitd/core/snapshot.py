@@ -156,7 +156,7 @@ def load(engine: Engine, image: Image) -> None:
     engine.positions.load_clients(image.of_clients)
     engine.valuation.marks.keep(image.quotes)
     engine.valuation.unrealised.restart()
-    engine.valuation.unrealised.moved.clear()
+    engine.valuation.unrealised.looked_at()
     spell_out(image)
     engine.accounts.load(image.blocks)
     for block in image.shadow_blocks:

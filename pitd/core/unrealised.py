@@ -1,14 +1,17 @@
-"""What positions would make if they were closed at the newest marks: by account and settlement asset."""
+"""What positions would make if they were closed at the newest marks: by account, and of several together; by settlement
+asset.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from typing import NamedTuple
 
 from pit.types import Side
 
 from .instruments import Listed
-from .numbers import ZERO, NotRepresentable
+from .numbers import ZERO, NotRepresentable, added_widely
 from .positions import FLAT, Position, Positions, filled
 from .prices import Marks
 
@@ -27,55 +30,119 @@ def unrealised_of(position: Position, listed: Listed, mark: Decimal) -> Decimal:
     return filled(FLAT, listed, side, abs(position.quantity), mark).cost - position.cost
 
 
-class _Book:
-    """Of one account and asset: what is known by symbol, with the age of its mark; and why something is not."""
+class Several(NamedTuple):
+    """The accounts that a limit over the firm or a group looks at together, by its name."""
 
-    __slots__ = ("cells", "total", "unknown")
+    limit: str
+
+
+Holder = str | Several
+"""An account, or several together."""
+
+
+class _Book:
+    """Of one holder and asset: what is known by symbol, with the age of its mark; and why something is not."""
+
+    __slots__ = ("cells", "oldest_ns", "total", "unknown")
 
     def __init__(self) -> None:
         self.cells: dict[str, tuple[Decimal, int]] = {}
+        self.oldest_ns = 0
+        """No mark is older; it may be that of one that is no more."""
         self.total = ZERO
         self.unknown: dict[str, str] = {}
+
+
+class _Together(NamedTuple):
+    """What several accounts hold of one instrument, added up, and how many of them hold any."""
+
+    quantity: Decimal
+    cost: Decimal
+    accounts: int
 
 
 class Unrealised:
     """Nothing here is state of its own: it follows from positions and the marks that entries brought. What has changed
     since somebody last looked is valued again, and nothing else.
+
+    What several accounts would make together is kept as a sum of what they hold: a fill adds its difference, a mark
+    values the sum once, so that neither costs more the more accounts there are. (Of an inverse instrument the worth of
+    the sum is rounded once, as if one account held it.)
     """
 
     def __init__(self, positions: Positions, marks: Marks, find: Callable[[str], Listed | None]) -> None:
         self.is_asked = False
+        self.has_moved = False
+        """Whether anything has since somebody last looked."""
         self.moved: dict[str, None] = {}
         """The accounts whose P&L may be another one since it was last looked at."""
+        self.moved_together: dict[str, None] = {}
+        """The limits over several accounts whose P&L may be another one by a mark alone."""
+        self.is_all_moved = False
+        """Whether everybody's P&L is to be looked at: what is asked for is otherwise."""
+        self.are_rates_moved = False
+        """Whether what is converted may be worth something else."""
         self._positions = positions
         self._marks = marks
         self._find = find
-        self._books: dict[str, dict[str, _Book]] = {}
+        self._by_account = False
+        self._several: dict[Several, Callable[[str], bool]] = {}
+        self._books: dict[Holder, dict[str, _Book]] = {}
         self._holders: dict[str, dict[str, None]] = {}
-        self._changed: dict[tuple[str, str], None] = {}
+        """By symbol, the accounts that hold some."""
+        self._together: dict[tuple[Several, str], _Together] = {}
+        self._seen: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
+        """By account and symbol, the quantity and cost that are in those sums."""
+        self._of_account: dict[str, tuple[Several, ...]] = {}
+        self._changed: dict[tuple[Holder, str], None] = {}
 
-    def ask(self, is_asked: bool) -> None:
-        """Whether it is kept from here on."""
+    def ask(self, is_asked: bool, *, by_account: bool, several: Mapping[str, Callable[[str], bool]]) -> None:
+        """What is kept from here on: whether anything is, whether by account, and of which accounts together."""
         self.is_asked = is_asked
+        self._by_account = by_account
+        self._several = {Several(name): is_one for name, is_one in several.items()}
         self.restart()
+        self.is_all_moved = self.has_moved = is_asked
 
     def restart(self) -> None:
-        for kept in (self._books, self._holders, self._changed, self.moved):
-            kept.clear()
+        self._books.clear()
+        self._holders.clear()
+        self._together.clear()
+        self._seen.clear()
+        self._of_account.clear()
+        self._changed.clear()
+        self.looked_at()
         if self.is_asked:
             for account, symbol, _ in self._positions.save():
                 self.touch(account, symbol)
+
+    def looked_at(self) -> None:
+        """Everything that had moved has been looked at."""
+        self.moved.clear()
+        self.moved_together.clear()
+        self.is_all_moved = self.are_rates_moved = self.has_moved = False
+
+    def move_all(self, accounts: Iterable[str]) -> None:
+        """Everybody's P&L is to be looked at, that of these accounts by name."""
+        self.moved.update(dict.fromkeys(accounts))
+        self.is_all_moved = self.has_moved = self.is_asked
 
     def touch(self, account: str, symbol: str) -> None:
         """An account holds something else of that."""
         if not self.is_asked:
             return
         self.moved[account] = None
-        self._changed[account, symbol] = None
+        self.has_moved = True
+        if not self._by_account and not self._several:
+            return
+        position = self._positions.of(account, symbol)
+        if self._by_account:
+            self._changed[account, symbol] = None
+        self._add_up(account, symbol, position)
         holders = self._holders.setdefault(symbol, {})
         if not holders:
             self._marks.unseen[symbol] = None
-        if self._positions.of(account, symbol).quantity:
+        if position.quantity:
             holders[account] = None
         else:
             holders.pop(account, None)
@@ -86,34 +153,53 @@ class Unrealised:
         """The P&L of an account is another one, whatever it holds."""
         if self.is_asked:
             self.moved[account] = None
+            self.has_moved = True
 
     def marked(self, symbol: str) -> None:
         """Its mark is another one."""
-        for account in self._holders.get(symbol, ()):
-            self.moved[account] = None
-            self._changed[account, symbol] = None
+        if self._by_account:
+            for account in self._holders.get(symbol, ()):
+                self.has_moved = True
+                self.moved[account] = None
+                self._changed[account, symbol] = None
+        for several in self._several:
+            if (several, symbol) in self._together:
+                self.has_moved = True
+                self.moved_together[several.limit] = None
+                self._changed[several, symbol] = None
+
+    def rated(self) -> None:
+        """A rate is another one."""
+        if self.is_asked:
+            self.are_rates_moved = self.has_moved = True
 
     def is_held(self, symbol: str) -> bool:
         return symbol in self._holders
 
-    def accounts(self, asset: str) -> Iterator[str]:
-        """Those that hold something that is settled in that."""
+    def accounts(self) -> Iterable[str]:
+        """Those that hold something, where it is kept by account."""
         self._value_all()
-        return (account for account, books in self._books.items() if asset in books)
+        return [holder for holder in self._books if type(holder) is str]
 
-    def of(self, account: str, asset: str, now_ns: int = 0, max_age_ns: int | None = None) -> Decimal:
-        """What the account's positions in that asset would make, by marks of at most that age. Raises Unknown."""
+    def assets(self, holder: Holder) -> Iterable[str]:
+        """What the things are settled in that they hold."""
         self._value_all()
-        book = self._books.get(account, {}).get(asset)
+        return self._books.get(holder, {})
+
+    def of(self, holder: Holder, asset: str, now_ns: int = 0, max_age_ns: int | None = None) -> Decimal:
+        """What their positions in that asset would make, by marks of at most that age. Raises Unknown."""
+        self._value_all()
+        book = self._books.get(holder, {}).get(asset)
         if book is None:
             return ZERO
-        for symbol, why in book.unknown.items():
-            raise Unknown(f"{symbol}, which {account} holds: {why}")
-        if max_age_ns is not None:
-            for symbol, (_, at_ns) in book.cells.items():
-                if now_ns - at_ns > max_age_ns:
-                    age = (now_ns - at_ns) / 1e9
-                    raise Unknown(f"{symbol}, which {account} holds: its mark is {age:.3f} s old")
+        if book.unknown:
+            symbol = min(book.unknown)
+            raise Unknown(f"{symbol}, which {_who(holder)}: {book.unknown[symbol]}")
+        if max_age_ns is not None and book.cells and now_ns - book.oldest_ns > max_age_ns:
+            book.oldest_ns, symbol = min((at_ns, symbol) for symbol, (_, at_ns) in book.cells.items())
+            if now_ns - book.oldest_ns > max_age_ns:
+                age = (now_ns - book.oldest_ns) / 1e9
+                raise Unknown(f"{symbol}, which {_who(holder)}: its mark is {age:.3f} s old")
         return book.total
 
     def of_position(self, account: str, symbol: str) -> tuple[Decimal, Decimal | None] | None:
@@ -129,33 +215,79 @@ class Unrealised:
 
     def _value_all(self) -> None:
         if self._changed:
-            for account, symbol in self._changed:
-                self._value(account, symbol)
+            for holder, symbol in self._changed:
+                self._value(holder, symbol)
             self._changed.clear()
 
-    def _value(self, account: str, symbol: str) -> None:
+    def _value(self, holder: Holder, symbol: str) -> None:
         listed = self._find(symbol)
         asset = symbol.rpartition("/")[2] if listed is None else listed.settlement
-        books = self._books.setdefault(account, {})
+        books = self._books.setdefault(holder, {})
         book = books.setdefault(asset, _Book())
         book.unknown.pop(symbol, None)
         before = book.cells.pop(symbol, None)
         if before is not None:
             book.total -= before[0]
-        position = self._positions.of(account, symbol)
-        if position.quantity:
+        position, is_held = self._position(holder, symbol)
+        if is_held:
             quote = self._marks.find(symbol)
             mark = None if quote is None else quote.reference
             if listed is None or quote is None or mark is None:
                 book.unknown[symbol] = "no mark of it is known" if listed is not None else "it is not declared any more"
             else:
                 try:
-                    worth = unrealised_of(position, listed, mark)
+                    worth = -position.cost if not position.quantity else unrealised_of(position, listed, mark)
                     book.total += worth
+                    book.oldest_ns = min(book.oldest_ns, quote.at_ns) if book.cells else quote.at_ns
                     book.cells[symbol] = (worth, quote.at_ns)
                 except NotRepresentable:
                     book.unknown[symbol] = "its worth cannot be represented exactly"
         if not book.cells and not book.unknown:
             del books[asset]
             if not books:
-                del self._books[account]
+                del self._books[holder]
+
+    def _position(self, holder: Holder, symbol: str) -> tuple[Position, bool]:
+        """What they hold, and whether any of them does: long and short ones may come to nothing together."""
+        if type(holder) is str:
+            position = self._positions.of(holder, symbol)
+            return position, bool(position.quantity)
+        assert isinstance(holder, Several)
+        together = self._together.get((holder, symbol))
+        return (FLAT, False) if together is None else (Position(together.quantity, together.cost), True)
+
+    def _add_up(self, account: str, symbol: str, position: Position) -> None:
+        """Takes what an account holds by now into the sums that it is in."""
+        if not self._several:
+            return
+        within = self._of_account.get(account)
+        if within is None:
+            within = tuple(several for several, is_one in self._several.items() if is_one(account))
+            self._of_account[account] = within
+        if not within:
+            return
+        quantity, cost = (position.quantity, position.cost) if position.quantity else (ZERO, ZERO)
+        had, had_cost = self._seen.pop((account, symbol), (ZERO, ZERO))
+        if quantity:
+            self._seen[account, symbol] = (quantity, cost)
+        for several in within:
+            before = self._together.get((several, symbol), _NOBODY)
+            accounts = before.accounts + bool(quantity) - bool(had)
+            self._changed[several, symbol] = None
+            if not accounts:
+                self._together.pop((several, symbol), None)
+                continue
+            both = _Together(_moved(before.quantity, quantity, had), _moved(before.cost, cost, had_cost), accounts)
+            self._together[several, symbol] = both
+
+
+_NOBODY = _Together(ZERO, ZERO, 0)
+
+
+def _moved(total: Decimal, now: Decimal, before: Decimal) -> Decimal:
+    """A sum with one of its parts otherwise. It never fails: what is too large to be exact is found when valued."""
+    return total if now == before else added_widely(added_widely(total, now), -before)
+
+
+def _who(holder: Holder) -> str:
+    return f"{holder} holds" if type(holder) is str else "is held"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from .currency import Currency, Rates
 from .exposures import Exposures
@@ -10,6 +11,8 @@ from .instruments import Listed
 from .positions import Positions
 from .prices import Marks
 from .unrealised import Unrealised
+
+NOBODY: Mapping[str, Callable[[str], bool]] = MappingProxyType({})
 
 
 class Valuation:
@@ -29,13 +32,24 @@ class Valuation:
     def _marked(self, symbol: str) -> None:
         self.exposures.marked(symbol)
         self.unrealised.marked(symbol)
+        if symbol in self.marks.rates:
+            self.unrealised.rated()
 
     def ask(
-        self, currency: Currency | None, books: frozenset[str], *, asks_for_rates: bool, asks_for_unrealised: bool
+        self,
+        currency: Currency | None,
+        books: frozenset[str],
+        *,
+        asks_for_rates: bool,
+        asks_for_unrealised: bool,
+        by_account: bool = True,
+        several: Mapping[str, Callable[[str], bool]] = NOBODY,
     ) -> None:
-        """What is to be kept from here on: the books that limits count in, and rates where one converts."""
+        """What is to be kept from here on: the books that limits count in, rates where one converts, and what positions
+        would make: by account, and of the accounts that limits look at together.
+        """
         self.rates.use(currency)
         rates = self.rates.symbols if asks_for_rates else frozenset()
         self.marks.need(bool(books or rates or asks_for_unrealised), rates)
-        self.unrealised.ask(asks_for_unrealised)
+        self.unrealised.ask(asks_for_unrealised, by_account=by_account, several=several)
         self.exposures.ask(books)

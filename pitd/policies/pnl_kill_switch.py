@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -21,7 +22,9 @@ from pitd.core.policy import (
     Money,
     Policy,
     Reported,
+    Several,
     Unknown,
+    Unvalued,
     Verdict,
 )
 
@@ -29,7 +32,8 @@ MAX_AGE_NS = 60_000_000_000
 
 
 class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_kill_switch"):
-    """`max_loss`, `max_profit` and `max_drawdown` are positive amounts of the settlement asset; at least one of them.
+    """`max_loss`, `max_profit` and `max_drawdown` are positive amounts of the settlement asset, or of the `currency`
+    that everything is converted into; at least one of them.
 
     `initial_pnl` is what an account brings along: it counts once, at the first sight of the account. `per` "day" counts
     from the beginning of each day, `then` says what a trip leaves: nothing, or what reduces a position.
@@ -42,8 +46,15 @@ class PnlBound(Limit, frozen=True, kw_only=True, tag_field="control", tag="pnl_k
     per: Literal["day"] | None = None
     then: Literal["halt", "reduce"] = "halt"
     on: Literal["realised", "unrealised", "both"] = "realised"
+    currency: Literal["account", "firm"] | None = None
+    """Whose currency it counts in, over all assets; None for the one settlement asset that it names."""
     max_age_ns: int = MAX_AGE_NS
     """How old a mark may be that positions are valued by."""
+
+    @property
+    def is_valued(self) -> bool:
+        """Whether it goes by more than reports tell: by marks, or by rates."""
+        return self.on != "realised" or self.currency is not None
 
     @property
     def is_followed(self) -> bool:
@@ -87,6 +98,8 @@ class Begun(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
     limit: str
     scope: str
     amount: Decimal
+    asset: str = ""
+    """Of a limit that converts: what the amount is of."""
 
 
 class Followed(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -108,10 +121,11 @@ class Turned(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
-    """The sum of a limit that is no longer configured."""
+    """The sum of a limit that is no longer configured, or counts in something else."""
 
     limit: str
     scope: str
+    is_mixed: bool = False
 
 
 class PnlKillSwitch(Policy):
@@ -142,13 +156,26 @@ class PnlKillSwitch(Policy):
     By the day it counts from what the P&L was by the marks known when the day began, whatever their age; where one was
     not known at all, from the first that can be told. Such a limit is rearmed only while its P&L can be told.
 
+    `currency = "account"` goes by all that an account makes, of whatever asset, fees in other assets among it, in the
+    account's own currency ([accounts.NAME] currency); `currency = "firm"` by the same in the firm's, of each account or
+    over all of them. What was made is kept by asset, to the last digit, and converted whenever it is looked at, at the
+    rates of [currency] that are newest then (`core.currency`): a profit at the lower rates, a loss at the higher ones.
+    So nothing hangs on the rate of the moment at which something was realised; a bust takes back exactly what was
+    booked; and what was made of a foreign asset is worth what that asset is worth, until a person says that it was
+    exchanged (`adjust_pnl`). Such a limit is looked at when rates move, too. While a rate that it needs is missing or
+    stale, nobody can say what the P&L is: nothing trips by it, and orders under the limit are refused with
+    ReferenceDataUnavailable, but for those that reduce a position. The asset that an order is settled in needs a rate
+    before anything was made of it. An asset of which nothing is left needs none, nor does the currency itself.
+
     `then = "reduce"` lets orders pass that reduce a position, as does the trading state of that name.
 
     Example, max_loss 100: pnl -60, then fee 39.99 leaves it open at -99.99; a fee of 0.01 more trips it at -100.
     pnl +500 brings 400 and no relief; rearmed with room 50 it trips at 350. With max_drawdown 100: pnl +70 and then -99
     leave it open, 99 below its peak; +150 makes a new peak of 121, and it trips at 21. With max_loss 100 per day: -60
     on Monday and -99 on Tuesday leave it open; -1 more on Tuesday trips it until Wednesday. On "both" with max_loss
-    100: long 10 for 1000 and 20 realised, a mark of 88.01 leaves it open at -99.90, one of 88 trips it.
+    100: long 10 for 1000 and 20 realised, a mark of 88.01 leaves it open at -99.90, one of 88 trips it. With `currency
+    = "account"`, an account kept in EUR, the firm's currency USD and EUR/USD at 1.25: -50 EUR and -62.4 USD leave it
+    open at -99.92 EUR; a fee of 0.1 USD more trips it at -100, and so does EUR/USD at 1.248.
     """
 
     id: ClassVar[str] = "pnl_kill_switch"
@@ -159,15 +186,23 @@ class PnlKillSwitch(Policy):
         self.limit_names = self._limits.names
         self.is_idle = not limits
         self._pnl: dict[tuple[str, str], Decimal] = {}
+        self._of_account: dict[str, dict[str, Decimal]] = {}
+        """The same by account, then asset."""
         self._shared: dict[tuple[str, str], Decimal] = {}
+        self._mixed: dict[tuple[str, str], dict[str, Decimal]] = {}
+        """The sums of limits over several accounts that convert, by asset."""
         self._tripped: dict[tuple[str, str], bool] = {}
         self._rearmed: dict[tuple[str, str], Rearmed] = {}
         self._runs: dict[tuple[str, str], _Run] = {}
         """Of limits that are followed, by limit and scope."""
         self._open: dict[tuple[str, str], bool] = {}
         """Those whose day counts from the first P&L that can be told."""
-        self._marked = tuple(limit for limit in limits if limit.on != "realised")
-        self.asks_for_unrealised = bool(self._marked)
+        self._valued = tuple(limit for limit in limits if limit.is_valued)
+        by_marks = [limit for limit in limits if limit.on != "realised"]
+        self.asks_for_unrealised = bool(self._valued)
+        self.asks_for_rates = any(limit.currency is not None for limit in limits)
+        self.asks_by_account = any(not limit.is_shared for limit in by_marks)
+        self.several = {limit.name: partial(self._is_one, limit) for limit in by_marks if limit.is_shared}
         self._has_initial = any(limit.initial_pnl for limit in limits)
         self._may_be_past = False
         """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
@@ -184,7 +219,7 @@ class PnlKillSwitch(Policy):
             if uncovered:
                 return Verdict(rejects=uncovered)
         verdict = self._start(attempt)
-        if not self._marked or attempt.reduces:
+        if not self._valued or attempt.reduces:
             return verdict
         unknown = self._unknown(attempt)
         return Verdict(verdict.effects, (*verdict.rejects, *unknown)) if unknown else verdict
@@ -227,7 +262,7 @@ class PnlKillSwitch(Policy):
             return self._no_rearm(limit, scope, f"{limit} has not tripped for {scope}: there is nothing to rearm")
         try:
             pnl = self._counted(bound, scope)
-        except Unknown as trouble:
+        except (Unknown, Unvalued) as trouble:
             return self._no_rearm(limit, scope, f"its P&L can't be told now: {trouble}")
         floor = pnl - room if bound.max_loss is not None else None
         ceiling = pnl + room if bound.max_profit is not None else None
@@ -244,17 +279,25 @@ class PnlKillSwitch(Policy):
         return Verdict((Lifted(limit, scope),)) if (limit, scope) in self._tripped else PASS
 
     def reconfigured(self, group_of: Callable[[str], str | None]) -> Verdict:
-        effects: list[Any] = [Forgotten(*key) for key in sorted(self._shared) if key[0] not in self._limits.by_name]
+        of = self._limits.by_name
+        effects: list[Any] = [
+            Forgotten(*key) for key in sorted(self._shared) if key[0] not in of or of[key[0]].currency
+        ]
+        for key in sorted(self._mixed):
+            if key[0] not in of or of[key[0]].currency is None:
+                effects.append(Forgotten(*key, is_mixed=True))
         for limit in self._limits.limits:
             scope = limit.scope("", "", "", "")
-            if not limit.is_shared or (limit.name, scope) in self._shared:
+            if not limit.is_shared or (limit.name, scope) in (self._shared if limit.currency is None else self._mixed):
                 continue
-            amount = ZERO
+            amounts: dict[str, Decimal] = {}
             for (account, asset), pnl in self._pnl.items():
                 if limit.matches(account, None, group_of(account), None, asset):
-                    amount += pnl
-            if amount:
-                effects.append(Begun(limit.name, scope, canonical(amount)))
+                    amounts[asset] = amounts.get(asset, ZERO) + pnl
+            for asset in sorted(amounts):
+                if amounts[asset]:
+                    within = "" if limit.currency is None else asset
+                    effects.append(Begun(limit.name, scope, canonical(amounts[asset]), within))
         return Verdict(tuple(effects)) if effects else PASS
 
     def day_began(self, is_new: IsNew) -> Verdict:
@@ -267,7 +310,7 @@ class PnlKillSwitch(Policy):
                 continue
             try:
                 effects.append(Turned(limit, scope, canonical(self._counted(bound, scope))))
-            except (Unknown, NotRepresentable):
+            except (Unknown, Unvalued, NotRepresentable):
                 effects.append(Turned(limit, scope, None))
             if (limit, scope) in self._tripped:
                 effects.append(Lift(scope, limit))
@@ -283,8 +326,8 @@ class PnlKillSwitch(Policy):
         for scope in look.page(self._scopes(bound, look)):
             base = self._base(limit, scope)
             try:
-                pnl = self._counted(bound, scope)
-            except (Unknown, NotRepresentable):
+                pnl = self._counted(bound, scope, look.now_ns)
+            except (Unknown, Unvalued, NotRepresentable):
                 pnl = None
             bounds = (None if each is None else each - base for each in self._floor_and_ceiling(bound, scope))
             found += self._sides(bound, scope, None if pnl is None else pnl - base, *bounds)
@@ -294,11 +337,20 @@ class PnlKillSwitch(Policy):
     def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[tuple[str, Decimal]]:
         """What each account under a shared limit has lost; below zero what it has made."""
         bound = self._limits.by_name[limit]
-        return [
-            (account, canonical(-pnl))
-            for (account, asset), pnl in sorted(self._pnl.items())
-            if pnl and bound.is_shared and bound.matches(account, None, look.group_of(account), None, asset)
-        ]
+        if not bound.is_shared:
+            return []
+        lost: list[tuple[str, Decimal]] = []
+        for account, made in sorted(self._of_account.items()):
+            try:
+                pnl = ZERO
+                for asset, amount in made.items():
+                    if bound.matches(account, None, look.group_of(account), None, asset):
+                        pnl += self._converted(bound, scope, amount, asset, look.now_ns)
+            except Unvalued:
+                continue  # the limit itself says that nobody knows
+            if pnl:
+                lost.append((account, canonical(-pnl)))
+        return lost
 
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
@@ -316,9 +368,14 @@ class PnlKillSwitch(Policy):
         match effect:
             case Realised():
                 key = (effect.account, effect.settlement)
-                self._pnl[key] = self._pnl.get(key, ZERO) + effect.amount
+                self._put(*key, self._pnl.get(key, ZERO) + effect.amount)
                 for counter in effect.counters:
-                    self._shared[counter] = self._shared.get(counter, ZERO) + effect.amount
+                    limit = self._limits.by_name.get(counter[0])
+                    if limit is None or limit.currency is None:
+                        self._shared[counter] = self._shared.get(counter, ZERO) + effect.amount
+                    else:
+                        mixed = self._mixed.setdefault(counter, {})
+                        mixed[effect.settlement] = mixed.get(effect.settlement, ZERO) + effect.amount
             case Tripped():
                 self._tripped[effect.limit, effect.scope] = True
             case Rearmed():
@@ -327,6 +384,8 @@ class PnlKillSwitch(Policy):
             case Lifted():
                 self._tripped.pop((effect.limit, effect.scope), None)
                 self._rearmed.pop((effect.limit, effect.scope), None)
+            case Begun() if effect.asset:
+                self._mixed.setdefault((effect.limit, effect.scope), {})[effect.asset] = effect.amount
             case Begun():
                 self._shared[effect.limit, effect.scope] = effect.amount
                 self._may_be_past = self._may_be_past or self._is_some_past(self._limits.by_name[effect.limit])
@@ -341,6 +400,8 @@ class PnlKillSwitch(Policy):
                     self._open.pop((effect.limit, effect.scope), None)
                 self._tripped.pop((effect.limit, effect.scope), None)
                 self._rearmed.pop((effect.limit, effect.scope), None)
+            case Forgotten() if effect.is_mixed:
+                del self._mixed[effect.limit, effect.scope]
             case Forgotten():
                 del self._shared[effect.limit, effect.scope]
             case _:
@@ -350,6 +411,9 @@ class PnlKillSwitch(Policy):
         return {
             "pnl": [[*key, text(self._pnl[key])] for key in sorted(self._pnl)],
             "shared": [[*key, text(self._shared[key])] for key in sorted(self._shared)],
+            "mixed": [
+                [*key, asset, text(amount)] for key in sorted(self._mixed) for asset, amount in self._mixed_of(key)
+            ],
             "tripped": sorted(map(list, self._tripped)),
             "rearmed": [
                 [*key, _text_or_none(self._rearmed[key].floor), _text_or_none(self._rearmed[key].ceiling)]
@@ -360,7 +424,11 @@ class PnlKillSwitch(Policy):
         }
 
     def load(self, saved: Any) -> None:
-        self._pnl = {(account, asset): Decimal(amount) for account, asset, amount in saved["pnl"]}
+        self._pnl, self._of_account, self._mixed = {}, {}, {}
+        for account, asset, amount in saved["pnl"]:
+            self._put(account, asset, Decimal(amount))
+        for limit, scope, asset, amount in saved.get("mixed", ()):
+            self._mixed.setdefault((limit, scope), {})[asset] = Decimal(amount)
         self._shared = {(limit, scope): Decimal(amount) for limit, scope, amount in saved["shared"]}
         self._tripped = dict.fromkeys(((limit, scope) for limit, scope in saved["tripped"]), True)
         self._rearmed = {
@@ -370,10 +438,10 @@ class PnlKillSwitch(Policy):
         self._runs = {
             (limit, scope): _Run(Decimal(base), Decimal(peak))
             for limit, scope, base, peak in saved.get("runs", ())
-            if limit in self._limits.by_name and self._limits.by_name[limit].is_followed
+            if self._is_followed(limit)
         }
         self._open = dict.fromkeys(
-            ((limit, scope) for limit, scope in saved.get("open", ()) if (limit, scope) in self._runs), True
+            ((limit, scope) for limit, scope in saved.get("open", ()) if self._is_followed(limit)), True
         )
         self._may_be_past = any(map(self._is_some_past, self._limits.limits))
 
@@ -389,12 +457,12 @@ class PnlKillSwitch(Policy):
             scope = limit.scope(account, "", "", settlement)
             if limit.is_shared:
                 counters.append((limit.name, scope))
-                was = self._shared.get((limit.name, scope), ZERO)
+                was = self._shared.get((limit.name, scope), ZERO) if limit.currency is None else ZERO
             else:
                 was = before
             pnl = was + amount
             run = None
-            if limit.on != "realised":  # `revalued` looks at it once the position is what it is now
+            if limit.is_valued:  # `revalued` looks at it once the position is what it is now
                 if limit.is_followed and (limit.name, scope) not in self._runs:
                     trips.append(self._begun(limit, scope, was))
                 continue
@@ -410,77 +478,156 @@ class PnlKillSwitch(Policy):
     def revalued(self, now_ns: int, group_of: Callable[[str], str | None]) -> Verdict:
         """Trips what has reached a bound by marks, positions and P&L as they are now."""
         assert self.unrealised is not None
-        moved = self.unrealised.moved
         effects: list[Any] = []
-        for limit in self._marked:
-            asset = limit.only.settlement
-            assert asset is not None
-            accounts = [name for name in moved if limit.matches(name, None, group_of(name), None, asset)]
-            scopes = [limit.scope(account, "", "", asset) for account in accounts]
-            for scope in dict.fromkeys(scopes):
-                effects += self._revalue(limit, scope, now_ns, group_of)
+        for limit in self._valued:
+            for scope in self._due(limit, group_of):
+                effects += self._revalue(limit, scope, now_ns)
         return Verdict(tuple(effects)) if effects else PASS
 
-    def _revalue(self, limit: PnlBound, scope: str, now_ns: int, group_of: Callable[[str], str | None]) -> list[Any]:
+    def _due(self, limit: PnlBound, group_of: Callable[[str], str | None]) -> Iterable[str]:
+        """The scopes of a limit whose P&L may be another one."""
+        assert self.unrealised is not None
+        unrealised, asset = self.unrealised, limit.only.settlement or ""
+        moved: Iterable[str] = unrealised.moved
+        are_all = limit.currency is not None and (unrealised.is_all_moved or unrealised.are_rates_moved)
+        if limit.is_shared:
+            is_due = (
+                are_all
+                or limit.name in unrealised.moved_together
+                or any(limit.matches(name, None, group_of(name), None, asset) for name in moved)
+            )
+            return (limit.scope("", "", "", ""),) if is_due else ()
+        if are_all:
+            moved = {*moved, *self._of_account, *unrealised.accounts()}
+        return [
+            limit.scope(name, "", "", "")
+            for name in sorted(moved)
+            if limit.matches(name, None, group_of(name), None, asset)
+        ]
+
+    def _revalue(self, limit: PnlBound, scope: str, now_ns: int) -> list[Any]:
         key = (limit.name, scope)
         try:
-            pnl = self._counted(limit, scope, now_ns, limit.max_age_ns, group_of)
-        except (Unknown, NotRepresentable):  # the start stage refuses what does not reduce, for as long
+            pnl = self._counted(limit, scope, now_ns, limit.max_age_ns)
+            was = self._realised(limit, scope, now_ns) if limit.on != "unrealised" else ZERO
+        except (Unknown, Unvalued, NotRepresentable):  # the start stage refuses what does not reduce, for as long
             return []
         if key in self._open:
             return [Followed(limit.name, scope, canonical(pnl), canonical(pnl))]
         effects: list[Any] = []
         run = None
         if limit.is_followed:
-            was = self._scope_pnl(limit, scope) if limit.on == "both" else ZERO
             run, effects = self._follow(limit, scope, was, pnl)
         why = self._reached(limit, scope, pnl, run)
         if why and key not in self._tripped:
             effects += [Tripped(limit.name, scope), self._block(limit, scope, pnl, why)]
         return effects
 
-    def _counted(
-        self,
-        limit: PnlBound,
-        scope: str,
-        now_ns: int = 0,
-        max_age_ns: int | None = None,
-        group_of: Callable[[str], str | None] | None = None,
-    ) -> Decimal:
-        """The P&L that a limit goes by, with marks of at most that age. Raises Unknown."""
-        realised = self._scope_pnl(limit, scope) if limit.on != "unrealised" else ZERO
-        if limit.on == "realised" or self.unrealised is None:
-            return realised
-        asset = limit.only.settlement
-        assert asset is not None
-        if not limit.is_shared:
-            return realised + self.unrealised.of(scope.removeprefix("account "), asset, now_ns, max_age_ns)
-        group_of = group_of or self._group_of
-        for account in list(self.unrealised.accounts(asset)):
-            if limit.matches(account, None, group_of(account), None, asset):
-                realised += self.unrealised.of(account, asset, now_ns, max_age_ns)
-        return realised
+    def _counted(self, limit: PnlBound, scope: str, now_ns: int = 0, max_age_ns: int | None = None) -> Decimal:
+        """The P&L that a limit goes by, with marks of at most that age, and with rates that are fresh then (without a
+        moment: however old). Raises Unknown, or Unvalued where a rate is missing.
+        """
+        if limit.currency is None:
+            realised = self._scope_pnl(limit, scope) if limit.on != "unrealised" else ZERO
+            if limit.on == "realised" or self.unrealised is None:
+                return realised
+            assert limit.only.settlement is not None
+            return realised + self.unrealised.of(_holder(limit, scope), limit.only.settlement, now_ns, max_age_ns)
+        amounts = dict(self._made(limit, scope)) if limit.on != "unrealised" else {}
+        if limit.on != "realised" and self.unrealised is not None:
+            holder = _holder(limit, scope)
+            for asset in self.unrealised.assets(holder):
+                amounts[asset] = amounts.get(asset, ZERO) + self.unrealised.of(holder, asset, now_ns, max_age_ns)
+        return self._all_converted(limit, scope, amounts, now_ns)
+
+    def _realised(self, limit: PnlBound, scope: str, now_ns: int = 0) -> Decimal:
+        """The part of it that is realised. Raises Unvalued."""
+        if limit.currency is None:
+            return self._scope_pnl(limit, scope)
+        return self._all_converted(limit, scope, self._made(limit, scope), now_ns)
+
+    def _made(self, limit: PnlBound, scope: str) -> Mapping[str, Decimal]:
+        """What was realised, by asset."""
+        if limit.is_shared:
+            return self._mixed.get((limit.name, scope), {})
+        return self._of_account.get(_account(scope), {})
+
+    def _all_converted(self, limit: PnlBound, scope: str, amounts: Mapping[str, Decimal], now_ns: int) -> Decimal:
+        return sum((self._converted(limit, scope, amounts[asset], asset, now_ns) for asset in sorted(amounts)), ZERO)
+
+    def _converted(self, limit: PnlBound, scope: str, amount: Decimal, asset: str, now_ns: int) -> Decimal:
+        """An amount in what a limit counts in. Raises Unvalued."""
+        if limit.currency is None:
+            return amount
+        if self.rates is None:
+            raise Unvalued(RejectCode.REFERENCE_DATA_UNAVAILABLE, f"no rate of {asset} is known")
+        return self.rates.converted(amount, asset, self._into(limit, scope), now_ns)
+
+    def _into(self, limit: PnlBound, scope: str) -> str:
+        """The asset that a limit converts into. Raises Unvalued."""
+        if limit.currency == "firm":
+            if self.rates is not None and self.rates.firm:
+                return self.rates.firm
+            raise Unvalued(RejectCode.REFERENCE_DATA_UNAVAILABLE, "no [currency] firm is configured")
+        account = _account(scope)
+        found = None if self.currency_of is None else self.currency_of(account)
+        if found is None:
+            why = f'account {account} has no currency of its own: [accounts.{account}] currency = "…"'
+            raise Unvalued(RejectCode.REFERENCE_DATA_UNAVAILABLE, why)
+        return found
+
+    def _asset(self, limit: PnlBound, scope: str) -> str:
+        """What a limit counts in, in words."""
+        if limit.currency is None:
+            return limit.only.settlement or ""
+        try:
+            return self._into(limit, scope)
+        except Unvalued:
+            return f"{limit.currency}'s currency"
+
+    def _is_one(self, limit: PnlBound, account: str) -> bool:
+        """Whether the limit is for that account."""
+        return limit.matches(account, None, self._group_of(account), None, limit.only.settlement or "")
+
+    def _is_followed(self, limit: str) -> bool:
+        bound = self._limits.by_name.get(limit)
+        return bound is not None and bound.is_followed
+
+    def _put(self, account: str, asset: str, amount: Decimal) -> None:
+        self._pnl[account, asset] = amount
+        self._of_account.setdefault(account, {})[asset] = amount
+
+    def _mixed_of(self, key: tuple[str, str]) -> list[tuple[str, Decimal]]:
+        return sorted(self._mixed[key].items())
 
     def _unknown(self, attempt: Attempt) -> tuple[Reject, ...]:
         """The rejects of limits by whose marks nobody can say what the P&L is."""
         rejects = []
-        for limit in self._marked:
+        for limit in self._valued:
             if not limit.matches_attempt(attempt):
                 continue
             scope = limit.scope_of(attempt)
             try:
                 self._counted(limit, scope, attempt.now_ns, limit.max_age_ns)
-            except Unknown as trouble:
+                if limit.currency is not None:
+                    self._converted(limit, scope, _ONE, attempt.listed.settlement, attempt.now_ns)
+            except (Unknown, Unvalued) as trouble:
                 why = f"{trouble}, so {limit.name} can't tell the P&L of {scope}"
-                rejects.append(self._limits.reject(limit, attempt, RejectCode.MARK_PRICE_UNAVAILABLE, why))
+                code = trouble.code if isinstance(trouble, Unvalued) else RejectCode.MARK_PRICE_UNAVAILABLE
+                rejects.append(self._limits.reject(limit, attempt, code, why))
         return tuple(rejects)
 
     def _group_of(self, account: str) -> str | None:
         return None if self.groups_of is None else self.groups_of(account)
 
-    def _begun(self, limit: PnlBound, scope: str, was: Decimal) -> Followed:
+    def _begun(self, limit: PnlBound, scope: str, was: Decimal) -> Followed | Turned:
         """What a limit goes by from the first report that it sees."""
         realised = was if limit.on == "both" else ZERO
+        if limit.currency is not None and limit.on != "unrealised":
+            try:
+                realised = self._realised(limit, scope)
+            except Unvalued:
+                return Turned(limit.name, scope, None)
         return Followed(limit.name, scope, realised if limit.per is not None else ZERO, realised)
 
     def _follow(self, limit: PnlBound, scope: str, was: Decimal, pnl: Decimal) -> tuple[_Run, list[Any]]:
@@ -501,7 +648,7 @@ class PnlKillSwitch(Policy):
             scope=scope,
             code=RejectCode.PNL_KILL_SWITCH_TRIGGERED,
             limit=limit.name,
-            reason=f"{scope}: P&L {text(pnl)} {limit.only.settlement} has reached {why}; {until}",
+            reason=f"{scope}: P&L {text(pnl)} {self._asset(limit, scope)} has reached {why}; {until}",
             author=self.id,
             state=TradingState.REDUCING if limit.then == "reduce" else TradingState.HALTED,
         )
@@ -519,18 +666,25 @@ class PnlKillSwitch(Policy):
     def _scopes(self, limit: PnlBound, look: Look) -> list[str]:
         """Whom the limit has P&L of."""
         if limit.is_shared:
-            return [scope for name, scope in self._shared if name == limit.name]
+            known = [scope for name, scope in (*self._shared, *self._mixed) if name == limit.name]
+            holder = Several(limit.name)
+            if not known and limit.on != "realised" and self.unrealised is not None and self.unrealised.assets(holder):
+                return [limit.scope("", "", "", "")]
+            return known
+        asset = limit.only.settlement
+        names = {account for account, made in self._of_account.items() if asset is None or asset in made}
+        if limit.on != "realised" and self.unrealised is not None:
+            held = self.unrealised.accounts()
+            names.update(each for each in held if asset is None or asset in self.unrealised.assets(each))
         return [
-            f"account {account}"
-            for account, of in self._pnl
-            if of == limit.only.settlement and limit.matches(account, None, look.group_of(account), None, of)
+            f"account {name}" for name in names if limit.matches(name, None, look.group_of(name), None, asset or "")
         ]
 
     def _sides(
         self, limit: PnlBound, scope: str, pnl: Decimal | None, floor: Decimal | None, ceiling: Decimal | None
     ) -> list[Counter]:
         """Each side's counter: a loss is counted upwards to where the limit trips."""
-        asset, is_tripped = limit.only.settlement, (limit.name, scope) in self._tripped
+        asset, is_tripped = self._asset(limit, scope), (limit.name, scope) in self._tripped
         sides = (("loss", None if floor is None else -floor, None if pnl is None else -pnl), ("profit", ceiling, pnl))
         return [
             Counter(
@@ -553,7 +707,7 @@ class PnlKillSwitch(Policy):
         return [
             Counter(
                 scope=scope,
-                what=f"drawdown in {limit.only.settlement}",
+                what=f"drawdown in {self._asset(limit, scope)}",
                 bound=canonical(limit.max_drawdown),
                 used=None if fallen is None else canonical(fallen),
                 is_tripped=(limit.name, scope) in self._tripped,
@@ -565,7 +719,7 @@ class PnlKillSwitch(Policy):
         own = [
             limit
             for limit in self._limits.limits
-            if not limit.is_shared and limit.matches(account, None, group, None, settlement)
+            if not limit.is_shared and not limit.currency and limit.matches(account, None, group, None, settlement)
         ]
         bounds = [self._floor_and_ceiling(limit, scope) for limit in own]
         for limit in own:
@@ -597,7 +751,7 @@ class PnlKillSwitch(Policy):
         else:
             asset = limit.only.settlement
             sums = [(f"account {account}", pnl) for (account, of), pnl in self._pnl.items() if of == asset]
-        if limit.on != "realised":
+        if limit.is_valued:
             return False
         return any(self._reached(limit, *each) and (limit.name, each[0]) not in self._tripped for each in sums)
 
@@ -621,12 +775,24 @@ class PnlKillSwitch(Policy):
         if limit.is_shared:
             return self._shared.get((limit.name, scope), ZERO)
         assert limit.only.settlement is not None
-        return self.pnl(scope.removeprefix("account "), limit.only.settlement)
+        return self.pnl(_account(scope), limit.only.settlement)
 
     def _no_rearm(self, limit: str, scope: str, reason: str) -> Verdict:
         return Verdict(
             rejects=(Reject(code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason=reason),)
         )
+
+
+_ONE = Decimal(1)
+
+
+def _account(scope: str) -> str:
+    return scope.removeprefix("account ")
+
+
+def _holder(limit: PnlBound, scope: str) -> str | Several:
+    """Whose positions a limit looks at."""
+    return Several(limit.name) if limit.is_shared else _account(scope)
 
 
 class _Run(NamedTuple):
