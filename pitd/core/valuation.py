@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 from .currency import Currency, Rates
 from .exposures import Exposures
@@ -11,8 +10,6 @@ from .instruments import Listed
 from .positions import Positions
 from .prices import Marks
 from .unrealised import Unrealised
-
-NOBODY: Mapping[str, Callable[[str], bool]] = MappingProxyType({})
 
 
 class Valuation:
@@ -43,7 +40,7 @@ class Valuation:
         asks_for_rates: bool,
         asks_for_unrealised: bool,
         by_account: bool = True,
-        several: Mapping[str, Callable[[str], bool]] = NOBODY,
+        several: Mapping[str, Callable[[str], bool]] | None = None,
     ) -> None:
         """What is to be kept from here on: the books that limits count in, rates where one converts, and what positions
         would make: by account, and of the accounts that limits look at together.
@@ -51,5 +48,5 @@ class Valuation:
         self.rates.use(currency)
         rates = self.rates.symbols if asks_for_rates else frozenset()
         self.marks.need(bool(books or rates or asks_for_unrealised), rates)
-        self.unrealised.ask(asks_for_unrealised, by_account=by_account, several=several)
+        self.unrealised.ask(asks_for_unrealised, by_account=by_account, several=several or {})
         self.exposures.ask(books)
