@@ -87,10 +87,7 @@ class Calendar:
         self._looked_ns: int | None = None
         self.next_ns = 0 if scopes or self._markets else _NEVER_NS
         """Nothing is to be done before, as long as the clock isn't set back."""
-
-    @property
-    def is_used(self) -> bool:
-        return bool(self._scopes or self._markets)
+        self.is_used = bool(self._scopes or self._markets)
 
     def rests(self, wall_ns: int) -> bool:
         """Whether there is surely nothing to do: cheap."""

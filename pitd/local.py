@@ -164,35 +164,32 @@ class _LocalTransport:
         self._place = (0, 0)
         """That of the last cancel that this client was told of."""
         self._bell: _Bell | None = None
+        self.monotonic_ns = sequencer.read_clock_ns
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
-        if not self._session.id:
+        session, sequencer, door = self._session, self._sequencer, self._door
+        if not session.id:
             raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
-        if isinstance(command, wire.ShutDown):
+        if type(command) is wire.ShutDown:
             raise pit.InvalidInput("this engine lives in its own process: there is no daemon to shut down")
-        door = self._door
         with door.lock:  # as `_turn` does: a generator would cost as much as the whole start stage
             self._check_turn()
             door.is_busy = True
             before = decimal.getcontext()
             try:
                 decimal.setcontext(self._context)
-                return self._reply_to(command)
+                number = session.next_number
+                if type(command) is wire.Reload:
+                    known = self._reloader.by_command(sequencer, session, number, number - 1, b"", command.reason)
+                else:
+                    known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
+                sequencer.release()
+                for listen in door.listeners:
+                    listen()
+                return translate.reply_of(known.reply, sequencer.now_ns)
             finally:
                 decimal.setcontext(before)
                 door.is_busy = False
-
-    def _reply_to(self, command: wire.Command) -> wire.Reply:
-        session, sequencer = self._session, self._sequencer
-        number = session.next_number
-        if isinstance(command, wire.Reload):
-            known = self._reloader.by_command(sequencer, session, number, number - 1, b"", command.reason)
-        else:
-            known = sequencer.command(session, number, number - 1, b"", translate.command_of(command))
-        sequencer.release()
-        for listen in self._door.listeners:
-            listen()
-        return translate.reply_of(known.reply, sequencer.now_ns)
 
     def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
         reply = self.command(command, timeout_s)
@@ -253,9 +250,6 @@ class _LocalTransport:
             return queries.answer(
                 self._sequencer.engine, self._session.client, query, now_ns, sees_all=True, house=self._house
             )
-
-    def monotonic_ns(self) -> int:
-        return self._sequencer.read_clock_ns()
 
     def close(self) -> None:
         if self._is_closed or _process.pid != self._pid:

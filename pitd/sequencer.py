@@ -36,6 +36,9 @@ _MOST_UNTOLD = 64
 
 _NEVER, _WITHOUT_PRICE = Asks.NEVER, Asks.WITHOUT_PRICE
 
+_QUOTED = NEW_RISK | {e.DropCopy}
+"""The commands that may need to know what something costs."""
+
 
 class Journal(Protocol):
     """Keeps rows. Nothing is acknowledged before `append` has returned."""
@@ -84,7 +87,8 @@ class Sequencer:
         return self._journal.why_low if self._journal is not None else ""
 
     def read_clock_ns(self) -> int:
-        return max(self._clock.now_ns(), self.now_ns)
+        read_ns, now_ns = self._clock.now_ns(), self.now_ns
+        return read_ns if read_ns > now_ns else now_ns
 
     def configure(self, configured: e.Configured) -> None:
         """Records the effective configuration as an entry of its own."""
@@ -132,24 +136,27 @@ class Sequencer:
 
     def end_due(self) -> bool:
         """Ends what leases have run out, a bounded number at once. True when some were due."""
-        was_ns, self.now_ns = self.now_ns, self.read_clock_ns()
-        if self._away_ns is not None and self.now_ns - was_ns > self._away_ns:
-            self._resume(self.now_ns - was_ns)  # stopped in the middle of a batch
-        if self.engine.overrides.first_end_ns is not None:
+        engine, was_ns, now_ns = self.engine, self.now_ns, self._clock.now_ns()
+        if now_ns < was_ns:
+            now_ns = was_ns
+        self.now_ns = now_ns
+        if self._away_ns is not None and now_ns - was_ns > self._away_ns:
+            self._resume(now_ns - was_ns)  # stopped in the middle of a batch
+        if engine.overrides.first_end_ns is not None:
             self._end_overrides()
         if self.calendar.is_used:
             self.turn_days()
-        if self.engine.valuation.unrealised.is_asked:
+        if engine.valuation.unrealised.is_asked:
             self.bring_quotes()
-        cancels = self.engine.cancels
+        cancels = engine.cancels
         if (cancels.requests or cancels.sweeps) and cancels.has_due(self.now_ns):
             self._enter(e.CancelsDue(AN_ENTRY), is_fresh=True)
             return True
-        is_due = self.engine.has_due(self.now_ns)
+        is_due = engine.has_due(self.now_ns)
         if is_due:
-            self._enter(e.LeasesDue(self.engine.bounds.leases_per_entry), is_fresh=True)
-        if self.engine.days.closing:
-            self._enter(e.DayOrdersDue(self.engine.bounds.leases_per_entry))
+            self._enter(e.LeasesDue(engine.bounds.leases_per_entry), is_fresh=True)
+        if engine.days.closing:
+            self._enter(e.DayOrdersDue(engine.bounds.leases_per_entry))
             return True
         return is_due
 
@@ -249,21 +256,20 @@ class Sequencer:
     def no_more(self, session: Session, command: e.Command) -> e.Failed | None:
         """Why nothing may be added to what is counted or has to be settled, before the core is asked."""
         engine = self.engine
-        is_risk = type(command) in NEW_RISK
-        if engine.disputed_seq and is_risk:
+        if engine.disputed_seq and type(command) in NEW_RISK:
             why = (
                 f"a client has seen entry {engine.disputed_seq}, which this journal does not have: an operator must "
                 "look at the open orders and accept its history"
             )
             return e.Failed(e.Failure.JOURNAL_BEHIND, why)
-        if is_risk and self._journal is not None and self._journal.why_low:
+        if self._journal is not None and self._journal.why_low and type(command) in NEW_RISK:
             return e.Failed(e.Failure.SYSTEM_UNAVAILABLE, f"no new orders for now: {self.journal_low}")
         why_over = engine.over_bound(session, command)
         return None if why_over is None else e.Failed(e.Failure.CAPACITY_EXCEEDED, why_over)
 
     def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
         """What is known of the prices that a command needs."""
-        if type(command) not in NEW_RISK and type(command) is not e.DropCopy:
+        if type(command) not in _QUOTED:
             return ()
         asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
         if not marks.is_needed:
@@ -282,13 +288,15 @@ class Sequencer:
         if not is_fresh:
             self.now_ns = self.read_clock_ns()
         quotes: tuple[Quote, ...] = ()
+        engine = self.engine
         if type(body) is e.Commanded:
-            quotes = self.quotes_for(body.command)
+            if type(body.command) in _QUOTED:
+                quotes = self.quotes_for(body.command)
         elif type(body) is e.QuotesMoved:
-            quotes = tuple(self.quotes.fresh(self.engine.valuation.marks))[:MARKED_AT_ONCE]
-        entry = e.Entry(self.engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
+            quotes = tuple(self.quotes.fresh(engine.valuation.marks))[:MARKED_AT_ONCE]
+        entry = e.Entry(engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
         try:
-            result = self.engine.apply(entry)
+            result = engine.apply(entry)
         except CarryOutFailed as trouble:
             self._rows.append(poisoned(entry, trouble))
             raise

@@ -71,6 +71,8 @@ def expect(reply: wire.Reply, wanted: type[T]) -> T:
 
 def expect_or_no(reply: wire.Reply, wanted: type[T]) -> T | Rejected:
     """The same where risk may also say no."""
+    if type(reply) is wanted:
+        return reply
     if isinstance(reply, wire.Refused):
         return reply.rejected
     return expect(reply, wanted)
@@ -85,7 +87,7 @@ def expect_each(reply: wire.Reply, orders: Sequence[Order]) -> Sequence[wire.Acc
 
 def lease_ns(lease_s: float | None) -> int | None:
     """A wish for a lease, in nanoseconds. Raises InvalidInput unless it is a number above zero."""
-    return _seconds_ns("lease_s", lease_s)
+    return None if lease_s is None else _seconds_ns("lease_s", lease_s)
 
 
 def lasts_ns(lasts_s: float | None) -> int | None:

@@ -906,8 +906,25 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
 
 def exact(value: Number, name: str) -> Decimal:
     """The exact decimal behind a number, as text would give it. Raises InvalidInput naming the field."""
-    if type(value) is not Decimal:
-        value = _decimal(value, name)
+    if type(value) is str:
+        known = _numbers.get(value)
+        if known is None:
+            known = _checked(_decimal(value, name), name)
+            if len(value) <= _LONGEST_KEPT:
+                if len(_numbers) >= _NUMBERS_KEPT:
+                    _numbers.clear()
+                _numbers[value] = known
+        return known
+    return _checked(value if type(value) is Decimal else _decimal(value, name), name)
+
+
+_numbers: dict[str, Decimal] = {}
+"""Prices and sizes as they were written lately: a strategy writes the same ones again and again."""
+
+_NUMBERS_KEPT, _LONGEST_KEPT = 4_096, 40
+
+
+def _checked(value: Decimal, name: str) -> Decimal:
     text = str(value)
     if len(text) <= MAX_SCALE + 1 and "E" not in text and value.is_finite():
         return value  # few enough digits, wherever the point stands: by far the usual case

@@ -33,7 +33,8 @@ class Accounts:
         """The only accounts that may trade; None for whatever account turns up."""
         self.currencies: Mapping[str, str] = {}
         """The asset that each account is kept in, of those of which it is said."""
-        self._blocks: dict[str, dict[str, Block]] = {}
+        self.blocked: dict[str, dict[str, Block]] = {}
+        """By scope, then by limit."""
         self._shadows: dict[str, dict[str, Block]] = {}
         """What shadow limits would have blocked, alike."""
 
@@ -54,13 +55,13 @@ class Accounts:
         return self.declared is None or account in self.declared
 
     def blocks(self) -> tuple[Block, ...]:
-        return tuple(block for scope in sorted(self._blocks) for block in self._blocks[scope].values())
+        return tuple(block for scope in sorted(self.blocked) for block in self.blocked[scope].values())
 
     def blocks_on(self, account: str, *clients: str) -> tuple[Block, ...]:
         """Every block that keeps this account from trading, or one of these clients."""
-        if not self._blocks:
+        if not self.blocked:
             return ()
-        return _on(self._blocks, self._groups.get(account), account, clients)
+        return _on(self.blocked, self._groups.get(account), account, clients)
 
     @property
     def is_shadowing(self) -> bool:
@@ -86,16 +87,16 @@ class Accounts:
             del self._shadows[scope]
 
     def block(self, scope: str, limit: str) -> Block | None:
-        return self._blocks.get(scope, {}).get(limit)
+        return self.blocked.get(scope, {}).get(limit)
 
     def apply(self, block: Block) -> None:
-        self._blocks.setdefault(block.scope, {})[block.limit] = block
+        self.blocked.setdefault(block.scope, {})[block.limit] = block
 
     def lift(self, scope: str, limit: str) -> None:
-        blocks = self._blocks[scope]
+        blocks = self.blocked[scope]
         del blocks[limit]
         if not blocks:
-            del self._blocks[scope]
+            del self.blocked[scope]
 
     def save(self) -> list[Block]:
         return list(self.blocks())

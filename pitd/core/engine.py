@@ -178,7 +178,7 @@ class Judgement(NamedTuple):
     shadow_rejects: tuple[Reject, ...] = ()
 
 
-class Result(NamedTuple):
+class Result(msgspec.Struct, frozen=True, gc=False):
     """What one entry came to."""
 
     effects: tuple[e.Effect, ...]
@@ -260,7 +260,7 @@ class Engine:
         self._seq = 0
         self._effects: list[e.Effect] = []
         self._on_command: dict[type, Callable[[Any, Session], e.Reply]] = {
-            e.CheckOrder: self._check,
+            e.CheckOrder: self.check_leg,
             e.DropCopy: lambda command, session: drop_copies.apply(self, command, session),
             e.CheckMany: lambda command, session: many.check_many(self, command, session),
             e.StartOrder: self._start,
@@ -382,18 +382,20 @@ class Engine:
             failing.ask_again(self)
         body = entry.body
         if type(body) is e.Commanded:
-            session = self.sessions.get(body.session)
+            session = self.sessions.by_id.get(body.session)
             assert session is not None and session.next_number == body.number
             reply = self._on_command[type(body.command)](body.command, session)
             self.sessions.answered(session, body.number, body.acked, body.digest, reply)
         else:
             reply = self._apply_other(body)
-        self.revalue()
+        if self.valuation.unrealised.moved:
+            self.revalue()
         if self.failing:
             failing.follow_up(self)
         if self._stopped or self.cancels.is_busy:
             kills.follow_up(self, body, self._effects, self._stopped)
-        self.orders.forget(entry.now_ns)
+        if self.orders.has_to_forget(entry.now_ns):
+            self.orders.forget(entry.now_ns)
         effects = tuple(self._effects)
         self._effects = []
         self.is_whole = True
@@ -439,11 +441,11 @@ class Engine:
         """
         if self.sessions.ending:
             return True
-        while (first := self.leases.first()) is not None and first[0] <= now_ns:
+        leases = self.leases
+        while (first := leases.first()) is not None and first[0] <= now_ns:
             if self._runs(*first):
                 return True
-            self.leases.skip()
-            self._sweep_leases()
+            leases.skip()
         return False
 
     def first_lease_end_ns(self) -> int | None:
@@ -465,15 +467,22 @@ class Engine:
         """Why a session may not pile up any more, or None."""
         if type(command) not in MORE_TO_SETTLE:
             return None
+        bounds = self.bounds
+        if type(command) is e.CheckOrder:
+            mine = self.orders.by_client.get(session.client)
+            if len(session.unsettled) < bounds.unsettled_per_session and (
+                mine is None or len(mine) < bounds.open_per_client
+            ):
+                return None
         if isinstance(command, e.TakeOrder):
             record = self.orders.by_key.get((command.account, command.order_id))
             if record is None or record.client == session.client:
                 return None  # nothing would be added
         more = len(command.orders) - 1 if isinstance(command, e.CheckMany) else 0
-        most = self.bounds.unsettled_per_session
+        most = bounds.unsettled_per_session
         if len(session.unsettled) + more >= most and not isinstance(command, e.ExecuteRequest):
             return f"session {session.id} has {most} reservations and requests to settle first"
-        most = self.bounds.open_per_client
+        most = bounds.open_per_client
         if len(self.orders.by_client.get(session.client, ())) + more >= most:
             return f"client {session.client} has {most} open orders"
         return None
@@ -546,15 +555,14 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------ the two stages
 
-    def _check(self, command: e.CheckOrder, session: Session) -> e.Reply:
-        return self.check_leg(0, command, session)
-
-    def check_leg(self, leg: int, command: e.CheckOrder, session: Session) -> e.Reply:
+    def check_leg(self, command: e.CheckOrder, session: Session, leg: int = 0) -> e.Reply:
         """Both stages for the order at that place of the entry."""
         order = command.order
-        known = self.known(order)
-        if known is not None and self.is_retry(known, order, session):
-            return self.accepted_again(known, command.sent)
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is not None:
+            self._lapse_if_due(known)
+            if self.is_retry(known, order, session):
+                return self.accepted_again(known, command.sent)
         attempt = self.attempt_of(order, session.client)
         rejects = self.start_stage(attempt, known)
         if rejects:
@@ -634,19 +642,19 @@ class Engine:
         listed = self.instruments.find(order.instrument)
         if listed is None:
             listed = Listed(symbol=str(order.instrument), underlying=str(order.instrument), settlement="")
-        group = self.accounts.group_of(order.account)
-        quote = self._quote_of(listed.symbol)
         return Attempt(
             order,
             listed,
             client,
-            group,
+            self.accounts.group_of(order.account),
             self._now_ns,
             self.positions,
-            quote,
+            self._quote_of(listed.symbol) if self._quotes else None,
             self.days,
-            balances=self.balances,
-            valuation=self.valuation,
+            self.balances,
+            None,
+            None,
+            self.valuation,
         )
 
     def attempt_at(self, order: Order, client: str, now_ns: int, quotes: tuple[Quote, ...] = ()) -> Attempt:
@@ -719,10 +727,13 @@ class Engine:
         send it) from going out: looked at again wherever it may go on. `weigh` says whether it reduces, of one that is
         on its way already.
         """
-        blocks = self.accounts.blocks_on(order.account, *clients)
-        is_declared = self.accounts.may_trade(order.account)
-        awaits = order.account in self._requires_positions and not self.adjustments.is_imported(order.account)
-        if is_declared and not blocks and not len(self.trading) and not awaits:
+        accounts, requires = self.accounts, self._requires_positions
+        if not accounts.blocked and accounts.declared is None and not self.trading.restricted and not requires:
+            return ()
+        blocks = accounts.blocks_on(order.account, *clients)
+        is_declared = accounts.may_trade(order.account)
+        awaits = order.account in requires and not self.adjustments.is_imported(order.account)
+        if is_declared and not blocks and not self.trading.restricted and not awaits:
             return ()
         group, symbol = self.accounts.group_of(order.account), None if listed is None else listed.symbol
         restrictions = self.trading.over(order.account, group, symbol)
@@ -758,9 +769,10 @@ class Engine:
         self, attempt: Attempt, session: Session, sent: bool, lease_ns: int | None, leg: int = 0
     ) -> e.Reply:
         order = attempt.order
-        stops = self.stops_on(order, attempt.listed, attempt.client)
-        if stops:  # the start stage itself may have tripped a switch
-            return _refused(order, stops, attempt)
+        if self._stopped:  # the start stage itself may have tripped a switch
+            stops = self.stops_on(order, attempt.listed, attempt.client)
+            if stops:
+                return _refused(order, stops, attempt)
         holds, rejects = self.pipeline.main(attempt)
         if rejects:
             return _refused(order, rejects, attempt)
@@ -892,7 +904,7 @@ class Engine:
         *,
         guarded: bool = False,
     ) -> e.Reply:
-        record = self.orders.find(reservation_id)
+        record = self.orders.open.get(reservation_id) or self.orders.closed.get(reservation_id)
         if record is None:
             reply = self.modifies.on_reservation(reservation_id, session, event, ended_by, reason, guarded)
             if reply is not None:
@@ -900,7 +912,8 @@ class Engine:
             return Failed(Failure.UNKNOWN_ID, f"no reservation {reservation_id} is known, or it closed long ago")
         if record.client != session.client and event is not _COMMIT_LATE:
             return Failed(Failure.NOT_AUTHORIZED, _whose(record, session))
-        self._lapse_if_due(record)
+        if record.lease_end_ns <= self._now_ns or self.sessions.ending:
+            self._lapse_if_due(record)
         does = step(event, record)
         if does.refuse is not None:
             return Failed(does.refuse, _why_not(event, record))
@@ -908,8 +921,9 @@ class Engine:
             stops = self.stops_on_open(record)
             if stops:
                 return _refused(record.order, stops)
-        if does.to is not None and does.to is not record.state:
-            self.emit(e.OrderMoved(reservation_id, does.to, ended_by if does.to in ENDED else None, reason))
+        to = does.to
+        if to is not None and to is not record.state:
+            self.emit(e.OrderMoved(reservation_id, to, ended_by if to in ENDED else None, reason))
             if does.flag:
                 self.emit(e.OrderFlagged(reservation_id, does.flag))
         return e.Stands(record.state, record.lease_end_ns if record.state in LEASED else 0)

@@ -120,6 +120,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
 
 L = TypeVar("L", bound=Limit)
 
+
+class Matched(msgspec.Struct, Generic[L], frozen=True):
+    """The limits that are for an order: as such, each with the scope that it counts it by, and by names alone."""
+
+    limits: tuple[L, ...]
+    scoped: tuple[tuple[L, str], ...]
+    counters: tuple[tuple[str, str], ...]
+
+
 _SCOPES_KEPT = 20_000
 """A memory of what can be found again, so emptying it at the bound changes no answer."""
 
@@ -136,24 +145,31 @@ class LimitSet(Generic[L]):
         self._cover = cover and bool(live)
         self._covers = live[0].name if live else ""
         self._has_shadows = len(live) < len(limits)
-        self._scoped: dict[Subject, tuple[tuple[L, str], ...]] = {}
+        self._matched: dict[Subject, Matched[L]] = {}
         """What has been found before, by whose orders and in what: limits are fixed, so it is the same again."""
 
     def matching(self, attempt: Attempt) -> Sequence[L]:
-        return [limit for limit, _ in self.scoped(attempt)]
+        return self.matched(attempt).limits
 
-    def scoped(self, attempt: Attempt) -> tuple[tuple[L, str], ...]:
-        """The limits that are for this order, each with the scope that it counts it by. A shadow covers nothing: where
-        every order must be covered, and only shadows are for this one, there are none.
+    def is_for(self, limit: L, attempt: Attempt) -> bool:
+        """Whether a limit is for an order: by what its `subject` says, and nothing else."""
+        return limit.matches_attempt(attempt)
+
+    def matched(self, attempt: Attempt) -> Matched[L]:
+        """The limits that are for this order. A shadow covers nothing: where every order must be covered, and only
+        shadows are for this one, there are none.
         """
-        found = self._scoped.get(attempt.subject)
+        found = self._matched.get(attempt.subject)
         if found is None:
-            found = tuple((limit, limit.scope_of(attempt)) for limit in self.limits if limit.matches_attempt(attempt))
-            if self._has_shadows and self._cover and all(limit.shadow for limit, _ in found):
-                found = ()
-            if len(self._scoped) >= _SCOPES_KEPT:
-                self._scoped.clear()
-            self._scoped[attempt.subject] = found
+            scoped = tuple((limit, limit.scope_of(attempt)) for limit in self.limits if self.is_for(limit, attempt))
+            if self._has_shadows and self._cover and all(limit.shadow for limit, _ in scoped):
+                scoped = ()
+            if len(self._matched) >= _SCOPES_KEPT:
+                self._matched.clear()
+            found = Matched(
+                tuple(limit for limit, _ in scoped), scoped, tuple((limit.name, scope) for limit, scope in scoped)
+            )
+            self._matched[attempt.subject] = found
         return found
 
     def uncovered(self, attempt: Attempt) -> tuple[Reject, ...]:

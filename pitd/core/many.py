@@ -36,7 +36,7 @@ def check_many(engine: Engine, command: e.CheckMany, session: Session) -> e.Repl
         return _all_or_none(engine, command, session)
     answers = []
     for leg, order in enumerate(orders):
-        reply = engine.check_leg(leg, e.CheckOrder(order, command.sent, command.lease_ns), session)
+        reply = engine.check_leg(e.CheckOrder(order, command.sent, command.lease_ns), session, leg)
         assert isinstance(reply, e.Accepted | e.Refused)
         answers.append(reply)
     return e.ManyChecked(tuple(answers))

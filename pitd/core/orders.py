@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -227,7 +227,9 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
 
 def step(event: Event, record: OrderRecord) -> Step:
     """What the event does to this order."""
-    state = CLOSED if record.final_seen and record.state is ROLLED_BACK else record.state
+    state = record.state
+    if record.final_seen and state is ROLLED_BACK:
+        state = CLOSED
     found = LIFECYCLE[event][state]
     if found is _ENDED:
         return _LOST if record.ended_by in LOST_LEASE else _OVER
@@ -271,36 +273,54 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=Fal
 
 
 class Leases:
-    """When which lease ends. Entries that no longer hold are skipped when they surface, and swept when they pile up."""
+    """When which lease ends. Entries that no longer hold are skipped when they surface, and swept when they pile up.
+
+    Most leases are of one length, so that each ends after all that were granted before it: those stand in a queue, and
+    only the others in a heap, which costs more the longer it is.
+    """
 
     def __init__(self) -> None:
+        self._queue: deque[tuple[int, int]] = deque()
         self._heap: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._queue) + len(self._heap)
 
     def add(self, end_ns: int, id: int) -> None:
-        heapq.heappush(self._heap, (end_ns, id))
+        queue, lease = self._queue, (end_ns, id)
+        if not queue or lease >= queue[-1]:
+            queue.append(lease)
+        else:
+            heapq.heappush(self._heap, lease)
 
     def first_ns(self) -> int | None:
-        return self._heap[0][0] if self._heap else None
+        first = self.first()
+        return None if first is None else first[0]
 
     def first(self) -> tuple[int, int] | None:
         """The end and the id of the lease that ends first."""
-        return self._heap[0] if self._heap else None
+        queue, heap = self._queue, self._heap
+        if heap and (not queue or heap[0] < queue[0]):
+            return heap[0]
+        return queue[0] if queue else None
 
     def skip(self) -> None:
         """Takes out the one that ends first."""
-        heapq.heappop(self._heap)
+        queue, heap = self._queue, self._heap
+        if heap and (not queue or heap[0] < queue[0]):
+            heapq.heappop(heap)
+        else:
+            queue.popleft()
 
     def due(self, now_ns: int) -> Iterator[tuple[int, int]]:
         """Takes out what is due, soonest first."""
-        while self._heap and self._heap[0][0] <= now_ns:
-            yield heapq.heappop(self._heap)
+        while (first := self.first()) is not None and first[0] <= now_ns:
+            self.skip()
+            yield first
 
     def rebuild(self, live: list[tuple[int, int]]) -> None:
-        self._heap = live
-        heapq.heapify(self._heap)
+        live.sort()
+        self._queue, self._heap = deque(live), []
 
 
 class Orders:

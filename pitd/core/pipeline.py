@@ -29,6 +29,8 @@ class Pipeline:
         awake = [policy for policy in policies if not policy.is_idle]
         self._start = [policy for policy in awake if type(policy).start is not Policy.start]
         self._main = [policy for policy in awake if type(policy).main is not Policy.main]
+        self._starts = [(policy, policy.start) for policy in self._start]
+        self._mains = [(policy, policy.main) for policy in self._main]
         self._cancel = [policy for policy in awake if type(policy).cancel is not Policy.cancel]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
         self._day = [policy for policy in policies if type(policy).day_began is not Policy.day_began]
@@ -68,18 +70,19 @@ class Pipeline:
         """The effects of the start stage (to be carried out even when there are rejects) and its rejects."""
         effects: list[Effect] | None = None
         rejects: list[Reject] | None = None
-        for policy in self._start:
+        for policy, start in self._starts:
             if not is_listed and policy.needs_instrument:
                 continue
             try:
-                verdict = policy.start(attempt)
+                verdict = start(attempt)
             except Exception as trouble:
                 verdict = _no(policy, attempt, trouble)
             if verdict is PASS:
                 continue
             if verdict.effects:
                 effects = effects or []
-                effects.extend(self.as_effects(policy, verdict.effects))
+                for effect in verdict.effects:
+                    effects.append(self._as_effect(policy, effect))
             if verdict.rejects:
                 rejects = rejects or []
                 rejects.extend(verdict.rejects)
@@ -91,12 +94,13 @@ class Pipeline:
         """What the order would hold, and the rejects: where there is one, nothing is held."""
         holds: list[Hold] = []
         rejects: list[Reject] = []
-        for policy in self._main:
+        for policy, main in self._mains:
             try:
-                verdict = policy.main(attempt)
+                verdict = main(attempt)
             except Exception as trouble:
                 verdict = _no(policy, attempt, trouble)
-            rejects.extend(verdict.rejects)
+            if verdict.rejects:
+                rejects.extend(verdict.rejects)
             for effect in verdict.effects:
                 holds.append(Hold(policy.id, effect))
         if rejects and self.shadows:

@@ -172,11 +172,17 @@ class Attempt:
         """The order's worth at `price`, in the settlement asset; `whole`: with what has traded of a modified order.
         Raises Unvalued where that can't be told.
         """
+        known = self._notional
         if whole and self._open_quantity is not None:
             return order_notional(self.order, self.listed, whole_quantity(self.order), self.price)
-        if self._notional is None:
-            self._notional = order_notional(self.order, self.listed, self.open_quantity, self.price)
-        return self._notional
+        if known is None:
+            order, quantity = self.order, self._open_quantity
+            if quantity is None:
+                quantity = order.quantity if order.quantity is not None else order.volume
+                assert quantity is not None
+            price = order.price if order.price is not None else self.price
+            known = self._notional = order_notional(order, self.listed, quantity, price)
+        return known
 
     @property
     def firm_currency(self) -> str:
@@ -205,6 +211,8 @@ class Attempt:
 
     def worth(self, currency: str | None, *, whole: bool = False) -> Decimal:
         """The order's worth in what a limit counts in: the firm's currency, or (None) the settlement asset."""
+        if currency is None and self._open_quantity is None and self._notional is not None:
+            return self._notional
         return self.notional(whole=whole) if currency is None else self.in_firm(whole=whole)
 
     def asset(self, currency: str | None) -> str:

@@ -11,8 +11,8 @@ import msgspec
 
 from pit.types import Reject, RejectCode
 
-from .limits import Limit, LimitSet
-from .policy import Attempt, Counter, Look, Policy, Verdict
+from .limits import Limit, LimitSet, Matched
+from .policy import PASS, Attempt, Counter, Look, Policy, Verdict
 
 
 class Pace(Limit, frozen=True, kw_only=True):
@@ -50,22 +50,28 @@ class SlidingRate(Policy):
 
     def judge(self, attempt: Attempt, limits: LimitSet[Pace]) -> Verdict:
         """Whether an attempt is one too many for those limits, the narrow ones first; and what counts it."""
-        now_ns = attempt.now_ns
+        now_ns, matched, counters = attempt.now_ns, limits.matched(attempt), self._counters
+        for limit, scope in matched.scoped:
+            times, most = counters[limit.name].get(scope), limit.max_orders
+            if not most or (times is not None and len(times) >= most and now_ns - times[-most] < limit.window_ns):
+                return self._refuse(matched, now_ns)
+        return Verdict((Attempted(now_ns, matched.counters),)) if matched.counters else PASS
+
+    def _refuse(self, matched: Matched[Pace], now_ns: int) -> Verdict:
+        """The same where one of them says no: their max_orders-th newest attempt is still inside the window."""
         counted: list[tuple[str, str]] = []
-        rejects: list[Reject] | None = None
+        rejects: list[Reject] = []
         refused_at: int | None = None  # the breadth of the narrowest limit that refuses; a shadow refuses nothing
-        for limit, scope in limits.scoped(attempt):
+        for limit, scope in matched.scoped:
             times = self._counters[limit.name].get(scope)
             counts = refused_at is None or not limit.is_shared or refused_at >= limit.breadth
             if counts:
                 counted.append((limit.name, scope))
             if _is_full(times, limit, now_ns):
-                rejects = rejects or []
                 rejects.append(self._reject(limit, scope, times, now_ns, counts))
                 if refused_at is None and not limit.shadow:
                     refused_at = limit.breadth
-        effects = (Attempted(now_ns, tuple(counted)),) if counted else ()
-        return Verdict(effects, () if rejects is None else tuple(rejects))
+        return Verdict((Attempted(now_ns, tuple(counted)),) if counted else (), tuple(rejects))
 
     def apply(self, effect: Any) -> None:
         at_ns, by_name = effect.at_ns, self._limits.by_name

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +24,7 @@ class Session(msgspec.Struct, kw_only=True, array_like=True):
     ended_by: EndedBy | None = None
 
 
-class Known(NamedTuple):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """An answer that needs no entry: the stored one, or a refusal (which leaves the number free)."""
 
     reply: Reply
@@ -66,7 +65,8 @@ class Sessions:
             if acked >= number:
                 why = f"answers up to {acked} cannot have been received before command {number}"
                 return Known(Failed(Failure.INVALID_INPUT, why), True)
-            acked = max(acked, session.acked)  # a late copy was first said when less had been received
+            if acked < session.acked:
+                acked = session.acked  # a late copy was first said when less had been received
             if number - acked > self.window:
                 why = f"{number - acked} commands without an acknowledged answer; the window is {self.window}"
                 return Known(Failed(Failure.CAPACITY_EXCEEDED, why), True)

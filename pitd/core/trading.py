@@ -40,32 +40,32 @@ class Trading:
     """
 
     def __init__(self) -> None:
-        self._restrictions: dict[str, Restriction] = {}
+        self.restricted: dict[str, Restriction] = {}
 
     def __len__(self) -> int:
-        return len(self._restrictions)
+        return len(self.restricted)
 
     def restrictions(self) -> tuple[Restriction, ...]:
         """Every scope that is not ACTIVE, by name."""
-        return tuple(self._restrictions[scope] for scope in sorted(self._restrictions))
+        return tuple(self.restricted[scope] for scope in sorted(self.restricted))
 
     def of(self, scope: str) -> Restriction | None:
-        return self._restrictions.get(scope)
+        return self.restricted.get(scope)
 
     def over(self, account: str, group: str | None, symbol: str | None = None) -> tuple[Restriction, ...]:
         """What is not ACTIVE of the firm, the group, the account and the instrument, in this order."""
-        if not self._restrictions:
+        if not self.restricted:
             return ()
         scopes = [FIRM, account_scope(account)] if group is None else [FIRM, group_scope(group), account_scope(account)]
         if symbol is not None:
             scopes.append(instrument_scope(symbol))
-        return tuple(self._restrictions[scope] for scope in scopes if scope in self._restrictions)
+        return tuple(self.restricted[scope] for scope in scopes if scope in self.restricted)
 
     def apply(self, restriction: Restriction) -> None:
         if restriction.state is TradingState.ACTIVE:
-            self._restrictions.pop(restriction.scope, None)
+            self.restricted.pop(restriction.scope, None)
         else:
-            self._restrictions[restriction.scope] = restriction
+            self.restricted[restriction.scope] = restriction
 
     def load(self, restrictions: Sequence[Restriction]) -> None:
         for restriction in restrictions:

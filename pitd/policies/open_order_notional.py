@@ -64,7 +64,8 @@ class OpenOrderNotional(Policy):
         self._held: dict[tuple[str, str], Decimal] = {}
 
     def main(self, attempt: Attempt) -> Verdict:
-        scoped = self._limits.scoped(attempt)
+        matched = self._limits.matched(attempt)
+        scoped = matched.scoped
         if not scoped:
             uncovered = self._limits.uncovered(attempt)
             return Verdict(rejects=uncovered) if uncovered else PASS
@@ -79,15 +80,15 @@ class OpenOrderNotional(Policy):
                     for limit, _ in scoped
                 )
             )
-        counters: list[tuple[str, str]] = []
-        firm_counters: list[tuple[str, str]] = []
+        counters, firm_counters = matched.counters, list[tuple[str, str]]()
+        if self.asks_for_rates:
+            counters = tuple((limit.name, scope) for limit, scope in scoped if limit.currency is None)
         in_firm, rate = None, None
         rejects = []
         for limit, scope in scoped:
             counter = (limit.name, scope)
             if limit.currency is None:
                 wanted = notional
-                counters.append(counter)
             else:
                 try:
                     wanted = in_firm = attempt.in_firm()
@@ -104,7 +105,7 @@ class OpenOrderNotional(Policy):
                 code = RejectCode.RISK_LIMIT_EXCEEDED
                 rejects.append(self._limits.reject(limit, attempt, code, why, limit.max_notional, wanted, used=used))
         taken_at = attempt.price if attempt.order.price is None else None
-        held = NotionalHeld(notional, tuple(counters), taken_at, in_firm, tuple(firm_counters), rate)
+        held = NotionalHeld(notional, counters, taken_at, in_firm, tuple(firm_counters), rate)
         return Verdict((held,), tuple(rejects))
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:

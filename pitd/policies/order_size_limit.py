@@ -46,13 +46,13 @@ class OrderSizeLimit(Policy):
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None
-        scoped = self._limits.scoped(attempt)
-        for limit, _ in scoped:
+        limits = self._limits.matching(attempt)
+        for limit in limits:
             reject = self._judge(limit, attempt)
             if reject is not None:
                 rejects = rejects or []
                 rejects.append(reject)
-        if not scoped:
+        if not limits:
             uncovered = self._limits.uncovered(attempt)
             if uncovered:
                 return Verdict(rejects=uncovered)
@@ -83,14 +83,17 @@ class OrderSizeLimit(Policy):
 
     def _judge(self, limit: OrderSize, attempt: Attempt) -> Reject | None:
         order, listed = attempt.order, attempt.listed
+        most, worth_most, notional, over_quantity = limit.max_quantity, limit.max_notional, ZERO, False
         try:
-            over_quantity = limit.max_quantity is not None and exceeds(attempt, limit.max_quantity)
-            notional = attempt.worth(limit.currency, whole=True) if limit.max_notional is not None else ZERO
+            if most is not None:
+                over_quantity = order.quantity > most if order.quantity is not None else exceeds(attempt, most)
+            if worth_most is not None:
+                notional = attempt.worth(limit.currency, whole=True)
         except Unvalued as trouble:
             if attempt.reduces:
                 return None
             return self._limits.reject(limit, attempt, trouble.code, f"{trouble}, so {limit.name} cannot be checked")
-        over_notional = limit.max_notional is not None and notional > limit.max_notional
+        over_notional = worth_most is not None and notional > worth_most
         if (not over_quantity and not over_notional) or attempt.reduces:
             return None
         if over_quantity and over_notional:

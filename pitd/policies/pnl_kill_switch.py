@@ -128,6 +128,13 @@ class Forgotten(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False
     is_mixed: bool = False
 
 
+class _OfMoney(LimitSet[PnlBound]):
+    """The limits for what an order may make its account, whichever client asks for it and in whatever instrument."""
+
+    def is_for(self, limit: PnlBound, attempt: Attempt) -> bool:
+        return limit.matches(attempt.order.account, None, attempt.group, None, attempt.listed.settlement)
+
+
 class PnlKillSwitch(Policy):
     """Keeps realised P&L per (account, settlement asset): the sum of `pnl - fee` over reports. Reaching a bound trips:
     the scope is blocked with PnlKillSwitchTriggered, and later profit does not lift it. The tripping report itself is
@@ -183,6 +190,7 @@ class PnlKillSwitch(Policy):
 
     def __init__(self, limits: Sequence[PnlBound], *, cover: bool = True) -> None:
         self._limits = LimitSet(self.id, limits, cover=cover)
+        self._of_money = _OfMoney(self.id, limits, cover=cover)
         self.limit_names = self._limits.names
         self.is_idle = not limits
         self._pnl: dict[tuple[str, str], Decimal] = {}
@@ -208,17 +216,11 @@ class PnlKillSwitch(Policy):
         """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
 
     def start(self, attempt: Attempt) -> Verdict:
-        order, settlement = attempt.order, attempt.listed.settlement
-        is_covered = False
-        for limit in self._limits.limits:
-            if not limit.shadow and limit.matches(order.account, None, attempt.group, None, settlement):
-                is_covered = True
-                break
-        if not is_covered:
+        if not self._of_money.matching(attempt):
             uncovered = self._limits.uncovered(attempt)
             if uncovered:
                 return Verdict(rejects=uncovered)
-        verdict = self._start(attempt)
+        verdict = self._start(attempt) if self._has_initial or self._may_be_past else PASS
         if not self._valued or attempt.reduces:
             return verdict
         unknown = self._unknown(attempt)
