@@ -305,7 +305,7 @@ class Session:
             self._greeted(reply, header.acked)
         elif message == _SETTLE:
             flight = self._flights.get(header.number)
-            if flight is not None and flight.is_settling and not _is_still_open(reply):
+            if flight is not None and flight.is_settling and not self._is_still_open(header, reply):
                 return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
         elif message == _REFUSAL and isinstance(reply, wire.Failed):
             if self._is_meant(header):
@@ -345,6 +345,13 @@ class Session:
             self.greet()
         else:
             self.over = error_of(reply)
+
+    def _is_still_open(self, header: wire.Header, reply: wire.Reply) -> bool:
+        """Whether a settle was refused, so that the number is not used up: it is asked again. What the command itself
+        was answered carries its mark; protocol 1 has no marks, and there a settle that is in order is never refused.
+        """
+        is_refused = isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.INVALID_INPUT
+        return is_refused and not header.session and self._protocol >= 2
 
     def _is_meant(self, header: wire.Header) -> bool:
         """Whether this is about the command that has the number now, and not about one that had it and was refused."""
@@ -506,11 +513,6 @@ def _ids_of(command: wire.Command) -> tuple[str | None, ...]:
     if isinstance(command, wire.CheckMany):
         return tuple(order.id for order in command.orders)
     return (_calls.order_id_of(command),)
-
-
-def _is_still_open(reply: wire.Reply) -> bool:
-    """Whether a settle was refused, so that the number is not used up: it is asked again."""
-    return isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.INVALID_INPUT
 
 
 def _is_command(number: int, header_frame: bytes) -> bool:

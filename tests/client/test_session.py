@@ -243,6 +243,19 @@ def test_a_settle_that_is_refused_leaves_the_number_open(script: Script) -> None
     assert script.listen() == [("SETTLE", 1, 0)]
 
 
+def test_a_settle_that_finds_a_command_that_could_not_be_done_is_answered(script: Script) -> None:
+    """Its answer is the daemon's no to the command, and not to the settle."""
+    lost = script.session.submit(check("a"))
+    script.listen()
+    script.session.give_up(lost)
+    script.listen()
+    no = wire.Failed(wire.FailureCode.INVALID_INPUT, "modify of order o1: wait for the venue's answer")
+    assert script.answer(wire.Message.SETTLE, 1, no, to=check("a")) is None
+    assert script.session.in_flight == 0
+    script.session.submit(check("b"))
+    assert script.listen() == [("COMMAND", 2, 1)]
+
+
 def test_a_settle_is_repeated_until_it_is_answered(script: Script) -> None:
     lost = script.session.submit(check("a"))
     script.listen()
