@@ -14,7 +14,7 @@ from pit import _calls, wire
 from pit._session import Frames, Session
 from pit.errors import CapacityExceeded, OutcomeUnknown, PitError, Unavailable
 
-from . import settings
+from . import limits, settings
 from .model import Broken
 from .network import MS
 
@@ -604,12 +604,25 @@ class Killer(Client):
         yield from self.heed()
 
 
+class Feed(Client):
+    """Pushes what instruments cost."""
+
+    def live(self) -> Flow:
+        while not self.world.is_calm:
+            for instrument, _ in limits.MARKED.values():
+                mark = Decimal(self.draw.choice((98, 100, 103)) if instrument == settings.PAIR else 25)
+                yield wire.PushQuote(instrument, mark, age_ns=self.draw.choice((0, 0, 300 * MS)))
+            yield self.draw.choice((0.1, 0.5, 2.0))
+
+
 MEDDLED_WITH = ("account alpha", "account beta", "group desk", "firm")
 HALTED = (*MEDDLED_WITH, "instrument AAPL/USD", "instrument ESZ6")
 
 
 class Operator(Client):
     """Lifts blocks, settles what is in quarantine by what the venue says, and meddles a little."""
+
+    _adjustments = 0
 
     def live(self) -> Flow:
         seen: dict[int, int] = {}
@@ -624,6 +637,9 @@ class Operator(Client):
                 yield self.draw.uniform(0.1, 1.0)
             if not self.world.is_calm and self.draw.random() < self.world.weather.halt / 4:
                 yield wire.CancelAll(self.draw.choice(HALTED), "all of it")
+            if not self.world.is_calm:
+                yield from self._set_limits()
+                yield from self._adjust()
             yield from self._lift_blocks()
             yield from self._let_trade()
             yield from self._settle_quarantined(seen)
@@ -638,6 +654,33 @@ class Operator(Client):
                 reply = yield wire.Rearm(block.limit, block.scope, Decimal(self.draw.choice((50, 200))), "go on")
             if reply is None or isinstance(reply, wire.Failed):  # set by a person, or by a limit that is no more
                 yield wire.UnblockScope(block.scope, "it is fine")
+
+    def _set_limits(self) -> Flow:
+        draw, weather = self.draw, self.world.weather
+        if draw.random() < weather.put:
+            wanted = draw.sample(("open_usd", "open_firm", "open_btc", "open_desk"), draw.choice((1, 1, 2)))
+            some = tuple((limit, (("max_notional", str(draw.choice((5, 1000, 3000, 7000)))),)) for limit in wanted)
+            hours = draw.choice((None, 2, 8, 20))
+            yield wire.SetLimits(some, "for now", lasts_ns=None if hours is None else hours * 3_600_000 * MS)
+        if draw.random() < weather.put / 3:
+            yield wire.ClearLimit(draw.choice(("open_usd", "open_firm", "open_btc")), None, "as it was")
+
+    def _adjust(self) -> Flow:
+        """An account has so much, or more or less than was known: said until it is heard, under one id."""
+        draw = self.draw
+        if draw.random() >= self.world.weather.adjust:
+            return
+        account, self._adjustments = draw.choice(settings.ACCOUNTS), self._adjustments + 1
+        told: list[pit.Adjustment] = [
+            pit.BalanceAdjustment(account=account, asset="USD", set_to=draw.choice((500, 3000, 9000))),
+            pit.BalanceAdjustment(account=account, asset="AAPL", move_by=draw.choice((-5, 10, 30, 50))),
+            pit.PositionAdjustment(
+                account=account, instrument=settings.PAIR, move_by=draw.choice((-3, 4)), price=Decimal(100)
+            ),
+            pit.PnlAdjustment(account=account, settlement="USD", move_by=draw.choice((-20, 15))),
+        ]
+        some = tuple(draw.sample(told, draw.choice((1, 2, 4))))
+        yield from self.persistently(wire.Adjust(f"a{self._adjustments}", some, "counted it"), 3)
 
     def _let_trade(self) -> Flow:
         found = yield wire.ListRestrictions()

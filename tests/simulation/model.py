@@ -7,7 +7,7 @@ where the daemon says, counts or forgets otherwise. It reads effects only to see
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -17,7 +17,7 @@ from pitd import translate
 from pitd.core import entry as e
 from pitd.core.engine import SHARED_VENUE_ID, Engine
 
-from . import settings
+from . import limits, settings
 from .cancels import Cancels, Stop
 from .orders import (
     ENDED,
@@ -51,6 +51,14 @@ ANEW = (pit.ReportKind.BUST, pit.ReportKind.CORRECT)
 LAPSED = ("lease", "client_gone", "fenced", "dropped")
 
 
+class Put(NamedTuple):
+    """What a person has set, over what was configured; until a moment of wall time, or for good."""
+
+    value: Decimal
+    base: Decimal
+    until_ns: int | None
+
+
 class Conversation(msgspec.Struct, kw_only=True):
     """One session, as the model keeps it."""
 
@@ -70,6 +78,16 @@ class Model:
         """By the reservation of the modify that each has, or had last."""
         self.cancels = Cancels()
         self.restrictions: dict[str, pit.TradingState] = {}
+        self.put: dict[str, Put] = {}
+        """What a person has set in the place of what a cap is configured with."""
+        self.name = ""
+        """The configuration in force."""
+        self.strict_ns = 0
+        """Since when it is the strict one."""
+        self.marks: dict[str, limits.Mark] = {}
+        self.adjusted: dict[tuple[str, str], e.AdjustAccounts] = {}
+        self.told_pnl: dict[tuple[str, str], Decimal] = {}
+        """What a person has said that accounts made."""
         self._came: list[int] = []
         """The orders that came to be at the venue with the row in hand."""
         self.sessions: dict[int, Conversation] = {}
@@ -96,6 +114,7 @@ class Model:
         """Whether history was lost: then some client may know of it."""
         self.voided: set[tuple[int, int]] = set()
         self.now_ns = 0
+        self._wall_ns = 0
         self.seq = 0
         self.accepted: dict[tuple[str, str], int] = {}
         self.committed: set[int] = set()
@@ -116,9 +135,17 @@ class Model:
         if entry.seq in self._to_resume:
             _must(isinstance(entry.body, e.Resumed), f"the loop was away, and row {entry.seq} is {entry.body}")
         self._came.clear()
+        if self.name == "strict":
+            for quote in entry.quotes:
+                known = self.marks.get(quote.symbol)
+                if quote.mark is not None and (known is None or quote.at_ns >= known.at_ns):
+                    self.marks[quote.symbol] = limits.Mark(quote.mark, quote.at_ns)
         lapses = self._lapses(row)
+        late = [put for put in self.put.values() if put.until_ns is not None and put.until_ns <= entry.wall_ns]
         match entry.body:
             case e.Commanded():
+                _must(not late, f"{late} are over, and row {entry.seq} still went by them")
+                self._wall_ns = entry.wall_ns
                 self._commanded(entry.body, row.reply, lapses)
             case e.Poisoned():
                 self._poisoned(entry.body, row.reply)
@@ -135,8 +162,10 @@ class Model:
                     self.answers[session, each] = e.Void()
                     self.voided.add((session, each))
                 said.next_number = max(said.next_number, number + 1)
-            case e.Resumed():
+            case e.Resumed(_, epoch):
                 self._resumed()
+                if epoch:
+                    self.marks.clear()  # who serves from now on knows none
                 self.resumed.add(entry.seq)
             case e.Configured():
                 _must(entry.seq == 1 or entry.seq - 1 in self.resumed, "a start has given no lease another length")
@@ -146,6 +175,15 @@ class Model:
                     self._lapse(each)
             case e.DayOrdersDue():
                 self._day_over(row)
+            case e.OverridesDue(wall_ns):
+                over = [
+                    limit for limit, put in self.put.items() if put.until_ns is not None and put.until_ns <= wall_ns
+                ]
+                _must(row.reply == e.Done(len(over)), f"{over} are over, and {row.reply} were ended")
+                for limit in over:
+                    del self.put[limit]
+                if entry.seq - 1 in self.resumed:
+                    self.resumed.add(entry.seq)  # a start goes on
             case e.CancelsDue():
                 self.cancels.pass_on(self.now_ns)
             case e.CancelsRead(client, ids):
@@ -160,6 +198,10 @@ class Model:
     def _configured(self, name: str) -> None:
         """Other limits: those over many accounts begin with what their accounts have made, unless they were there."""
         self.counts_funds = name in settings.FUNDS
+        if name != self.name:
+            self.strict_ns = self.now_ns
+            self.marks.clear()
+        self.name = name
         self.caps, self.losses = settings.OPEN[name], settings.LOSS[name]
         shared = {cap.name: cap for cap in self.losses if cap.of != "account"}
         self.sums = {key: amount for key, amount in self.sums.items() if key[0] in shared}
@@ -243,6 +285,13 @@ class Model:
                 if not (isinstance(reply, e.Accepted) and reply.replayed):
                     self._attempted(order, reply)
                 self._opened(order, command.sent, said.client, body.session, reply)
+            case e.SetLimits():
+                self._set_limits(command, reply)
+            case e.ClearLimit(limit):
+                _must(isinstance(reply, e.Done) is (limit in self.put), f"{command} was answered {reply}")
+                self.put.pop(limit, None)
+            case e.AdjustAccounts():
+                self._adjust(command, said.client, reply)
             case e.CheckMany():
                 self._checked_many(command, said.client, body.session, reply)
             case e.ModifyOrder():
@@ -416,6 +465,7 @@ class Model:
             whole = whole_of(order)
             self._is_allowed(order, whole)
             reduces = self._reduces(order, whole)
+            before = self._used(order)
             kept = Kept(
                 id=reply.reservation_id,
                 account=order.account,
@@ -426,6 +476,8 @@ class Model:
                 left=whole,
                 lease_ns=reply.lease_end_ns - self.now_ns,
                 lease_end_ns=reply.lease_end_ns,
+                first=order,
+                opened_ns=self.now_ns,
             )
             _must(reply.state == kept.state, f"order {order.id} is {reply.state}")
             self.orders[order.account, order.id] = self.by_id[kept.id] = kept
@@ -434,6 +486,7 @@ class Model:
             for cap in self._caps_on(order) if not reduces else ():
                 total = totals.get((cap.name, cap.scope(order.account)), NOTHING)
                 _must(total <= self.most(cap), f"{total} are open by {cap}, with order {order.id}")
+            self._keeps_the_strict(order, before, reduces)
         elif isinstance(reply, e.Refused):
             self._refused(order, reply)
 
@@ -450,7 +503,8 @@ class Model:
             total = totals.get((cap.name, scope), NOTHING)
             if total + more > self.most(cap):
                 wanted.append((cap.name, scope, self.most(cap), total, more))
-        said = [(no.limit, no.scope, no.bound, no.used, no.requested) for no in reply.rejected.rejects]
+        rejects = [no for no in reply.rejected.rejects if no.policy == "open_order_notional"]
+        said = [(no.limit, no.scope, no.bound, no.used, no.requested) for no in rejects]
         _must(said == wanted, f"order {order.id} was refused by {said}, and would pass {wanted}")
 
     def _reduces(self, order: pit.Order, left: Decimal, *, but: Kept | None = None) -> bool:
@@ -480,8 +534,76 @@ class Model:
         return self.by_id.get(id) if kept is None else kept.change
 
     def most(self, cap: settings.Cap) -> Decimal:
-        """What a cap allows now."""
-        return cap.most
+        """What a cap allows now: what a person has set, as long as nobody has configured anything tighter since."""
+        put = self.put.get(cap.name)
+        if put is None:
+            return cap.most
+        return put.value if put.base == cap.most else min(put.value, cap.most)
+
+    def _used(self, order: pit.Order) -> tuple[dict[str, Decimal], tuple[Decimal, Decimal], dict[Any, Decimal]]:
+        """What is counted before an order by the limits that are checked after it."""
+        if self.name != "strict" or asset_of(order.instrument) != "USD":
+            return {}, (NOTHING, NOTHING), {}
+        try:
+            return limits.used(self, order), limits.share(self, order), self.funds()
+        except limits.Unmarked:
+            return {}, (NOTHING, NOTHING), {}  # then it must be there after it, or nothing passes
+
+    def _keeps_the_strict(
+        self,
+        order: pit.Order,
+        before: tuple[dict[str, Decimal], tuple[Decimal, Decimal], dict[Any, Decimal]],
+        reduces: bool,
+    ) -> None:
+        """An order, or a modify, that was taken keeps every limit, or leaves what it counts no worse than it was."""
+        if self.name != "strict":
+            return
+        had, (part_before, _), held_before = before
+        for key, held in self.funds().items():
+            has = self.balances.get(key[0], {}).get(key[1], NOTHING)
+            _must(held <= max(has, held_before.get(key, NOTHING)) or key[0] != order.account, f"{key}: {held} of {has}")
+        if reduces or asset_of(order.instrument) != "USD":
+            return
+        try:
+            used, (part, whole) = limits.used(self, order), limits.share(self, order)
+        except limits.Unmarked as trouble:
+            raise Broken(f"order {order.id} was taken: {trouble}") from None
+        for name, count in used.items():
+            most = max(Decimal(settings.STRICT[name]), had.get(name, NOTHING))
+            _must(count <= most, f"{count} are counted by {name}, with order {order.id}; {had} were")
+        is_within = whole <= settings.SHARE_LEAST or part * 100 <= settings.SHARE_PERCENT * whole
+        _must(is_within or part <= part_before, f"{part} of {whole} are in one instrument, with order {order.id}")
+
+    def _set_limits(self, command: e.SetLimits, reply: e.Reply) -> None:
+        """All of it, or nothing."""
+        named = {cap.name: cap.most for cap in self.caps}
+        is_meant = all(limit in named for limit, _ in command.limits)
+        _must(isinstance(reply, e.LimitSet) is is_meant, f"{command} was answered {reply}")
+        until_ns = None if command.lasts_ns is None else self._wall_ns + command.lasts_ns
+        for limit, values in command.limits if is_meant else ():
+            self.put[limit] = Put(Decimal(dict(values)["max_notional"]), named[limit], until_ns)
+
+    def _adjust(self, command: e.AdjustAccounts, client: str, reply: e.Reply) -> None:
+        """All of it, and once."""
+        if not isinstance(reply, e.Adjusted):
+            raise Broken(f"{command} was answered {reply}")
+        before = self.adjusted.setdefault((client, command.id), command)
+        _must(reply.result.already_applied is (before is not command), f"{command} was answered {reply}")
+        if before is not command:
+            _must(before == command, f"{command} was made before: {before}")
+            return
+        for each in command.adjustments:
+            if isinstance(each, pit.BalanceAdjustment):
+                kept = self.balances.setdefault(each.account, {})
+                has = kept.get(each.asset, NOTHING)
+                kept[each.asset] = each.set_to if each.set_to is not None else has + (each.move_by or NOTHING)
+            elif isinstance(each, pit.PositionAdjustment):
+                where = (each.account, str(each.instrument))
+                self.positions[where] = self.positions.get(where, NOTHING) + (each.move_by or NOTHING)
+            else:
+                key, amount = (each.account, each.settlement), each.move_by or NOTHING
+                self.told_pnl[key] = self.told_pnl.get(key, NOTHING) + amount
+                self._realise(*key, amount)
 
     def _settles(self, event: str, id: int, client: str, reply: e.Reply) -> Kept | Change | None:
         leased = self._leased(id)
@@ -566,6 +688,7 @@ class Model:
             return
         self._is_allowed(order, left, but=kept, is_less=is_less)
         before, reduces = self.totals(), self._reduces(order, left, but=kept)
+        used = self._used(order)
         state = "sent" if command.sent else "held"
         _must((reply.order, reply.state, reply.replayed) == (order, state, False), f"{command} was answered {reply}")
         self.changes.pop(0 if kept.change is None else kept.change.id, None)
@@ -588,6 +711,7 @@ class Model:
             key = (cap.name, cap.scope(kept.account))
             total, was = totals.get(key, NOTHING), before.get(key, NOTHING)
             _must(total <= max(self.most(cap), was), f"{total} are open by {cap}, with a modify of {order.id}: {was}")
+        self._keeps_the_strict(order, used, reduces)
 
     def _modified_again(self, kept: Kept, pending: Change, sent: bool, reply: e.Reply) -> None:
         """The very same modify, while it is under way."""
@@ -1081,6 +1205,8 @@ class Model:
         wanted_have = {of: {asset: n for asset, n in kept.items() if n} for of, kept in self.balances.items()}
         _must(have == wanted_have, f"the balances are {have}, and reports came to {wanted_have}")
         _must(not (why := self.cancels.compare(engine)), why)
+        put = {each.limit: Decimal(each.value) for each in engine.overrides.all()}
+        _must(put == {limit: each.value for limit, each in self.put.items()}, f"{put} are set, and not {self.put}")
         restrictions = {each.scope: each.state for each in engine.trading.restrictions()}
         _must(restrictions == self.restrictions, f"restricted are {restrictions}, and not {self.restrictions}")
         blocks = {(block.scope, block.limit) for block in engine.accounts.blocks()}
@@ -1113,6 +1239,8 @@ class Model:
             for (account, _), placed in venue.orders.items():
                 key = (account, asset_of(placed.order.instrument))
                 made[key] = made.get(key, NOTHING) + placed.made
+            for key, amount in self.told_pnl.items():
+                made[key] = made.get(key, NOTHING) + amount
             for key in made.keys() | self.pnl.keys():
                 here, there = self.pnl.get(key, NOTHING), made.get(key, NOTHING)
                 _must(here == there, f"{key} made {there}, and {here} is known here")

@@ -117,6 +117,9 @@ class Kept(msgspec.Struct, kw_only=True):
     is_cancel_out: bool = False
     """Whether a cancel of it was let go out that the venue has not refused."""
     change: Change | None = None
+    first: pit.Order | None = None
+    """As it was taken; None for one that only the venue spoke of first."""
+    opened_ns: int = 0
 
     @property
     def pending(self) -> Change | None:

@@ -60,6 +60,10 @@ OPEN = {
         Cap("open_desk", "desk", "USD", Decimal(6000)),
         Cap("open_firm", "firm", "USD", Decimal(8000)),
     ),
+    "strict": (
+        Cap("open_usd", "account", "USD", Decimal(4000)),
+        Cap("open_firm", "firm", "USD", Decimal(9000)),
+    ),
     "tight": (
         Cap("open_usd", "account", "USD", Decimal(2500)),
         Cap("open_btc", "account", "BTC", Decimal(8)),
@@ -70,15 +74,29 @@ OPEN = {
 
 LOSS = {
     "wide": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("desk_loss", "desk", "USD", Decimal(160))),
+    "strict": (Cap("day_loss", "account", "USD", Decimal(150)),),
     "tight": (Cap("day_loss", "account", "USD", Decimal(150)), Cap("firm_loss", "firm", "USD", Decimal(400))),
 }
 """What may be lost, by configuration."""
 
-FUNDS = ("tight",)
-"""The configurations that count what orders would pay with."""
+FUNDS = {"tight": "track", "strict": "enforce"}
+"""The configurations that count what orders would pay with, and whether they refuse what can't be paid."""
+
+STRICT = {"gross": 3500, "net": 2500, "pos": 30, "turn": 8000, "few": 5}
+"""What the limits allow that only the strict configuration has."""
+
+SHARE_PERCENT, SHARE_LEAST, TURN_NS = 80, 2500, 2_000_000_000
 
 RATE = (("msg_rate", "account", 12), ("firm_rate", "firm", 30))
 WINDOW_NS = 1_000_000_000
+
+_STRICT = """
+gross = {{ control = "exposure_limit", each = "account", settlement = "USD", max_gross = {gross}, max_net = {net} }}
+part = {{ control = "concentration_limit", over = "firm", settlement = "USD", max_percent = {most}, min_gross = {low} }}
+pos = {{ control = "position_limit", each = "account+instrument", settlement = "USD", max_quantity = {pos} }}
+turn = {{ control = "turnover_limit", each = "account", settlement = "USD", max_notional = {turn}, window = "2s" }}
+few = {{ control = "open_order_limit", each = "account", max_orders = {few} }}
+""".format(**STRICT, most=SHARE_PERCENT, low=SHARE_LEAST)
 
 _BY = {"account": 'each = "account"', "desk": 'over = { group = "desk" }', "firm": 'over = "firm"'}
 _TEXT = """
@@ -96,6 +114,8 @@ roles = ["trade", "report"]
 
 [clients.ops]
 roles = ["trade", "operate"]
+[clients.feed]
+roles = ["quote"]
 [clients.drops]
 roles = ["trade", "report"]
 [clients.killer]
@@ -124,7 +144,9 @@ def _limits(name: str) -> str:
     for rate, of, most in RATE:
         lines.append(f'{rate} = {{ control = "rate_limit", {_BY[of]}, max_orders = {most}, window = "1s" }}')
     if name in FUNDS:
-        lines.append('funds = { control = "spot_funds", mode = "track" }')
+        lines.append(f'funds = {{ control = "spot_funds", mode = "{FUNDS[name]}" }}')
+    if name == "strict":
+        lines.append(_STRICT)
     return "\n".join(lines)
 
 

@@ -207,7 +207,9 @@ class Venue:
     # ------------------------------------------------------------------------------------------ what it does itself
 
     def _later(self, placed: Placed) -> None:
-        self._world.after(int(self._random.expovariate(1 / 700) * MS), lambda: self._act(placed))
+        self._world.after(
+            int(self._random.expovariate(1 / self._world.weather.venue_ms) * MS), lambda: self._act(placed)
+        )
 
     def _expire(self, placed: Placed) -> None:
         """The day is over that it was good for."""
@@ -229,10 +231,10 @@ class Venue:
         if placed.is_undoing:
             self._later(placed)
             return
-        if draw.random() < 0.25 or not placed.left:
+        if draw.random() < 0.15 or not placed.left:
             self._end(placed)
             return
-        piece = placed.left if draw.random() < 0.5 else Decimal(draw.randint(1, int(placed.left)))
+        piece = placed.left if draw.random() < 0.4 else Decimal(draw.randint(1, int(placed.left)))
         self._trade(placed, piece)
         self._later(placed)
 

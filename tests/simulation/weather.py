@@ -8,7 +8,8 @@ import msgspec
 
 KINDS = (
     *("network", "crashes", "power", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts"),
-    *("settings", "namesakes", "old clients", "modifies", "cancels", "undoing", "halts"),
+    *("settings", "namesakes", "old clients", "modifies", "cancels", "undoing", "halts", "limits"),
+    "adjustments",
 )
 """The kinds of fault that can be left out one by one."""
 
@@ -57,6 +58,12 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """How often the venue undoes a fill, or tells it anew."""
     halt: float
     """How often the operator halts something, or lets it only reduce; each second."""
+    put: float
+    """How often the operator sets limits, each time that it looks."""
+    adjust: float
+    """How often it says what accounts have."""
+    venue_ms: float
+    """The mean time between two things that the venue does with an order."""
     linger_s: float
     """How long the faults go on after the last order."""
     many: float
@@ -97,10 +104,13 @@ def draw(
         power_cut=rate("power", 0, 0, 0.2, 0.6),
         namesakes=rate("namesakes", 0, 0, 0.1, 0.5),
         old=bool(rate("old clients", 0, 0, 1)),
-        modify=rate("modifies", 0, 0.3, 0.8),
+        modify=rate("modifies", 0, 0.5, 0.9, 0.9),
         cancel=rate("cancels", 0, 0.1, 0.4),
         undo=rate("undoing", 0, 0.02, 0.2),
         halt=rate("halts", 0, 0, 0.2, 0.6),
+        put=rate("limits", 0, 0.1, 0.4),
+        adjust=rate("adjustments", 0.1, 0.4, 0.8),
+        venue_ms=random_.choice((200, 700, 1_500)),
         linger_s=random_.choice((0, 0.5, 1, 3)),
         many=random_.choice((0, 0.1, 0.4)),
         without=without,

@@ -27,7 +27,7 @@ from pitd.errors import JournalDamaged, JournalFailed
 from pitd.recovery import Recovered
 
 from . import settings
-from .clients import BlockingStrategy, Client, DropCopy, Killer, Line, Operator, Strategy
+from .clients import BlockingStrategy, Client, DropCopy, Feed, Killer, Line, Operator, Strategy
 from .daemon import Daemon, state_of
 from .disk import Disk, Killed, scratch
 from .model import Broken, Model
@@ -92,7 +92,8 @@ class World:
         self.now_ns = 1_000 * MS
         self.starts = 0
         self.is_waiting = False
-        self.limits_now = "wide"
+        self.draw = self.random("world")
+        self.limits_now = self.random("limits").choice(("wide", "strict", "tight"))
         self.loss: Loss | None = None
         """What a power cut has taken from a journal that is kept through the death of the process alone."""
         self.is_refused = False
@@ -116,7 +117,8 @@ class World:
         self.strategies: list[Client] = [Strategy(self, f"mm{n}") for n in range(1, weather.strategies + 1)]
         self.strategies += [BlockingStrategy(self, f"bs{n}") for n in range(1, weather.blocking + 1)]
         self.killer = Killer(self, settings.KILLER)
-        self.clients = {client.name: client for client in (self.drops, self.operator, *self.strategies, self.killer)}
+        others = (self.drops, self.operator, *self.strategies, self.killer, Feed(self, "feed"))
+        self.clients = {client.name: client for client in others}
         for at, client in enumerate(self.strategies):
             client.protocol = wire.SPOKEN[0] if weather.old and not at % 2 else wire.PROTOCOL
 
@@ -207,6 +209,8 @@ class World:
                 return f"client {client.name} is not heard"
             assert client.line is not None
             if client.line.session.in_flight and client is not self.operator:
+                if client.is_idle:  # what is posted last is confirmed by nothing but another command
+                    client.spawn(client.persistently(wire.Drop(()), 3))
                 return f"client {client.name} waits for {client.line.session._flights}"
         for client in (self.drops, *self.strategies):
             if not client.is_idle:
@@ -374,7 +378,7 @@ class World:
         rate = draw.random() * 10
         if rate < weather.restart:
             if draw.random() < weather.settings:
-                self.limits_now = "tight" if self.limits_now == "wide" else "wide"
+                self.limits_now = draw.choice([name for name in settings.OPEN if name != self.limits_now])
                 self.trace(f"operator: other limits, {self.limits_now}")
             self.trace("daemon: stops tidily")
             self.daemon.leave()
@@ -459,7 +463,7 @@ class World:
         self._orders_started += 1
         is_unlucky = draw.random() < self.weather.poison
         instrument = draw.choice((settings.PAIR, settings.PAIR, settings.PAIR, "ESZ6", "XBT"))
-        given = Decimal(draw.choice((1, 3, 5, 8, 12, 25)))
+        given = Decimal(draw.choice((1, 2, 3, 4, 5, 8, 12, 25)))
         price = Decimal(
             draw.choice(
                 {settings.PAIR: ("99.75", "100", "101.5"), "ESZ6": ("20", "31.25"), "XBT": ("70", "300")}[instrument]
