@@ -542,12 +542,12 @@ class Model:
 
     def _used(self, order: pit.Order) -> tuple[dict[str, Decimal], tuple[Decimal, Decimal], dict[Any, Decimal]]:
         """What is counted before an order by the limits that are checked after it."""
-        if self.name != "strict" or asset_of(order.instrument) != "USD":
+        if self.name != "strict":
             return {}, (NOTHING, NOTHING), {}
         try:
             return limits.used(self, order), limits.share(self, order), self.funds()
         except limits.Unmarked:
-            return {}, (NOTHING, NOTHING), {}  # then it must be there after it, or nothing passes
+            return {}, (NOTHING, NOTHING), self.funds()  # then it must be there after it, or nothing passes
 
     def _keeps_the_strict(
         self,
