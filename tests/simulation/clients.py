@@ -626,6 +626,8 @@ class Operator(Client):
 
     def live(self) -> Flow:
         seen: dict[int, int] = {}
+        if not self.world.is_calm and self.draw.random() < self.world.weather.adjust:
+            yield from self._endow()
         while True:
             yield 0.5
             if not self.world.is_calm and self.draw.random() < self.world.weather.meddle:
@@ -664,6 +666,16 @@ class Operator(Client):
             yield wire.SetLimits(some, "for now", lasts_ns=None if hours is None else hours * 3_600_000 * MS)
         if draw.random() < weather.put / 3:
             yield wire.ClearLimit(draw.choice(("open_usd", "open_firm", "open_btc")), None, "as it was")
+
+    def _endow(self) -> Flow:
+        """What accounts begin with."""
+        self._adjustments += 1
+        told = [
+            pit.BalanceAdjustment(account=account, asset=asset, set_to=amount)
+            for account in settings.ACCOUNTS
+            for asset, amount in (("USD", 6000), ("AAPL", 60))
+        ]
+        yield from self.persistently(wire.Adjust(f"a{self._adjustments}", tuple(told), "it begins"), 3)
 
     def _adjust(self) -> Flow:
         """An account has so much, or more or less than was known: said until it is heard, under one id."""

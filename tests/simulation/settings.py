@@ -85,7 +85,7 @@ FUNDS = {"tight": "track", "strict": "enforce"}
 STRICT = {"gross": 3500, "net": 2500, "pos": 30, "turn": 8000, "few": 5}
 """What the limits allow that only the strict configuration has."""
 
-SHARE_PERCENT, SHARE_LEAST, TURN_NS = 80, 2500, 2_000_000_000
+SHARE_PERCENT, SHARE_LEAST, TURN_NS = 80, 4000, 2_000_000_000
 
 RATE = (("msg_rate", "account", 12), ("firm_rate", "firm", 30))
 WINDOW_NS = 1_000_000_000
