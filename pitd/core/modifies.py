@@ -626,8 +626,13 @@ def _changed(record: OrderRecord, order: Order, command: e.ModifyOrder) -> Order
 
 
 def _traded(record: OrderRecord, order: Order) -> Decimal:
-    """How much of an order has traded, in what it is for: units, or the settlement asset."""
-    return record.filled_quantity if order.volume is None else whole_quantity(order) - record.open_quantity
+    """How much of an order has traded, in what it is for: units, or the settlement asset. Of an amount more may have
+    traded than the old terms allow, where a fill by the new ones comes before the venue's word on them.
+    """
+    if order.volume is None:
+        return record.filled_quantity
+    traded, modify = whole_quantity(order) - record.open_quantity, record.pending
+    return traded if modify is None else max(traded, whole_quantity(modify.order) - modify.open_quantity)
 
 
 def _no_more(event: Event, record: OrderRecord, modify: Modify) -> str:

@@ -597,6 +597,15 @@ def test_a_reducing_modify_passes_what_a_larger_one_would_not():
     assert core.check(order(side="sell", quantity=6)).rejected.code == pit.RejectCode.ORDER_QTY_EXCEEDS_LIMIT
 
 
+def test_a_fill_of_an_amount_that_comes_before_the_word_on_its_modify_leaves_what_is_left_of_the_new_one():
+    core = Core(OPEN_USD)
+    id = core.working(order(id="o1", volume="1000", price="100"))
+    core.modify("o1", volume=2000, sent=True)
+    core.report(fill("o1", "15", price="100"))
+    core.report(report("replaced", order_id="o1"))
+    assert core.engine.orders.find(id).open_quantity == core.held() == 500
+
+
 def test_terms_of_which_nothing_was_left_hold_again_once_a_fill_is_undone():
     core = arrange("sent")
     core.report(fill("o1", "10", report_id="f1"))
