@@ -826,6 +826,8 @@ class Model:
     def _set_change(self, kept: Kept, state: str) -> None:
         assert kept.change is not None
         kept.change.state = state
+        if state in ("working", "closed"):
+            kept.change.lost_by_lease = False
         self.touched.add(kept.id)
 
     def _cancel(self, command: e.CancelOrder, reply: e.Reply) -> None:
@@ -1217,7 +1219,7 @@ class Model:
         for key, placed in venue.orders.items():
             kept = self.orders.get(key)
             if not is_over:
-                if placed.is_promised and not placed.is_over:
+                if placed.is_promised and not placed.is_over and placed.left:
                     state = None if kept is None else kept.state
                     _must(state in ("sent", "quarantined", "working"), f"order {key} is at the venue, and {state} here")
                     assert kept is not None

@@ -155,7 +155,10 @@ class Kept(msgspec.Struct, kw_only=True):
     def traded(self) -> Decimal:
         """How much of it has traded, in what it is for: units, or an amount."""
         assert self.order is not None
-        return self.filled if self.order.volume is None else whole_of(self.order) - self.left
+        if self.order.volume is None:
+            return self.filled
+        traded, pending = whole_of(self.order) - self.left, self.pending
+        return traded if pending is None else max(traded, whole_of(pending.order) - pending.left)
 
 
 def whole_of(order: pit.Order) -> Decimal:

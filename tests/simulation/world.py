@@ -312,18 +312,22 @@ class World:
         if self.loss.told:
             _must(self.daemon.engine.disputed_seq > self.loss.seq, "history was lost, and nobody disputes it")
         if self.daemon.engine.disputed_seq:
-            refused = self._say(probe, wire.Check(self.new_order(self.draw), False, None))
+            refused = self._say(probe, wire.Check(self._lucky_order(), False, None))
             is_behind = isinstance(refused, wire.Failed) and refused.code is wire.FailureCode.JOURNAL_BEHIND
             _must(is_behind, f"history is disputed, and a new order was answered {refused}")
             accepted = self._say(self.operator, wire.AcceptHistory("looked at it"))
             _must(accepted == wire.Done(1), f"history was accepted, and that was answered {accepted}")
-        reply = self._say(probe, wire.Check(self.new_order(self.draw), False, None))
+        reply = self._say(probe, wire.Check(self._lucky_order(), False, None))
         _must(isinstance(reply, (wire.Accepted, wire.Refused)), f"a new order was answered {reply}")
         self.daemon.leave()
         self._start_daemon()
         _must(self.daemon is not None, "the daemon does not start after a tidy stop")
         self.daemon.leave()
         return self._good()
+
+    def _lucky_order(self) -> pit.Order:
+        orders = (self.new_order(self.draw) for _ in itertools.count())
+        return next(order for order in orders if order.quantity != settings.UNLUCKY)
 
     def _everyone_is_told(self) -> bool:
         """Those of the release before this one can't all tell: they do not say by which start they were told."""
