@@ -144,7 +144,7 @@ class _Asked:
                 return reject.requested
         try:
             effects = limit.policy.main(self.attempt).effects
-            shares = [limit.policy.share(effect, limit.name, limit.scope) for effect in effects]
+            shares = [limit.policy.share_of(effect, limit.name, limit.scope, self.attempt) for effect in effects]
         except Exception:  # it cannot be told, as its reject says
             return None
         return next((canonical(share) for share in shares if share is not None), None)
@@ -283,21 +283,25 @@ def _users(engine: Engine, question: Question, limits: Sequence[_Limit]) -> tupl
             holding.setdefault(limit.policy.id, []).append(limit)
         elif type(limit.policy).holders is not Policy.holders:
             reading.append(limit)
-    looked_at = 0
+    looked_at, attempt, look = 0, _attempt(engine, question), look_at(engine, question.now_ns)
     for record in islice(reversed(engine.orders.open.values()), ORDERS_LOOKED_AT):
         looked_at += 1
-        shares = [*_shares(holding, record), *(_on_the_way(engine, reading, record, question) if reading else ())]
+        shares = [*_shares(holding, record, attempt)]
+        if reading:
+            shares += _on_the_way(engine, reading, record, attempt, look)
         for name, amount in shares:
             found[name].setdefault((record.asked_by, record.account), []).append((amount, record.order_id))
     return {name: [_user(who, shares) for who, shares in of.items()] for name, of in found.items()}, looked_at
 
 
-def _shares(holding: Mapping[str, Sequence[_Limit]], record: OrderRecord) -> Iterator[tuple[str, Decimal]]:
+def _shares(
+    holding: Mapping[str, Sequence[_Limit]], record: OrderRecord, attempt: Attempt
+) -> Iterator[tuple[str, Decimal]]:
     """What an open order makes up of what limits have counted."""
     for hold in record.holds:
         for limit in holding.get(hold.policy, ()):
             try:
-                share = limit.policy.share(hold.effect, limit.name, limit.scope)
+                share = limit.policy.share_of(hold.effect, limit.name, limit.scope, attempt)
             except Exception:  # whoever wrote it, it must not take the daemon along
                 continue
             if share is not None:
@@ -305,18 +309,20 @@ def _shares(holding: Mapping[str, Sequence[_Limit]], record: OrderRecord) -> Ite
 
 
 def _on_the_way(
-    engine: Engine, reading: Sequence[_Limit], record: OrderRecord, question: Question
+    engine: Engine, reading: Sequence[_Limit], record: OrderRecord, asked: Attempt, look: Look
 ) -> Iterator[tuple[str, Decimal]]:
     """The same for controls that read positions and hold nothing: what is on its way there the engine counts."""
-    order = record.order
-    if order is None or record.listed is None:
+    if record.order is None or record.listed is None:
         return
-    if order.side is not question.order.side or order.instrument != question.order.instrument:
-        return
-    attempt = engine.attempt_at(order, record.asked_by, question.now_ns)
+    order = engine.attempt_at(record.order, record.asked_by, look.now_ns)
     for limit in reading:
-        if limit.policy.scope_for(limit.name, attempt) == limit.scope:
-            yield limit.name, canonical(record.open_quantity)
+        try:
+            if limit.policy.scope_for(limit.name, order) == limit.scope:
+                many = limit.policy.waiting(limit.name, limit.scope, order, record.open_quantity, asked, look)
+                if many:
+                    yield limit.name, canonical(many)
+        except Exception:  # whoever wrote it, it must not take the daemon along; or nobody can tell
+            continue
 
 
 def _user(who: tuple[str, str], shares: list[tuple[Decimal, str]]) -> LimitUser:

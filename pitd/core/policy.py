@@ -560,6 +560,18 @@ class Policy:
         amount = getattr(effect, "amount", None)
         return amount if isinstance(amount, Decimal) else Decimal(1)
 
+    def share_of(self, effect: Any, limit: str, scope: str, attempt: Attempt) -> Decimal | None:
+        """The same where it depends on the order that a person asks about: a limit may count several things at once."""
+        return self.share(effect, limit, scope)
+
+    def waiting(
+        self, limit: str, scope: str, order: Attempt, open_quantity: Decimal, attempt: Attempt, look: Look
+    ) -> Decimal | None:
+        """How much an open order, of which so much may trade, makes up of what a limit counts that holds nothing for
+        it; None where it is not counted. `attempt` is the order that a person asks about.
+        """
+        return None
+
     def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> Sequence[tuple[str, Decimal]]:
         """The accounts that use of a limit what no open order holds, such as positions and losses, and how much."""
         return ()

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
+
+from pit.types import RejectCode
 
 from .currency import Currency, Rates
 from .exposures import Exposures
 from .instruments import Listed
+from .numbers import ZERO
 from .positions import Positions
 from .prices import Marks
 from .unrealised import Unrealised
+from .unvalued import Unvalued
 
 
 class Valuation:
     """Made once for an engine. What no limit asks for is not kept."""
 
     def __init__(self, positions: Positions, find: Callable[[str], Listed | None]) -> None:
+        self._find = find
         self.marks = Marks()
         self.rates = Rates(self.marks)
         self.exposures = Exposures(positions, self.marks, find)
@@ -31,6 +37,14 @@ class Valuation:
         self.unrealised.marked(symbol)
         if symbol in self.marks.rates:
             self.unrealised.rated()
+
+    def worth_of(self, symbol: str, units: Decimal) -> tuple[Listed, Decimal]:
+        """What an instrument means, and what so many units of it are worth at the mark. Raises Unvalued."""
+        listed, quote = self._find(symbol), self.marks.find(symbol)
+        price = None if quote is None else quote.reference
+        if listed is None or price is None:
+            raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"no mark of {symbol} is known")
+        return listed, listed.notional(price, units) if price else ZERO
 
     def ask(
         self,

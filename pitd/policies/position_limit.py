@@ -109,6 +109,13 @@ class PositionLimit(Policy):
             and bound.scope(account, "", listed.symbol, listed.settlement) == scope
         ]
 
+    def waiting(
+        self, limit: str, scope: str, order: Attempt, open_quantity: Decimal, attempt: Attempt, look: Look
+    ) -> Decimal | None:
+        if order.listed.symbol != attempt.listed.symbol or order.order.side is not attempt.order.side:
+            return None
+        return open_quantity
+
     def bounds(self, limit: str) -> list[Counter]:
         bound = self._limits.by_name[limit]
         return [

@@ -156,6 +156,19 @@ class SpotFundsPolicy(Policy):
                 shown.append(msgspec.structs.replace(bare, used=canonical(self.held(account, asset))))
         return shown
 
+    def share_of(self, effect: Any, limit: str, scope: str, attempt: Attempt) -> Decimal | None:
+        """How much an open order of that account holds of what this one would need: money for a buy, else the asset."""
+        if scope != f"account {effect.account}" or attempt.listed.kind is not Kind.SPOT:
+            return None
+        needed = attempt.listed.settlement if attempt.order.side is Side.BUY else attempt.listed.underlying
+        return next((amount for asset, amount in effect.gives if asset == needed), None)
+
+    def uses(self, limit: str, scope: str, attempt: Attempt, look: Look) -> Sequence[Counter]:
+        """What is held of what the order would need first, then of all else."""
+        is_buy = attempt.order.side is Side.BUY
+        needed = f"{attempt.listed.settlement if is_buy else attempt.listed.underlying} held"
+        return sorted(super().uses(limit, scope, attempt, look), key=lambda each: each.what != needed)
+
     def bounds(self, limit: str) -> list[Counter]:
         return [Counter(scope=self._limits.by_name[limit].subject, what="held of what is there", bound=ZERO)]
 

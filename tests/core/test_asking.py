@@ -11,6 +11,7 @@ import pytest
 from builders import AAPL, BTC, INSTRUMENTS, Core, fill, money, order, report, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import EUR, MSFT, SAP, holds, marked
 
 import pit
 from pitd.core import asking
@@ -228,6 +229,50 @@ def test_a_position_limit_tells_the_orders_side_positions_and_what_is_on_the_way
     assert [(user.account, user.amount) for user in limit.users] == [("alpha", 3), ("alpha", 1)]
     assert limit.largest == 6
     assert of(explain(core, order(side="sell", quantity="2")), "long").largest == 13
+
+
+def test_spot_funds_tell_whose_orders_hold_what_the_order_would_need():
+    core = Core('[limits]\nfunds = { control = "spot_funds" }')
+    core.fund("alpha", USD="1000", AAPL="20")
+    core.fund("beta", USD="500")
+    core.check(order(id="a", quantity="2"))
+    core.check(order(id="b", quantity="3"), client="mm2")
+    core.check(order(id="c", side="sell", quantity="5"))
+    core.check(order(id="d", quantity="1", account="beta"))
+    limit = of(explain(core, order(quantity="4")), "funds")
+    assert [(user.client, user.amount, user.order_ids) for user in limit.users] == [
+        ("mm2", 300, ("b",)),
+        ("mm1", 200, ("a",)),
+    ]
+    assert (limit.uses[0].what, limit.uses[0].used, limit.requested) == ("USD held", 500, 400)
+    limit = of(explain(core, order(side="sell", quantity="4")), "funds")
+    assert [(user.client, user.amount, user.order_ids) for user in limit.users] == [("mm1", 5, ("c",))]
+    assert (limit.uses[0].what, limit.requested) == ("AAPL held", 4)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "users"),
+    [
+        ("max_gross = 5000", [("beta", 500), ("alpha", 484), ("alpha", 300), ("alpha", 100)]),
+        ("max_net = 5000", [("beta", 500), ("alpha", 300), ("alpha", -396)]),
+    ],
+)
+def test_an_exposure_limit_tells_whose_positions_and_orders_make_it_up(bounds, users):
+    core = marked(
+        Core(EUR + f'[limits]\nexposed = {{ control = "exposure_limit", over = "firm", currency = "firm", {bounds} }}')
+    )
+    holds(core, -2, SAP)
+    holds(core, 5, AAPL, "beta")
+    core.check(order(id="a", quantity="3", price=1))
+    core.check(order(id="s", side="sell", quantity="2", price=1, instrument=MSFT), client="mm2")
+    told = of(explain(core, order(quantity="4", price=1)), "exposed").users
+    assert [(user.account, user.amount) for user in told] == users
+
+
+def test_what_a_mark_is_missing_for_is_told_of_nobody():
+    core = Core('[limits]\nexposed = { control = "exposure_limit", over = "firm", settlement = "USD", max_gross = 9 }')
+    holds(core, 5)
+    assert of(explain(core, order()), "exposed").users == ()
 
 
 def test_the_largest_size_is_a_multiple_of_the_lot():
