@@ -17,6 +17,7 @@ from .core.policy import Funds
 from .core.positions import Position
 from .core.prices import Quote
 from .core.unrealised import unrealised_of
+from .in_currency import OwnCurrency
 
 _NANO = Decimal("1e-9")
 _ROUNDING = Context(prec=2 * DIGITS, rounding=ROUND_HALF_EVEN, traps=[InvalidOperation, Overflow, DivisionByZero])
@@ -32,6 +33,7 @@ def page_of(
     accounts: frozenset[str] | None,
     newest: Callable[[str], Quote | None] = lambda symbol: None,
     now_ns: int = 0,
+    own: OwnCurrency | None = None,
 ) -> wire.Reply:
     """The positions asked for, of these accounts (None: of all), by the newest quotes that anybody knows."""
     if accounts is not None and query.account is not None and query.account not in accounts:
@@ -41,11 +43,13 @@ def page_of(
     for account, symbol, held in _after(engine, query, accounts):
         if len(page) == most:
             return wire.PositionsAre(engine.seq, tuple(page), more=True)
-        page.append(position_of(engine, account, symbol, held, newest(symbol), now_ns))
+        page.append(position_of(engine, account, symbol, held, newest(symbol), now_ns, own))
     return wire.PositionsAre(engine.seq, tuple(page), more=False)
 
 
-def balances_of(engine: Engine, query: wire.ListBalances, *, accounts: frozenset[str] | None) -> wire.Reply:
+def balances_of(
+    engine: Engine, query: wire.ListBalances, *, accounts: frozenset[str] | None, own: OwnCurrency | None = None
+) -> wire.Reply:
     """The balances asked for, of these accounts (None: of all), with what open orders hold and may bring."""
     if accounts is not None and query.account is not None and query.account not in accounts:
         return wire.Failed(wire.FailureCode.NOT_AUTHORIZED, f"account {query.account} is none of this client's")
@@ -66,6 +70,8 @@ def balances_of(engine: Engine, query: wire.ListBalances, *, accounts: frozenset
             total=kept.of(account, asset),
             held=funds.get((account, asset), _NOTHING).held,
             incoming=funds.get((account, asset), _NOTHING).incoming,
+            currency=None if own is None else own.of(account),
+            worth=None if own is None else own.worth(account, [(asset, kept.of(account, asset))]),
         )
         for account, asset in meant[:most]
     ]
@@ -76,7 +82,13 @@ _NOTHING = Funds()
 
 
 def position_of(
-    engine: Engine, account: str, symbol: str, held: Position, quote: Quote | None = None, now_ns: int = 0
+    engine: Engine,
+    account: str,
+    symbol: str,
+    held: Position,
+    quote: Quote | None = None,
+    now_ns: int = 0,
+    own: OwnCurrency | None = None,
 ) -> AccountPosition:
     """A position as people read it."""
     listed = engine.instruments.find(symbol)
@@ -86,10 +98,18 @@ def position_of(
     if mark is not None and named is not None:
         with contextlib.suppress(NotRepresentable):
             unrealised = canonical(unrealised_of(held, named, mark))
+    settlement = symbol.rpartition("/")[2] if listed is None else listed.settlement
+    currency = made = unrealised_in_currency = None
+    if own is not None:
+        currency = own.of(account)
+        paid = [(asset, -fee) for asset, fee in held.other_fees]
+        made = own.worth(account, [(settlement, held.realised), (settlement, -held.fees), *paid])
+        if unrealised is not None:
+            unrealised_in_currency = own.worth(account, [(settlement, unrealised)])
     return AccountPosition(
         account=account,
         instrument=symbol,
-        settlement=symbol.rpartition("/")[2] if listed is None else listed.settlement,
+        settlement=settlement,
         quantity=canonical(held.quantity),
         cost=canonical(held.cost),
         average_price=_average(held, listed),
@@ -99,6 +119,9 @@ def position_of(
         mark=None if mark is None else canonical(mark),
         unrealised=unrealised,
         mark_age_s=None if quote is None or mark is None else (now_ns - quote.at_ns) / 1e9,
+        currency=currency,
+        made=made,
+        unrealised_in_currency=unrealised_in_currency,
     )
 
 

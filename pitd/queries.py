@@ -17,6 +17,7 @@ from .core.numbers import ZERO, canonical
 from .core.orders import ENDED, LEASED, OrderRecord
 from .core.policy import Counter
 from .house import House
+from .in_currency import OwnCurrency
 
 T = TypeVar("T")
 
@@ -70,9 +71,11 @@ def answer(
             seen = None if sees_all else accounts
             if house is None:
                 return holdings.page_of(engine, query, accounts=seen)
-            return holdings.page_of(engine, query, accounts=seen, newest=house.newest_quote, now_ns=now_ns)
+            own = OwnCurrency(engine, house.newest_quote, now_ns, house.wall_ns())
+            return holdings.page_of(engine, query, accounts=seen, newest=house.newest_quote, now_ns=now_ns, own=own)
         case wire.ListBalances():
-            return holdings.balances_of(engine, query, accounts=None if sees_all else accounts)
+            known = None if house is None else OwnCurrency(engine, house.newest_quote, now_ns, house.wall_ns())
+            return holdings.balances_of(engine, query, accounts=None if sees_all else accounts, own=known)
     assert house is not None
     if isinstance(query, wire.AskStatus):
         return _status(engine, house)
@@ -268,6 +271,7 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
         *(name for kind, _, name in halted if kind == "account"),
     }
     names = look.page(known)
+    own = OwnCurrency(engine, house.newest_quote, now_ns, house.wall_ns())
     page = tuple(
         wire.AccountSeen(
             account=name,
@@ -276,6 +280,9 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
             money=tuple(money.get(name, ())),
             blocks=engine.accounts.blocks_on(name),
             restrictions=engine.trading.over(name, engine.accounts.group_of(name)),
+            currency=own.of(name),
+            made=own.worth(name, [(each.settlement, each.pnl) for each in money.get(name, ())]),
+            unrealised=own.unrealised(name),
         )
         for name in names[:most]
     )

@@ -570,6 +570,10 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     nothing is held or nobody told a price. `realised` is the P&L of what was closed, at average cost and before `fees`;
     `other_fees` are those in other assets, as (asset, amount). `mark` is what the instrument cost when that was last
     told, `mark_age_s` ago, and `unrealised` what closing all of it there would make; None where nobody has told.
+
+    Of an account that is kept in a `currency` of its own, `made` is what was realised less all fees in that, whatever
+    they were of, and `unrealised_in_currency` says itself; as limits count it, at the rates that are newest now, and
+    None where one is missing or stale.
     """
 
     account: str
@@ -584,6 +588,9 @@ class AccountPosition(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     mark: Decimal | None = None
     unrealised: Decimal | None = None
     mark_age_s: float | None = None
+    currency: str | None = None
+    made: Decimal | None = None
+    unrealised_in_currency: Decimal | None = None
 
 
 class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
@@ -591,6 +598,8 @@ class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
 
     `held` is what its open orders may need of it, `incoming` what they may bring, both as far as a spot_funds limit
     counts them. `available` is `total - held`: below zero where fills, fees or a person took more than there was.
+    `worth` is what the total is worth in the `currency` that the account is kept in, as limits count it; None where a
+    rate is missing or stale.
     """
 
     account: str
@@ -598,6 +607,8 @@ class AccountBalance(msgspec.Struct, frozen=True, array_like=True, kw_only=True,
     total: Decimal
     held: Decimal = Decimal(0)
     incoming: Decimal = Decimal(0)
+    currency: str | None = None
+    worth: Decimal | None = None
 
     @property
     def available(self) -> Decimal:

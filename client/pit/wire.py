@@ -909,7 +909,10 @@ class MoneySeen(Seen, frozen=True, kw_only=True):
 
 
 class AccountSeen(Seen, frozen=True, kw_only=True):
-    """`blocks` and `restrictions` also hold those of its group and of the firm."""
+    """`blocks` and `restrictions` also hold those of its group and of the firm. Of an account that is kept in a
+    `currency`, `made` is all of its realised P&L in that, and `unrealised` what all that it holds would make at the
+    newest marks; None where a rate or a mark is not known.
+    """
 
     account: str
     group: str | None
@@ -917,6 +920,9 @@ class AccountSeen(Seen, frozen=True, kw_only=True):
     money: tuple[MoneySeen, ...]
     blocks: tuple[Block, ...]
     restrictions: tuple[Restriction, ...] = ()
+    currency: str | None = None
+    made: Decimal | None = None
+    unrealised: Decimal | None = None
 
 
 class AccountsAre(Body, frozen=True):

@@ -179,8 +179,11 @@ _COLUMNS = {
 }
 _OPTIONAL = {"positions": ("cost", "average_price"), "balances": ()}
 _PASSED_OVER = {
-    "positions": ("settlement", "realised", "fees", "other_fees", "mark", "unrealised", "mark_age_s"),
-    "balances": ("held", "incoming", "available"),
+    "positions": (
+        *("settlement", "realised", "fees", "other_fees", "mark", "unrealised", "mark_age_s"),
+        *("currency", "made", "unrealised_in_currency"),
+    ),
+    "balances": ("held", "incoming", "available", "currency", "worth"),
 }
 """What `pitctl --json` tells beside: it is not taken up."""
 

@@ -174,6 +174,11 @@ def accounts_of(lines: Sequence[wire.AccountSeen]) -> RenderableType:
             first = (each.account, each.group or "", each.open_orders) if not at else ("", "", "")
             pnl = ("", "", "", "") if one is None else (one.pnl, one.settlement, one.floor, one.ceiling)
             add_row(table, *first, *pnl, "" if at else stopped, style="red" if stopped else "")
+        if each.currency is not None:
+            told = f"{each.currency}, all of it"
+            if each.unrealised is not None and each.unrealised:
+                told += f"; {text(each.unrealised)} unrealised"
+            add_row(table, "", "", "", "not known" if each.made is None else each.made, told, "", "", "")
     return table
 
 
@@ -206,20 +211,24 @@ def orders_of(lines: Sequence[wire.OrderSeen]) -> RenderableType:
 
 def positions_of(lines: Sequence[AccountPosition]) -> RenderableType:
     heads = (">quantity", ">average price", ">cost", ">mark", ">unrealised", ">realised", ">fees", "in", "other fees")
-    table = table_of("account", "instrument", *heads)
+    own = (">made", ">unrealised", "in its currency") if any(each.currency for each in lines) else ()
+    table = table_of("account", "instrument", *heads, *own)
     for each in lines:
         numbers = (each.quantity, each.average_price, each.cost, each.mark, each.unrealised, each.realised, each.fees)
         others = ", ".join(f"{text(fee)} {asset}" for asset, fee in each.other_fees)
-        add_row(table, each.account, each.instrument, *numbers, each.settlement, others)
+        worth = (each.made, each.unrealised_in_currency, each.currency or "") if own else ()
+        add_row(table, each.account, each.instrument, *numbers, each.settlement, others, *worth)
     return table
 
 
 def balances_of(lines: Sequence[AccountBalance]) -> RenderableType:
-    table = table_of("account", "asset", ">available", ">held", ">total", ">incoming")
+    own = (">worth", "in its currency") if any(each.currency for each in lines) else ()
+    table = table_of("account", "asset", ">available", ">held", ">total", ">incoming", *own)
     for each in lines:
         style = "bold red" if each.available < 0 else ""
         numbers = (each.available, each.held, each.total, each.incoming)
-        add_row(table, each.account, each.asset, *numbers, style=style)
+        worth = (each.worth, each.currency or "") if own else ()
+        add_row(table, each.account, each.asset, *numbers, *worth, style=style)
     return table
 
 

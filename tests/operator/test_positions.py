@@ -119,3 +119,54 @@ def test_the_newest_mark_and_what_closing_there_would_make_are_shown() -> None:
     (held,) = local.engine.positions("alpha")
     assert (held.mark, held.unrealised, held.realised) == (97.5, -15, 40)
     assert held.mark_age_s is not None and held.mark_age_s >= 0
+
+
+IN_EUR = """
+[currency]
+firm = "USD"
+[currency.rates]
+EUR = { quote = "EUR/USD", max_age = "10s" }
+BNB = "500"
+[accounts.alpha]
+currency = "EUR"
+[gate]
+pnl = "computed"
+unknown_accounts = "allow"
+"""
+
+
+def test_what_an_account_made_and_has_is_told_in_its_own_currency(capsys: pytest.CaptureFixture[str]) -> None:
+    local = Local(IN_EUR + INSTRUMENTS)
+    ops = local.connect("ops")
+    for side, quantity, price in (("buy", 10, 100), ("sell", 4, 110)):
+        told = fill(f"ghost {side}", quantity, price=price, instrument=AAPL, side=side, fee="0.01", fee_asset="BNB")
+        ops.apply_execution_report(told)
+    there = pit.BalanceAdjustment(account="alpha", asset="USD", set_to="100")
+    ops.apply_account_adjustment(there, id="there", reason="a test")
+    (bare,) = ops.positions("alpha")
+    assert (bare.currency, bare.made, bare.unrealised_in_currency) == ("EUR", None, None)
+    ops.push_quote(AAPL, mark="97.5")
+    ops.push_quote(pit.Instrument("EUR", "USD"), mark="1.25")
+    (held,) = ops.positions("alpha")
+    assert (held.made, held.unrealised_in_currency) == (24, -12), "40 USD less 0.02 BNB, and -15 USD"
+    assert [(each.asset, each.worth, each.currency) for each in ops.balances("alpha")] == [("USD", 80, "EUR")]
+    page = ops.ask(wire.ListAccounts())
+    (seen,) = (each for each in page.accounts if each.account == "alpha")
+    assert (seen.currency, seen.made, seen.unrealised) == ("EUR", 24, -12)
+
+    def connect(name: str, endpoint: str, timeout_s: float, read_only: bool) -> pit.Engine:
+        return local.house.connect(name, read_only=read_only)
+
+    for command, words in (("positions", "24 "), ("balances", " 80 "), ("accounts", "EUR, all of it; -12 unrealised")):
+        assert operator.main([command, "--name", "ops"], connect) == 0
+        assert words in capsys.readouterr().out
+    local.advance(11)
+    (stale,) = ops.positions("alpha")
+    assert (stale.made, stale.unrealised_in_currency, stale.realised) == (None, None, 40)
+
+
+def test_an_account_without_a_currency_is_told_by_asset_alone() -> None:
+    local = Local(IN_EUR + INSTRUMENTS)
+    local.engine.apply_execution_report(fill("ghost", 1, price=1, instrument=AAPL, side="buy", account="beta"))
+    (held,) = local.engine.positions("beta")
+    assert (held.currency, held.made) == (None, None)

@@ -209,7 +209,15 @@ MONEY = wire.MoneySeen(
     settlement="USD", pnl=Decimal("-60.5"), floor=Decimal(-100), ceiling=Decimal(500), tripped=("day_loss",)
 )
 ACCOUNT = wire.AccountSeen(
-    account="alpha", group="us", open_orders=2, money=(MONEY,), blocks=(BLOCK,), restrictions=(HALT,)
+    account="alpha",
+    group="us",
+    open_orders=2,
+    money=(MONEY,),
+    blocks=(BLOCK,),
+    restrictions=(HALT,),
+    currency="EUR",
+    made=Decimal("-48.4"),
+    unrealised=Decimal(3),
 )
 BARE_ACCOUNT = wire.AccountSeen(
     account="beta", group=None, open_orders=0, money=(wire.MoneySeen(settlement="USD", pnl=Decimal(0)),), blocks=()
@@ -260,6 +268,9 @@ HELD = AccountPosition(
     average_price=Decimal("110.05"),
     realised=Decimal(100),
     fees=Decimal("0.5"),
+    currency="EUR",
+    made=Decimal("79.6"),
+    unrealised_in_currency=Decimal("-8.25"),
 )
 FLAT = AccountPosition(
     account="alpha",
@@ -272,7 +283,13 @@ FLAT = AccountPosition(
     fees=Decimal(0),
 )
 BALANCE = AccountBalance(
-    account="alpha", asset="USD", total=Decimal("1000.5"), held=Decimal(185), incoming=Decimal("0.25")
+    account="alpha",
+    asset="USD",
+    total=Decimal("1000.5"),
+    held=Decimal(185),
+    incoming=Decimal("0.25"),
+    currency="EUR",
+    worth=Decimal("800.4"),
 )
 BARE_BALANCE = AccountBalance(account="alpha", asset="BTC", total=Decimal("-0.5"))
 ADJUSTMENTS = (
