@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 
-from pit.types import RejectCode
+from pit.types import Order, RejectCode
 
 from .currency import Currency, Rates
 from .exposures import Exposures
 from .instruments import Listed
 from .numbers import ZERO
-from .positions import Positions
+from .positions import Positions, units_of
 from .prices import Marks
 from .unrealised import Unrealised
 from .unvalued import Unvalued
@@ -45,6 +45,11 @@ class Valuation:
         if listed is None or price is None:
             raise Unvalued(RejectCode.MARK_PRICE_UNAVAILABLE, f"no mark of {symbol} is known")
         return listed, listed.notional(price, units) if price else ZERO
+
+    def worth_of_open(self, order: Order, listed: Listed, open_quantity: Decimal) -> Decimal:
+        """What an order of which so much may trade is worth at the mark; a volume order of unknown units its amount."""
+        units = units_of(order, listed, open_quantity)
+        return open_quantity if units is None else self.worth_of(listed.symbol, units)[1]
 
     def ask(
         self,

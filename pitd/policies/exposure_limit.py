@@ -11,7 +11,6 @@ from pitd.core.books import BookLimit, books_of, sums_now, view
 from pitd.core.limits import LimitSet, asset_of
 from pitd.core.numbers import ZERO, canonical, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict, in_currency
-from pitd.core.positions import units_of
 
 
 class ExposureBound(BookLimit, frozen=True, kw_only=True, tag_field="control", tag="exposure_limit"):
@@ -126,11 +125,10 @@ class ExposureLimit(Policy):
         bound = self._limits.by_name[limit]
         if bound.max_gross is None and order.order.side is not attempt.order.side:
             return None
-        units = units_of(order.order, order.listed, open_quantity)
-        if units is None:
-            return self._in_money(bound, order.listed.settlement, open_quantity, look)
-        signed = units if order.order.side is Side.BUY else -units
-        return self._worth_of(bound, order.listed.symbol, signed, attempt, look)
+        if look.valuation is None:
+            return None
+        worth = look.valuation.worth_of_open(order.order, order.listed, open_quantity)
+        return self._in_money(bound, order.listed.settlement, worth, look)
 
     def _worth_of(self, bound: ExposureBound, symbol: str, units: Decimal, attempt: Attempt, look: Look) -> Decimal:
         """Units at the mark, as the limit counts them. Raises Unvalued where nobody knows."""
