@@ -102,7 +102,7 @@ CONTROLS = (
 _TAKEN = ("order_validation", "engine", "trading_state", OPERATOR, POISONED)
 """What else stands for a policy, or for a limit, in rejects and blocks."""
 
-REACTED_TO = ("overfill", "after_close", "after_rollback", "unknown_order")
+REACTED_TO = ("overfill", "after_close", "after_rollback", "unknown_order", "reopened")
 """The flags of fills that ought not to be: [reports] says what is done about each."""
 
 _REACTIONS = {"flag": None, "reduce": TradingState.REDUCING, "halt": TradingState.HALTED}
@@ -416,6 +416,7 @@ class _Reader:
                 "pnl",
                 "cancel_within",
                 "on_trip",
+                "on_bust",
             ),
         )
         uncovered = self._choice("gate", table, "uncovered", ("reject", "allow"))
@@ -432,6 +433,7 @@ class _Reader:
             quote_ns=self._duration("gate", table, "max_quote_age", plain.quote_ns),
             cancel_ns=self._duration("gate", table, "cancel_within", plain.cancel_ns),
             trips_cancel=self._choice("gate", table, "on_trip", ("cancel", "keep")) == "cancel",
+            busts_reopen=self._choice("gate", table, "on_bust", ("reopen", "close")) == "reopen",
         )
         if not bounds.lease_least_ns <= bounds.lease_ns <= bounds.lease_most_ns:
             self._fail("gate.lease", "min_lease ≤ lease ≤ max_lease is wanted; these contradict one another")

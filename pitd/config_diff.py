@@ -26,6 +26,9 @@ _GATE = {
     "closed_kept_ns": "keep_closed_for",
     "cancel_ns": "cancel_within",
 }
+
+_CHOICES = {"trips_cancel": ("on_trip", "cancel", "keep"), "busts_reopen": ("on_bust", "reopen", "close")}
+"""By the name of a bound that is a choice: its key, and the words for yes and for no."""
 """The bounds that are written under another name than they have inside."""
 
 
@@ -80,6 +83,10 @@ def _keys(config: Config) -> Iterator[tuple[str, str]]:
     yield "gate.uncovered", config.gate.uncovered
     yield "gate.unknown_accounts", config.gate.unknown_accounts
     for name, value in _flat("", config.gate.bounds):
+        if name in _CHOICES:
+            key, when_true, else_ = _CHOICES[name]
+            yield f"gate.{key}", when_true if value == "true" else else_
+            continue
         yield f"gate.{_GATE.get(name, name.removesuffix('_ns'))}", value
     for flag, state in config.reactions.items():
         yield f"reports.{flag}", "halt" if state is TradingState.HALTED else "reduce"

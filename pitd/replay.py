@@ -18,6 +18,7 @@ from .core import adjustments, day_orders, failing, reading, snapshot
 from .core import entry as e
 from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
 from .core.many import ALL_OR_NONE
+from .core.orders import CLOSED
 from .core.policy import Reported
 from .core.reading import Reader
 from .errors import JournalFailed
@@ -388,6 +389,10 @@ class _Other:
         assert record is not None
         if not left or record.order is None or record.listed is None:
             return record.holds
+        if (
+            record.state is CLOSED and record.ended_by is e.EndedBy.FILLED
+        ):  # a fill of it was undone, and it is open again
+            return self._engine.modifies.hold_again(record, left)
         shrunk = self._engine.pipeline.shrink(record.holds, record.order, record.listed, left)
         return record.holds if shrunk is None else shrunk
 

@@ -103,8 +103,8 @@ class OrderNamed(OfOrder, frozen=True):
 
 
 class OrderFlagged(OfOrder, frozen=True):
-    """An operator should look at an order: "unknown_order", "after_close", "after_rollback", "overfill", "late_commit".
-    An unknown one has been heard of from the venue only.
+    """An operator should look at an order: "unknown_order", "after_close", "after_rollback", "overfill", "late_commit",
+    "reopened". An unknown one has been heard of from the venue only.
     """
 
     flag: str

@@ -278,7 +278,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     to the daemon.
 
     A `bust` undoes the fill whose report id is `fill_id`; a `correct` tells it anew: `quantity`, `price`, `pnl` and
-    `fee` are the fill's from then on, whole and not as differences (a price left out stays).
+    `fee` are the fill's from then on, whole and not as differences (a price left out stays). An order that had been
+    filled counts as open again for what is undone, until somebody says otherwise.
 
     Raises InvalidInput when it names no order, or a value cannot be meant.
     """
@@ -815,8 +816,8 @@ class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, g
 
     `already_applied` says that this very report was here before. `state` and `open_quantity` are the order's after it
     (None when the order is unknown). `flags` names what an operator should look at: "unknown_order", "after_close",
-    "after_rollback", "overfill", "shared_venue_id", "unknown_account" (it is not declared), "pnl_ignored". `blocks`
-    names those that this report has tripped.
+    "after_rollback", "overfill", "reopened" (a fill of it was undone), "shared_venue_id", "unknown_account" (it is not
+    declared), "pnl_ignored". `blocks` names those that this report has tripped.
     """
 
     order_id: str | None

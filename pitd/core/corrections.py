@@ -15,7 +15,7 @@ from . import entry as e
 from .entry import EndedBy, Failed, Failure, Fill
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
-from .orders import CLOSED, WORKING, OrderRecord
+from .orders import AT_ONCE, CLOSED, WORKING, OrderRecord
 from .policy import Unvalued, whole_quantity
 from .positions import Change, Position
 from .results import result_of
@@ -26,12 +26,24 @@ if TYPE_CHECKING:
 FLAGS = {ReportKind.BUST: "bust", ReportKind.CORRECT: "corrected"}
 """An operator should look at orders with them: the venue has changed what it had told."""
 
+REOPENED = "reopened"
+"""Flags an order that had been filled and, as a fill of it was undone, may trade again: nobody knows yet."""
+
 
 def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerprint: bytes) -> e.Reply:
     """Takes back what a fill did to the order, the position, balances and P&L, and books what the venue says instead.
 
-    An order that works at the venue may trade again what was undone; one that is over stays over, until its own reports
-    say otherwise. The position goes back by the differences that the fill had made, so that undoing the last one leaves
+    An order that works at the venue may trade again what was undone. One that was over because it was filled is not
+    filled any more: by FIX its LeavesQty is its OrderQty less its CumQty again, and though many venues never put a
+    busted quantity back on their books, a bust does not say so. Until somebody does, it works again and what was undone
+    counts as open (flagged "reopened"): a cancel, an expiry, an order status or a person settles it, and the end of its
+    day does. `[gate] on_bust = "close"` is for venues that never put it back. Example: buy 10 @ 100 is filled in fills
+    of 4 and 6, and the 6 are busted: 4 are held and 600 USD open again; "cancelled" closes it, the 4 stay.
+
+    An order that ended in any other way stays over, as FIX has it ("canceled" goes before "new"). So does one that
+    could not rest at a venue: without a price, IOC or FOK, or of a day that is over.
+
+    The position goes back by the differences that the fill had made, so that undoing the last one leaves
     no trace. Where others came after it, cost and realised P&L together are right to the last digit, and a position
     that is flat then has no cost.
     """
@@ -59,9 +71,12 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         fee_asset = "" if fill.fee_asset in (None, listed.settlement) else fill.fee_asset or ""
         wanted = engine._policies_on(net, listed, again.realised - fill.realised)
         more = again.traded - fill.traded
-        left = _left(record, more)
+        reopens = more < 0 and _may_reopen(engine, record)
+        left = _left(record, more, is_open=reopens or record.state is WORKING)
         holds, of_modify = record.holds, None
-        if record.state is WORKING and record.order is not None:
+        if reopens:
+            holds = engine.modifies.hold_again(record, left)
+        elif record.state is WORKING and record.order is not None:
             if record.pending is not None:
                 both = engine.modifies.fill(record, more, left)
                 if both is None:
@@ -89,10 +104,12 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         engine.emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, record.asked_by, fee_asset))
     if moves:
         engine.emit(e.BalancesMoved(record.account, moves))
-    if record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
+    if reopens:
+        engine.emit(e.OrderMoved(id, WORKING, None, f"{FLAGS[report.kind]}: fill {report.fill_id}"))
+    elif record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
         engine.modifies.order_ends(record)
         engine.emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
-    flags = (FLAGS[report.kind], *(("overfill",) if is_over else ()))
+    flags = (FLAGS[report.kind], *(("overfill",) if is_over else ()), *((REOPENED,) if reopens else ()))
     for flag in flags:
         if flag not in record.flags:
             engine.emit(e.OrderFlagged(id, flag))
@@ -170,9 +187,19 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
     return fill_of(whole, record.order, listed, change, moves, report.quantity)
 
 
-def _left(record: OrderRecord, more: Decimal) -> Decimal:
+def _may_reopen(engine: Engine, record: OrderRecord) -> bool:
+    """Whether an order that was filled may be open at the venue once it is filled no more."""
+    if not engine.bounds.busts_reopen or record.state is not CLOSED or record.ended_by is not EndedBy.FILLED:
+        return False
+    order, listed = record.order, record.listed
+    if order is None or listed is None or order.price is None or order.time_in_force in AT_ONCE:
+        return False
+    return not engine.days.is_past(record.account, order, e.row_of(record.reservation_id))
+
+
+def _left(record: OrderRecord, more: Decimal, *, is_open: bool) -> Decimal:
     """What may trade of an order once so much more of it has traded (below zero: less)."""
-    if record.state is not WORKING or record.order is None:
+    if not is_open or record.order is None:
         return record.open_quantity
     whole = whole_quantity(record.order)
     if record.order.volume is None:
@@ -187,4 +214,4 @@ def _traded(order: Order | None, listed: Listed, quantity: Decimal, price: Decim
     return listed.notional(price, quantity)
 
 
-__all__ = ["FLAGS", "apply", "fill_of"]
+__all__ = ["FLAGS", "REOPENED", "apply", "fill_of"]

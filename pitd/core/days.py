@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from pit.types import Order, TimeInForce
+
 from .accounts import FIRM, account_scope
 
 IsNew = Callable[[str | None], bool]
@@ -22,6 +24,10 @@ class Day(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """When it was to begin, by the calendar."""
     is_over: bool = False
     """Whether its end has come, and the next one has not begun."""
+    ended_with: int = 0
+    """The row that it ended with, once it is over."""
+    follows: int = 0
+    """The row that the day before it ended with: what was accepted up to that was good for that day."""
 
 
 class Closing(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -80,11 +86,22 @@ class Days:
         begun = set(scopes)
         return lambda account: (FIRM if account is None else self.scope_of(account)) in begun
 
+    def is_past(self, account: str, order: Order, row: int) -> bool:
+        """Whether an order that was accepted in that row was good for a day that is over."""
+        day = self.of(account)
+        if day is None:
+            return False
+        if order.good_till is not None:
+            return order.good_till < day.name or (day.is_over and order.good_till == day.name)
+        return order.time_in_force is TimeInForce.DAY and row <= max(day.follows, day.ended_with)
+
     # ------------------------------------------------------------------------------------------ carrying out
 
     def begin(self, scopes: Sequence[str], day: Day) -> None:
         for scope in scopes:
-            self._by_scope[scope] = day
+            before = self._by_scope.get(scope)
+            follows = 0 if before is None else before.ended_with if before.is_over else day.number
+            self._by_scope[scope] = msgspec.structs.replace(day, follows=follows)
 
     def close_orders(self, scopes: Sequence[str], upto: int) -> None:
         """The day that these scopes are in is over, where it was not so before."""
@@ -93,9 +110,11 @@ class Days:
             if day is not None and not day.is_over:
                 self.closing[scope] = Closing(day.name, upto)
 
-    def end(self, scopes: Sequence[str]) -> None:
+    def end(self, scopes: Sequence[str], row: int) -> None:
         for scope in scopes:
-            self._by_scope[scope] = msgspec.structs.replace(self._by_scope[scope], is_over=True)
+            day = self._by_scope[scope]
+            if not day.is_over:
+                self._by_scope[scope] = msgspec.structs.replace(day, is_over=True, ended_with=row)
 
     def open_or_close(self, limit: str, is_open: bool, until: str) -> None:
         self._hours[limit] = (is_open, until)

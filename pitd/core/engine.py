@@ -140,6 +140,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """How long the owner of an order that is to be cancelled has, before others are asked."""
     trips_cancel: bool = True
     """Whether a limit that stops somebody also wants their open orders cancelled."""
+    busts_reopen: bool = True
+    """Whether an order that was filled may trade again what is undone of it."""
 
 
 class Setup(NamedTuple):
@@ -1622,7 +1624,7 @@ class Engine:
             for hold in record.holds:
                 policy = self.policies[hold.policy]
                 policy.reopen(hold.effect) if was is CLOSED else policy.apply(hold.effect)
-            record.ended_by = None
+            record.ended_by, record.final_seen = None, False
             orders.revive(record)
         elif state is CLOSED or state is ROLLED_BACK:
             for hold in reversed(record.holds):
@@ -1889,7 +1891,7 @@ class Engine:
     def _do_day_ended(self, effect: e.DayEnded) -> None:
         if self.orders.for_a_day:
             self.days.close_orders(effect.scopes, self._seq)
-        self.days.end(effect.scopes)
+        self.days.end(effect.scopes, self._seq)
 
     def _do_day_orders_closed(self, effect: e.DayOrdersClosed) -> None:
         self.days.closing.clear()
@@ -2080,8 +2082,8 @@ class _Fill(NamedTuple):
 _STRICT = list(TradingState)
 """From loose to strict."""
 
-_TRADED = frozenset({ReportKind.FILL, ReportKind.CORRECT})
-"""The reports of what has traded: what they find closed, or unknown, is reacted to."""
+_TRADED = frozenset({ReportKind.FILL, ReportKind.CORRECT, ReportKind.BUST})
+"""The reports of what has traded: what they find closed, or unknown, or open again, is reacted to."""
 
 _WITHOUT_STATE = frozenset({ReportKind.REPLACE_REJECTED, ReportKind.CANCEL_REJECTED})
 """What the venue refused to do says nothing of where the order stands: it may be unknown there, or be over."""

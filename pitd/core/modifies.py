@@ -29,7 +29,7 @@ from .orders import (
     OrderRecord,
     modify_step,
 )
-from .policy import Attempt, whole_quantity
+from .policy import Attempt, Policy, whole_quantity
 from .sessions import Session
 
 if TYPE_CHECKING:
@@ -362,6 +362,15 @@ class Modifies:
             to = modify_step(Event.REPLACE_REJECTED, modify).to
             assert to is not None
             self._move(record, modify, to, EndedBy.REPLACE_REJECTED, "")
+
+    def hold_again(self, record: OrderRecord, open_quantity: Decimal) -> tuple[Hold, ...]:
+        """What an order that had ended holds once so much of it may trade again. What counts on after an end, such as
+        a turnover, has never stopped.
+        """
+        attempt = self._attempt(record, record.order, open_quantity, ())
+        policies = self._engine.policies
+        holds = self._engine.pipeline.hold_replaced(attempt)
+        return tuple(hold for hold in holds if type(policies[hold.policy]).close is Policy.close)
 
     def hold_anew(self, record: OrderRecord) -> bool:
         """Counts an order that is being modified by the limits in force now. True where that makes a difference."""

@@ -28,6 +28,9 @@ LEASED = frozenset({HELD, SENT})
 
 ENDED = frozenset({ROLLED_BACK, CLOSED})
 
+AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
+"""Good for a moment: what does not trade then never rests at the venue."""
+
 _FOR_A_DAY = frozenset({TimeInForce.DAY, TimeInForce.GTD, TimeInForce.IOC, TimeInForce.FOK})
 """Good for their day, for several, or for a moment: what is still open of them then has no last report."""
 

@@ -119,11 +119,151 @@ def test_a_fill_that_nobody_knows_cannot_be_undone():
     assert "undone before" in core.report(correct("f1", "4")).message
 
 
-def test_an_order_that_is_over_stays_over():
+@pytest.mark.parametrize("last", ["cancelled", "expired"])
+def test_an_order_that_the_venue_had_ended_stays_over(last):
     core = arrange()
-    core.report(fill("o1", "10", report_id="f1"))
+    core.report(fill("o1", "4", report_id="f1"))
+    core.report(report(last, order_id="o1"))
     result = core.report(bust("f1")).result
     assert (result.state, result.flags, core.held(), held(core)) == ("closed", ("bust",), 0, (0, 0, 0, 0))
+
+
+def test_one_that_a_person_had_closed_stays_over():
+    core = arrange()
+    core.report(fill("o1", "4", report_id="f1"))
+    core.close_order("o1")
+    assert core.report(bust("f1")).result.state == "closed"
+
+
+# ---------------------------------------------------------------------------------------------- filled no more
+
+FEW = 'few = { control = "open_order_limit", each = "account", max_orders = 1 }\n'
+TURNOVER = (
+    'flow = { control = "turnover_limit", each = "account", settlement = "USD", max_notional = 1200, window = "60s" }\n'
+)
+
+
+def filled(settings: str = LOSS, **words: Any) -> Core:
+    """An order that two fills have filled: f1 of 4, f2 of 6."""
+    core = arrange(settings, **words)
+    core.report(fill("o1", "4", report_id="f1"))
+    assert core.report(fill("o1", "6", report_id="f2")).result.state == "closed"
+    return core
+
+
+def test_an_order_that_is_filled_no_more_may_trade_again_and_counts_until_somebody_settles_it():
+    core = filled(LOSS + FEW)
+    result = core.report(bust("f2")).result
+    assert (result.state, result.open_quantity, result.flags) == ("working", 6, ("bust", "reopened"))
+    assert (core.held(), held(core)[0]) == (600, 4)
+    assert core.engine.positions.on_the_way("alpha", str(AAPL), pit.Side.BUY) == 6
+    assert core.check(order()).rejected.limit == "few"
+    for way in ("rows", "snapshot"):
+        again = core.again(way)
+        assert again.report(report("cancelled", order_id="o1")).result.state == "closed"
+        assert (again.held(), held(again)[0]) == (0, 4)
+        assert isinstance(again.check(order()), e.Accepted)
+
+
+def test_a_fill_told_anew_with_less_opens_the_difference():
+    core = filled()
+    assert core.report(correct("f2", "5")).result.open_quantity == 1
+    assert core.held() == 100
+    assert core.report(correct("f1", "4", "99")).result.flags == ("corrected",)
+    assert core.held() == 100
+
+
+def test_a_correction_of_the_price_alone_opens_nothing():
+    core = filled()
+    result = core.report(correct("f2", "6", "99")).result
+    assert (result.state, result.flags, core.held()) == ("closed", ("corrected",), 0)
+
+
+@pytest.mark.parametrize(
+    "settles",
+    [
+        lambda core: core.report(report("expired", order_id="o1")),
+        lambda core: core.report(fill("o1", "6", report_id="f3")),
+        lambda core: core.report(correct("f1", "10")),
+        lambda core: core.status("o1", 4, "100", status="cancelled"),
+        lambda core: core.status("o1", 4, "100", status="filled"),
+        lambda core: core.close_order("o1"),
+    ],
+)
+def test_what_was_opened_again_is_settled_by_what_settles_any_order(settles):
+    core = filled()
+    core.report(bust("f2"))
+    settles(core)
+    assert (core.state(ORDER), core.held()) == ("closed", 0)
+    assert core.engine.positions.on_the_way("alpha", str(AAPL), pit.Side.BUY) == 0
+    core.again("rows")
+    core.again("snapshot")
+
+
+def test_all_of_it_undone_leaves_the_whole_order_open_and_no_trace():
+    core = arrange()
+    core.report(report("accepted", order_id="o1", pnl=1))
+    before = without_identity(core)
+    core.report(fill("o1", "10", report_id="f1", fee="0.3"))
+    core.report(bust("f1"))
+    assert without_identity(core) == before
+    assert isinstance(core.modify("o1", quantity=12), e.Modified)
+
+
+def test_a_turnover_is_not_counted_twice():
+    core = filled(LOSS + TURNOVER)
+    core.report(bust("f2"))
+    assert core.check(order(quantity="2.01")).rejected.limit == "flow"
+    assert isinstance(core.check(order(quantity="2")), e.Accepted)
+
+
+@pytest.mark.parametrize("words", [{"price": None}, {"time_in_force": "ioc"}, {"time_in_force": "fok"}])
+def test_what_could_not_rest_at_the_venue_stays_over(words):
+    core = Core("[limits]")
+    core.working(order(id="o1", **words))
+    core.report(fill("o1", "10", report_id="f1"))
+    assert core.report(bust("f1")).result.state == "closed"
+
+
+def test_what_was_good_for_a_day_that_is_over_stays_over_and_what_is_good_for_this_one_opens():
+    core = Core('[calendar]\nstart_of_day = "17:00"\n[limits]')
+    core.working(order(id="before", time_in_force="day"))
+    core.begin_day("2026-11-24")
+    orders = {"day": {"time_in_force": "day"}, "gtc": {"time_in_force": "gtc"}, "plain": {}}
+    orders |= {"today": {"time_in_force": "gtd", "good_till": "2026-11-24"}}
+    orders |= {"later": {"time_in_force": "gtd", "good_till": "2026-11-25"}}
+    for id, words in orders.items():
+        core.working(order(id=id, **words))
+    for id in ("before", *orders):
+        core.report(fill(id, "10", report_id=f"f{id}"))
+    assert core.report(bust("fbefore", "before")).result.state == "working"
+    core.end_day()
+    core.working(order(id="next", time_in_force="day"))
+    core.begin_day("2026-11-25")
+    core.report(fill("next", "10", report_id="fnext"))
+    core = core.again("snapshot")
+    states = {id: core.report(bust(f"f{id}", id)).result.state for id in (*orders, "next")}
+    opened = {id for id, state in states.items() if state == "working"}
+    assert opened == {"gtc", "plain", "later", "next"}
+
+
+def test_under_a_kill_what_opens_again_is_to_be_cancelled():
+    core = filled()
+    core.enter(e.Commanded(core.session("ops").id, 1, 0, b"", e.BlockScope("account alpha", "stop", cancel=True)))
+    core.report(bust("f2"))
+    assert list(core.engine.cancels.requests) == [ORDER]
+
+
+def test_a_venue_that_puts_nothing_back_is_taken_at_its_word():
+    core = filled('[gate]\non_bust = "close"\n' + LOSS)
+    result = core.report(bust("f2")).result
+    assert (result.state, result.flags, core.held(), held(core)[0]) == ("closed", ("bust",), 0, 4)
+
+
+def test_it_is_reacted_to_as_configured():
+    core = filled('[reports]\nreopened = "reduce"\n' + LOSS)
+    core.report(bust("f2"))
+    assert core.engine.trading.of("account alpha").state == "reducing"
 
 
 def test_a_correction_may_fill_an_order_and_more_than_that():
