@@ -80,6 +80,8 @@ class Model:
         self.restrictions: dict[str, pit.TradingState] = {}
         self.put: dict[str, Put] = {}
         """What a person has set in the place of what a cap is configured with."""
+        self.has_day, self.day_ended = False, 0
+        """Whether a day has begun, and the row that the one before it ended with."""
         self.name = ""
         """The configuration in force."""
         self.strict_ns = 0
@@ -175,6 +177,8 @@ class Model:
                     self._lapse(each)
             case e.DayOrdersDue():
                 self._day_over(row)
+            case e.DayDue():
+                self.day_ended, self.has_day = entry.seq if self.has_day else 0, True
             case e.OverridesDue(wall_ns):
                 over = [
                     limit for limit, put in self.put.items() if put.until_ns is not None and put.until_ns <= wall_ns
@@ -801,6 +805,7 @@ class Model:
             kept.venue_ids.add(venue_id)
         if not left and kept.state == "working":
             self._move(kept, "closed")
+            kept.is_filled = True
 
     def _called(self, id: int, venue_id: str) -> None:
         """A commit has told what the venue calls an order, or will call it by its new terms."""
@@ -822,6 +827,7 @@ class Model:
         self._set_change(kept, state)
         if state in ENDED and kept.state == "working" and not kept.left:
             self._move(kept, "closed")
+            kept.is_filled = True
 
     def _set_change(self, kept: Kept, state: str) -> None:
         assert kept.change is not None
@@ -959,6 +965,7 @@ class Model:
             pending.left = max(NOTHING, pending.left - used if is_by_volume else whole_of(pending.order) - kept.filled)
         if not kept.left and kept.state == "working" and not kept.goes_on:
             self._move(kept, "closed")
+            kept.is_filled = True
 
     def _replaced(self, kept: Kept, report: pit.ExecutionReport) -> None:
         """The venue has replaced an order: by the terms that were asked for, or those that it says."""
@@ -995,13 +1002,20 @@ class Model:
         kept.filled += again.quantity - fill.quantity
         if kept.order is None:
             return
+        is_by_volume = kept.order.volume is not None
         where = (kept.account, str(kept.order.instrument))
         more = again.quantity - fill.quantity
         self.positions[where] = self.positions.get(where, NOTHING) + (
             more if kept.order.side is pit.Side.BUY else -more
         )
-        if kept.state != "working":
+        is_less = again.quantity * (again.price if is_by_volume else 1) < fill.quantity * (
+            fill.price if is_by_volume else 1
+        )
+        if kept.state != "working" and not (is_less and self._may_reopen(kept)):
             return  # what is over stays over
+        if kept.state != "working":
+            kept.is_filled = kept.is_final = False
+            self._move(kept, "working")
         whole, pending = whole_of(kept.order), kept.pending
         if kept.order.volume is not None:
             times = settings.MULTIPLIERS[kept.order.instrument]
@@ -1014,6 +1028,16 @@ class Model:
             pending.left = max(NOTHING, pending.left - more if is_by_volume else whole_of(pending.order) - kept.filled)
         if not kept.left and not kept.goes_on:
             self._move(kept, "closed")
+            kept.is_filled = True
+
+    def _may_reopen(self, kept: Kept) -> bool:
+        """Whether an order that is filled no more may be open at the venue."""
+        order = kept.order
+        if order is None or order.price is None or not (kept.state == "closed" and kept.is_filled):
+            return False
+        if order.time_in_force in (pit.TimeInForce.IOC, pit.TimeInForce.FOK):
+            return False
+        return order.time_in_force is not pit.TimeInForce.DAY or e.row_of(kept.id) > self.day_ended
 
     def _moves(
         self, report: pit.ExecutionReport, order: pit.Order | None, *, price: Decimal | None = None

@@ -120,6 +120,8 @@ class Kept(msgspec.Struct, kw_only=True):
     first: pit.Order | None = None
     """As it was taken; None for one that only the venue spoke of first."""
     opened_ns: int = 0
+    is_filled: bool = False
+    """Whether that nothing was left is what ended it."""
 
     @property
     def pending(self) -> Change | None:
