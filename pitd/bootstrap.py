@@ -109,6 +109,7 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
         reactions=config.reactions,
         pnl_sources=sources,
         currencies={name: each.currency for name, each in config.accounts.items() if each.currency is not None},
+        clients=config.named_clients(),
     )
 
 

@@ -230,6 +230,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             return found
         return self.clients.get(ANYONE) if self.clients else _ANY_CLIENT
 
+    def named_clients(self) -> frozenset[str] | None:
+        """The only clients that may connect; None for whatever name turns up."""
+        return frozenset(self.clients) if self.clients and ANYONE not in self.clients else None
+
     def declared(self) -> frozenset[str] | None:
         """The only accounts that may trade; None for whatever account turns up."""
         is_open = self.gate.unknown_accounts == "allow" or not self.accounts

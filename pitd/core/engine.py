@@ -41,6 +41,7 @@ from . import (
     failing,
     kills,
     many,
+    named,
     overrides,
     pnl,
     positions,
@@ -169,6 +170,8 @@ class Setup(NamedTuple):
     pnl_sources: pnl.Sources = pnl.Sources()
     currencies: Mapping[str, str] = {}
     """The assets that accounts are kept in, by account."""
+    clients: frozenset[str] | None = None
+    """The only clients that may connect; None for any."""
 
 
 class Judgement(NamedTuple):
@@ -236,6 +239,7 @@ class Engine:
         self.balances = balances.Balances()
         self.adjustments = adjustments.Adjustments()
         self._requires_positions: frozenset[str] = frozenset()
+        self.clients: frozenset[str] | None = None
         self.requests: dict[int, Request] = {}
         self.requests_ended: OrderedDict[int, EndedBy] = OrderedDict()
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
@@ -1374,7 +1378,7 @@ class Engine:
     # ------------------------------------------------------------------------------------------ operators
 
     def _block(self, command: e.BlockScope, session: Session) -> e.Reply:
-        problem = _bad_scope(command.scope) or self._nobody_in(command.scope) or _bad_reason(command.reason)
+        problem = _bad_scope(command.scope) or named.nobody_in(self, command.scope) or _bad_reason(command.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         block = Block(
@@ -1389,14 +1393,6 @@ class Engine:
 
     def _cancel_all(self, command: e.CancelAll, session: Session) -> e.Reply:
         return kills.cancel_all(self, command, session.client)
-
-    def _nobody_in(self, scope: str) -> str:
-        """Why a block of that scope would stop nobody, or nothing. Any account may turn up; groups are configured."""
-        kind, _, name = scope.partition(" ")
-        known = sorted(set(self.accounts.groups().values()))
-        if kind != "group" or name in known:
-            return ""
-        return f"no account is in group {name}, so nothing would be stopped; known: {', '.join(known) or 'none'}"
 
     def _unblock(self, command: e.UnblockScope, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -1428,7 +1424,7 @@ class Engine:
         scope, is_stop = command.scope, command.state is not TradingState.ACTIVE
         problem = trading.bad_scope(scope) or _bad_reason(command.reason)
         if not problem and is_stop:  # what is halted may always be let go, whatever the configuration knows by now
-            problem = self._nobody_in(scope) or self._nothing_named(scope)
+            problem = named.nobody_in(self, scope) or named.nothing_named(self, scope)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         before = self.trading.of(scope)
@@ -1442,18 +1438,6 @@ class Engine:
         restriction = Restriction(scope=scope, state=command.state, author=session.client, reason=command.reason)
         self.emit(e.TradingStateSet(restriction))
         return e.Done(1)
-
-    def _nothing_named(self, scope: str) -> str:
-        """Why a halt of that instrument would stop nothing. Any pair may turn up; symbols are declared."""
-        kind, _, name = scope.partition(" ")
-        underlying, _, settlement = name.rpartition("/")
-        if kind != "instrument" or (underlying and settlement) or self.instruments.find(name) is not None:
-            return ""
-        known = ", ".join(sorted(each.symbol for each in self.instruments.declared())[:20])
-        return (
-            f"no instrument {name} is declared, so nothing would be halted; declared: {known or 'none'}; a pair is "
-            "written UNDERLYING/SETTLEMENT"
-        )
 
     def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:
         problem = _bad_scope(command.scope) or _bad_reason(command.reason)
@@ -1949,6 +1933,7 @@ class Engine:
         self.accounts.currencies = setup.currencies
         self._requires_positions = setup.requires_positions
         self.pnl_sources = setup.pnl_sources
+        self.clients = setup.clients
         self.orders.keep_closed(self.bounds.closed_kept, self.bounds.closed_kept_ns)
         self.sessions.bound(self.bounds.window, self.bounds.sessions_ended_kept)
 

@@ -17,7 +17,7 @@ import msgspec
 from pit.types import TradingState
 
 from . import entry as e
-from . import trading
+from . import named, trading
 from .accounts import FIRM
 from .orders import HELD, QUARANTINED, WORKING, OrderRecord
 
@@ -212,6 +212,7 @@ def cancel_all(engine: Engine, command: e.CancelAll, author: str) -> e.Reply:
     kind, _, name = scope.partition(" ")
     if scope != FIRM and not (kind in ("account", "group", "client", "instrument") and name.strip()):
         problem = f'a scope is "firm", or "group", "account", "client" or "instrument" and a name, not {scope[:80]!r}'
+    problem = problem or named.nobody_in(engine, scope) or named.nothing_named(engine, scope)
     if problem:
         return e.Failed(e.Failure.INVALID_INPUT, problem)
     engine.emit(e.CancelsWanted(e.Cause(scope, CANCEL_ALL, author, command.reason)))

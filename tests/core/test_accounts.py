@@ -210,3 +210,34 @@ def test_which_accounts_are_declared_comes_back(way: str) -> None:
     core.reload(STRICT + BETA + "[accounts.alpha]")
     again = core.again(way)
     assert not unknown(again, "alpha", id="o1") and unknown(again, "gamma", id="o2")
+
+
+LISTED = '[clients.mm1]\n[clients.mm2]\n[clients.ops]\nroles = ["operate"]\n'
+
+
+STOPS = {"block": lambda scope: e.BlockScope(scope, "a test"), "cancel-all": lambda scope: e.CancelAll(scope, "a test")}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize(
+    ("scope", "known"),
+    [("client mn1", "known: mm1, mm2, ops"), ("account alhpa", "known: beta"), ("group eq", "known: none")],
+)
+def test_stopping_a_name_that_nobody_has_is_refused_and_the_known_are_named(stop: str, scope: str, known: str) -> None:
+    core = Core(STRICT + BETA + "\n" + LISTED)
+    no = core.command(STOPS[stop](scope), "mm1")
+    assert no.failure == "InvalidInput" and known in no.message
+    assert not core.engine.accounts.blocks() and not core.engine.cancels.sweeps
+
+
+@pytest.mark.parametrize("settings", ["", '[clients.ops]\nroles = ["operate"]\n[clients."*"]\nroles = ["trade"]\n'])
+def test_where_any_client_may_turn_up_any_can_be_stopped(settings: str) -> None:
+    assert Core(settings).block("client newcomer") == e.Done(1)
+
+
+def test_who_is_no_longer_listed_and_has_orders_open_can_be_stopped() -> None:
+    core = Core(STRICT + BETA + "[accounts.alpha]\n" + LISTED)
+    core.check(order(id="o1"), client="mm2")
+    core.reload(STRICT + BETA + "\n" + LISTED.replace("[clients.mm2]\n", ""))
+    assert core.block("client mm2") == e.Done(1)
+    assert core.block("account alpha") == e.Done(1)
