@@ -160,7 +160,7 @@ def change(options: argparse.Namespace, risk: str, change: Callable[[pit.Engine]
 
 def _change_order(options: argparse.Namespace, said: str, change: Callable[[pit.Engine, str], pit.OrderState]) -> int:
     with acting(options) as engine:
-        account = account_of(engine, options)
+        account = account_of(engine, options, is_open=True)
         if not is_agreed(options, f"order {options.order} of account {account} {said}. Sure?"):
             return SAID_NO
         state = change(engine, account)

@@ -66,21 +66,31 @@ def pages_of_orders(engine: pit.Engine, query: wire.ListOrders) -> Iterator[wire
     return pages(engine, query, wire.OrdersAre, following)
 
 
-def account_of(engine: pit.Engine, options: argparse.Namespace) -> str:
-    """Whose order it is: as given, else of the only open or lately closed one of that id. Raises InvalidInput."""
+def account_of(engine: pit.Engine, options: argparse.Namespace, *, is_open: bool = False) -> str:
+    """Whose order it is: as given, else of the only one of that id that is open or was closed lately; where an open one
+    is meant, it goes before those that are closed. Raises InvalidInput, UnknownId.
+    """
     if options.account is not None:
         return str(options.account)
-    found: set[str] = set()
-    for which in (wire.Which.OPEN, wire.Which.CLOSED):
-        for page in pages_of_orders(engine, wire.ListOrders(which, order_id=options.order)):
-            found.update(each.account for each in page.orders)
+    opened = _accounts_of(engine, wire.Which.OPEN, options.order)
+    found = opened if is_open and opened else opened | _accounts_of(engine, wire.Which.CLOSED, options.order)
     if len(found) == 1:
         return found.pop()
     if found:
         raise pit.InvalidInput(
             f"order {options.order} is in the accounts {', '.join(sorted(found))}: say which by --account"
         )
+    if is_open:
+        raise pit.UnknownId(
+            f"no order {options.order} is open, so there is nothing to say of it: pitctl orders shows what is; pitctl "
+            f"outcome {options.order} --account A tells what became of one that was"
+        )
     raise pit.UnknownId(
         f"no order {options.order} is open or closed lately (a refused one is not remembered): give --account to have "
         "the journal searched"
     )
+
+
+def _accounts_of(engine: pit.Engine, which: wire.Which, order_id: str) -> set[str]:
+    query = wire.ListOrders(which, order_id=order_id)
+    return {each.account for page in pages_of_orders(engine, query) for each in page.orders}

@@ -36,6 +36,9 @@ def isready(options: argparse.Namespace) -> int:
             status = status_of(engine)
     except (pit.Unavailable, pit.OutcomeUnknown, pit.Closed) as trouble:
         return _told_ready(options, NO_ANSWER, "no answer", str(trouble), None)
+    except pit.NotAuthorized as trouble:
+        why = f"{trouble}; or give --name of a client that is listed"
+        return _told_ready(options, NO_ANSWER, "it does not answer this client", why, None)
     if status.why_refusing:
         return _told_ready(options, NOT_READY, "refuses new orders", status.why_refusing, status.seq)
     return _told_ready(options, READY, "takes new orders", "", status.seq)

@@ -131,6 +131,23 @@ def test_isready_is_not_while_the_whole_firm_is_blocked(desk: Desk) -> None:
     assert "all stop" in desk.said()
 
 
+@pytest.mark.parametrize("act", [("settle", "--working"), ("close-order",), ("settle-modify", "--replaced")])
+def test_settling_an_order_that_is_not_open_says_where_to_look(desk: Desk, act: tuple[str, ...]) -> None:
+    name, *how = act
+    assert desk.run(name, "gone", *how, "--reason", "asked the venue", "--yes") == 1
+    complaint = desk.complained()
+    assert "no order gone is open" in complaint and "journal searched" not in complaint
+
+
+def test_an_open_order_is_settled_though_another_account_has_closed_one_of_its_id(desk: Desk) -> None:
+    desk.trader.apply_execution_report(
+        report("cancelled", order_id=hold(desk, id="o1", account="beta").order.id, account="beta")
+    )
+    quarantined(desk, id="o1")
+    assert desk.run("settle", "o1", "--working", "--reason", "asked the venue", "--yes") == 0
+    assert "account alpha is working" in desk.said()
+
+
 class LowOnSpace:
     """A journal that keeps nothing and has nearly no room for it."""
 

@@ -141,6 +141,17 @@ def test_isready_tells_a_daemon_that_is_gone_from_one_that_refuses(daemon: Daemo
     assert done.returncode == 2 and "no answer" in done.stdout
 
 
+def test_isready_says_by_its_own_exit_codes_that_this_client_is_not_answered() -> None:
+    with running('[clients.ops]\nroles = ["operate"]\n') as other:
+        assert pitctl(other, "isready").returncode == 0
+        done = pitctl(other, "isready", name="who")
+        assert done.returncode == 2
+        assert "no client is named who" in done.stdout and "give --name of a client that is listed" in done.stdout
+        told = pitctl(other, "isready", "--json", name="who")
+        assert told.returncode == 2 and json.loads(told.stdout)["is_ready"] is False
+        assert pitctl(other, "status", name="who").returncode == 77
+
+
 def test_shutdown_ends_the_daemon_tidily_and_says_who_and_why() -> None:
     with running(LIMITS) as other:
         with other.connect("mm1") as engine:
