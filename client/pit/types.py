@@ -265,6 +265,9 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             raise InvalidInput('order: good_till is a date, such as "2026-11-24", for time_in_force="gtd" and no other')
 
 
+_NOTHING = Decimal(0)
+
+
 class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """What the venue said of an order.
 
@@ -277,8 +280,10 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     is flagged. A fee in another asset names it: `fee_asset`. `instrument` is needed only where the order may be unknown
     to the daemon.
 
-    A `bust` undoes the fill whose report id is `fill_id`; a `correct` tells it anew: `quantity`, `price`, `pnl` and
-    `fee` are the fill's from then on, whole and not as differences (a price left out stays). An order that had been
+    A `bust` undoes the fill whose report id is `fill_id`; a `correct` tells it anew: what it gives of `quantity`,
+    `price`, `pnl` and `fee` is the fill's from then on, whole and not as a difference, and what it leaves out stays.
+    Example: of a fill of 4 at 100 with a fee of 1, `correct` with `price="101"` makes one of 4 at 101 with a fee of 1;
+    `fee=0` takes the fee back. Of every other report a `pnl` or a `fee` that is left out is 0. An order that had been
     filled counts as open again for what is undone, until somebody says otherwise.
 
     Raises InvalidInput when it names no order, or a value cannot be meant.
@@ -291,8 +296,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
     venue_order_id: str | None = None
     quantity: Decimal | None = None
     price: Decimal | None = None
-    pnl: Decimal = Decimal(0)
-    fee: Decimal = Decimal(0)
+    pnl: Decimal | None = None
+    fee: Decimal | None = None
     instrument: Instrument | str | None = None
     side: Side | None = None
     fill_id: str | None = None
@@ -322,8 +327,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             venue_order_id: str | None = None,
             quantity: Number | None = None,
             price: Number | None = None,
-            pnl: Number = 0,
-            fee: Number = 0,
+            pnl: Number | None = None,
+            fee: Number | None = None,
             instrument: Instrument | str | None = None,
             side: Side | Literal["buy", "sell"] | None = None,
             fill_id: str | None = None,
@@ -353,6 +358,11 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
             value = getattr(self, name)
             if value is not None:
                 force_setattr(self, name, exact(value, f"report.{name}"))
+        if self.kind is not ReportKind.CORRECT:
+            if self.pnl is None:
+                force_setattr(self, "pnl", _NOTHING)
+            if self.fee is None:
+                force_setattr(self, "fee", _NOTHING)
         if self.fill_id is not None:
             check_name(self.fill_id, "report.fill_id")
         if self.kind is ReportKind.BUST or self.kind is ReportKind.CORRECT:
@@ -360,9 +370,14 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
                 raise InvalidInput(f"report: {self.kind} of which fill? give its report id as fill_id")
         elif self.fill_id is not None:
             raise InvalidInput(f"report: {self.kind} is about no other report; only bust and correct carry a fill_id")
-        if self.kind is ReportKind.FILL or self.kind is ReportKind.CORRECT:
+        if self.kind is ReportKind.FILL:
             if self.quantity is None or self.quantity <= 0:
-                raise InvalidInput(f"report: a {self.kind} needs a quantity above zero")
+                raise InvalidInput("report: a fill needs a quantity above zero")
+        elif self.kind is ReportKind.CORRECT:
+            if self.quantity is not None and self.quantity <= 0:
+                raise InvalidInput("report: the quantity that a fill is corrected to is above zero; a bust undoes it")
+            if self.quantity is None and self.price is None and self.pnl is None and self.fee is None:
+                raise InvalidInput("report: a correct changes nothing; give quantity, price, pnl or fee")
         elif self.kind is ReportKind.REPLACED:
             if self.quantity is not None and self.quantity <= 0:
                 raise InvalidInput("report: the quantity that an order was replaced by is above zero")

@@ -60,14 +60,17 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     by_volume = record.order is not None and record.order.volume is not None
     if report.kind is ReportKind.CORRECT and by_volume and not (report.price or fill.price):
         return Failed(Failure.INVALID_INPUT, f"{who}: a volume order's fill needs a price")
+    if not fill.fee and report.fee_asset is not None:
+        fill = msgspec.structs.replace(fill, fee_asset=report.fee_asset)  # it had none, so there is none to take back
     if report.fee and report.fee_asset not in (None, fill.fee_asset or listed.settlement):
         why = f"{who}: its fee was in {fill.fee_asset or listed.settlement}, and is corrected in that"
         return Failed(Failure.INVALID_INPUT, why)
+    report = _whole(report, fill)
+    pnl, fee = report.pnl or ZERO, report.fee or ZERO
     try:
         again = _told_anew(engine, report, record, fill, listed)
-        net = msgspec.structs.replace(
-            report, pnl=report.pnl - fill.pnl, fee=report.fee - fill.fee, fee_asset=fill.fee_asset
-        )
+        net_fee = fee - fill.fee
+        net = msgspec.structs.replace(report, pnl=pnl - fill.pnl, fee=net_fee, fee_asset=fill.fee_asset)
         fee_asset = "" if fill.fee_asset in (None, listed.settlement) else fill.fee_asset or ""
         wanted = engine._policies_on(net, listed, again.realised - fill.realised)
         more = again.traded - fill.traded
@@ -88,7 +91,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
                     return engine._policy_failed(report)
                 holds = shrunk
         change = Change(again.moved - fill.moved, again.cost - fill.cost, again.realised - fill.realised)
-        engine.positions.after(record.account, fill.symbol, change, net.fee, fee_asset)  # raises now, not when done
+        engine.positions.after(record.account, fill.symbol, change, net_fee, fee_asset)  # raises now, not when done
         moves = balances.added_up((*again.moves, *((asset, -amount) for asset, amount in fill.moves)))
         engine.balances.after(record.account, moves)
     except (NotRepresentable, Unvalued, InvalidInput):  # also a difference of more digits than a report may have
@@ -100,8 +103,8 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     if of_modify is not None:
         engine.emit(of_modify)
     engine.emit(e.OrderFilled(id, again.quantity - fill.quantity, left, holds))
-    if any(change) or net.fee:
-        engine.emit(e.PositionChanged(record.account, fill.symbol, *change, net.fee, record.asked_by, fee_asset))
+    if any(change) or net_fee:
+        engine.emit(e.PositionChanged(record.account, fill.symbol, *change, net_fee, record.asked_by, fee_asset))
     if moves:
         engine.emit(e.BalancesMoved(record.account, moves))
     if reopens:
@@ -122,6 +125,18 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     return e.Applied(result_of(record, flags, (*blocks, *engine.revalue())))
 
 
+def _whole(report: ExecutionReport, fill: Fill) -> ExecutionReport:
+    """A correction with all that a fill is from then on: what it leaves out is as it was."""
+    if report.kind is not ReportKind.CORRECT:
+        return report
+    return msgspec.structs.replace(
+        report,
+        quantity=fill.quantity if report.quantity is None else report.quantity,
+        pnl=fill.pnl if report.pnl is None else report.pnl,
+        fee=fill.fee if report.fee is None else report.fee,
+    )
+
+
 def fill_of(
     report: ExecutionReport,
     order: Order | None,
@@ -138,8 +153,8 @@ def fill_of(
         quantity=report.quantity,
         price=price,
         side=report.side if order is None else order.side,
-        pnl=report.pnl,
-        fee=report.fee,
+        pnl=report.pnl or ZERO,
+        fee=report.fee or ZERO,
         traded=_traded(order, listed, report.quantity, price),
         moved=change.quantity,
         cost=change.cost,
@@ -165,8 +180,8 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
             fill,
             quantity=ZERO,
             counted=ZERO,
-            pnl=report.pnl,
-            fee=report.fee,
+            pnl=report.pnl or ZERO,
+            fee=report.fee or ZERO,
             traded=ZERO,
             moved=ZERO,
             cost=shift,

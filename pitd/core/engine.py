@@ -1258,8 +1258,9 @@ class Engine:
             if report.price is None:
                 flags.append("unpriced_fill")
         fee_asset = "" if report.fee_asset in (None, listed.settlement) else report.fee_asset or ""
-        self.positions.after(report.account, listed.symbol, change, report.fee, fee_asset)  # raises now, not when done
-        effect = e.PositionChanged(report.account, listed.symbol, *change, report.fee, client, fee_asset)
+        fee = report.fee or ZERO
+        self.positions.after(report.account, listed.symbol, change, fee, fee_asset)  # raises now, not when done
+        effect = e.PositionChanged(report.account, listed.symbol, *change, fee, client, fee_asset)
         return _Moved(effect, tuple(flags))
 
     def _paid(
@@ -1293,7 +1294,7 @@ class Engine:
 
     def told_or_computed(self, report: ExecutionReport, realised: Decimal) -> Decimal:
         """The P&L of a report whose fill has closed so much: by its account's rule, without the fee."""
-        return realised if self.pnl_sources.computes(report.account) else report.pnl
+        return realised if self.pnl_sources.computes(report.account) else report.pnl or ZERO
 
     def made_by(self, report: ExecutionReport, settlement: str, realised: Decimal) -> pnl.Amounts:
         """What a report makes its account, of which so much was closed: by the account's own rule."""

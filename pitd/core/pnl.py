@@ -36,13 +36,13 @@ def made(report: ExecutionReport, settlement: str, realised: Decimal, *, is_comp
     tells of it counts for nothing. Example: 4 of 10 bought at 100 are sold at 110, fee 0.5 USD: 39.5 USD; with a fee of
     0.001 BNB instead it is 40 USD, and -0.001 BNB.
     """
-    pnl = realised if is_computed else report.pnl
+    pnl, fee = realised if is_computed else report.pnl or ZERO, report.fee or ZERO
     if report.fee_asset in (None, settlement):
-        return ((settlement, pnl - report.fee),)
+        return ((settlement, pnl - fee),)
     assert report.fee_asset is not None
-    if not report.fee:
+    if not fee:
         return ((settlement, pnl),)
-    return ((settlement, pnl), (report.fee_asset, -report.fee))
+    return ((settlement, pnl), (report.fee_asset, -fee))
 
 
 def fees_with(fees: Amounts, asset: str, fee: Decimal) -> Amounts:

@@ -162,6 +162,7 @@ class _Tally:
                 case e.ExecuteRequest():
                     request = engine.requests.get(body.command.request_id)
                     order = None if request is None else request.order
+        before = self._corrected(row) if is_meant else None
         engine.carry_out(e.deed_of(row))
         if not is_meant:
             return
@@ -176,7 +177,7 @@ class _Tally:
             if not (isinstance(reply, e.Accepted) and reply.replayed):
                 self._ordered(self._line(order.account, listed), reply)
         elif isinstance(body, e.Commanded) and isinstance(body.command, e.ApplyReport):
-            self._reported(body.command, row)
+            self._reported(body.command, row, before)
         self._changed(row, settings)
 
     def _line(self, account: str, listed: Listed | None) -> Line:
@@ -197,7 +198,15 @@ class _Tally:
         for code in dict.fromkeys(map(str, reply.rejected.codes)):
             line.rejects[code] = line.rejects.get(code, 0) + 1
 
-    def _reported(self, command: e.ApplyReport, row: e.Row) -> None:
+    def _corrected(self, row: e.Row) -> e.Fill | None:
+        """The fill that a row takes back or tells anew, as it was until then."""
+        for effect in row.effects:
+            if isinstance(effect, e.FillChanged):
+                record = self._engine.orders.find(effect.reservation_id)
+                return None if record is None or record.fills is None else record.fills.get(effect.fill_id)
+        return None
+
+    def _reported(self, command: e.ApplyReport, row: e.Row, before: e.Fill | None) -> None:
         report, reply = command.report, row.reply
         if not isinstance(reply, e.Applied) or reply.result.already_applied:
             return
@@ -209,8 +218,13 @@ class _Tally:
         if listed is None and report.instrument is not None:
             listed = self._engine.instruments.find(report.instrument)
         line = self._line(report.account, listed)
-        line.pnl += report.pnl
-        line.fees += report.fee
+        pnl, fee = report.pnl or ZERO, report.fee or ZERO
+        if before is not None:  # what a correction leaves out stays
+            kept = report.kind is ReportKind.CORRECT
+            pnl = (before.pnl if kept and report.pnl is None else pnl) - before.pnl
+            fee = (before.fee if kept and report.fee is None else fee) - before.fee
+        line.pnl += pnl
+        line.fees += fee
         if report.kind is not ReportKind.FILL or report.quantity is None:
             return
         line.fills += 1

@@ -78,6 +78,45 @@ def test_a_fill_told_anew_is_as_if_it_had_been_told_so_at_once():
     assert core.held() == 500
 
 
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        ({"price": "102"}, {"quantity": "4", "price": "102", "pnl": "-7", "fee": "0.3"}),
+        ({"quantity": "5"}, {"quantity": "5", "price": "101", "pnl": "-7", "fee": "0.3"}),
+        ({"pnl": "3"}, {"quantity": "4", "price": "101", "pnl": "3", "fee": "0.3"}),
+        ({"fee": "0"}, {"quantity": "4", "price": "101", "pnl": "-7", "fee": "0"}),
+        ({"fee": "0.1", "pnl": 0}, {"quantity": "4", "price": "101", "pnl": "0", "fee": "0.1"}),
+    ],
+)
+@pytest.mark.parametrize("settings", [LOSS, f'[gate]\npnl = "computed"\n{LOSS}'])
+def test_only_what_a_correction_gives_is_corrected_and_the_rest_stays(settings, given, whole):
+    other, core = arrange(settings), arrange(settings)
+    for each in (other, core):
+        each.report(report("fill", order_id="s", quantity=3, price=90, instrument=AAPL, side="sell"))
+    other.report(fill("o1", whole["quantity"], whole["price"], pnl=whole["pnl"], fee=whole["fee"]))
+    core.report(fill("o1", "4", "101", report_id="f1", pnl="-7", fee="0.3"))
+    core.report(report("correct", order_id="o1", fill_id="f1", **given))
+    assert without_identity(core) == without_identity(other)
+    for way in ("rows", "snapshot"):
+        core.again(way)
+
+
+def test_a_fee_may_be_told_late_in_whatever_asset_it_was() -> None:
+    core = arrange()
+    core.report(fill("o1", "4", report_id="f1"))
+    core.report(report("correct", order_id="o1", fill_id="f1", fee="0.01", fee_asset="BNB"))
+    assert core.engine.positions.of("alpha", str(AAPL)).other_fees == (("BNB", Decimal("0.01")),)
+    refused = core.report(report("correct", order_id="o1", fill_id="f1", fee="1", fee_asset="USD"))
+    assert "its fee was in BNB" in refused.message
+    core.report(bust("f1"))
+    assert core.engine.positions.of("alpha", str(AAPL)).other_fees == ()
+
+
+def test_a_correction_that_gives_nothing_raises_at_its_sender() -> None:
+    with pytest.raises(pit.InvalidInput, match="changes nothing; give quantity, price, pnl or fee"):
+        report("correct", order_id="o1", fill_id="f1")
+
+
 def test_undoing_goes_by_differences_where_other_fills_came_between():
     core = arrange()
     core.report(fill("o1", "4", "100", report_id="f1"))
@@ -279,7 +318,7 @@ def test_a_corrected_fill_can_be_corrected_and_undone_again():
     before = without_identity(core)
     core.report(fill("o1", "4", "100", report_id="f1", fee=1))
     core.report(correct("f1", "3", "101", fee=2))
-    core.report(correct("f1", "5", "99"))
+    core.report(correct("f1", "5", "99", fee=0))
     assert (core.held(), held(core)) == (500, (5, 495, 0, 0))
     core.report(bust("f1"))
     assert without_identity(core) == before

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from builders import fill, money, order
+from builders import fill, money, order, report
 from daemon import PATIENCE_S
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -157,6 +157,18 @@ def test_money_and_fills_of_orders_that_nobody_knows_are_the_accounts_too(tmp_pa
         one.report(money("other", pnl="-2", fee="1"))
     usd = line(told(tmp_path / "j"))
     assert (usd.fills, usd.notional, usd.pnl, usd.fees, usd.orders) == (1, 30, 3, 1, 0)
+
+
+def test_a_fill_that_is_corrected_or_undone_makes_what_it_makes_by_then(tmp_path: Path) -> None:
+    with desk(tmp_path / "j") as one:
+        one.at("09:00")
+        one.check(id="o1")
+        one.report(fill("o1", "4", "99.5", pnl="12.5", fee="0.25", report_id="f1"))
+        one.report(report("correct", order_id="o1", fill_id="f1", fee="0.5"))
+        one.report(fill("o1", "1", "99.5", pnl="-3", fee="0.25", report_id="f2"))
+        one.report(report("bust", order_id="o1", fill_id="f2"))
+    usd = line(told(tmp_path / "j"))
+    assert (usd.pnl, usd.fees) == (Decimal("12.5"), Decimal("0.5"))
 
 
 def test_changes_name_who_and_why_in_order(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ fill = pit.ExecutionReport(
     account="alpha", kind="fill", report_id="r1", order_id=as_text.id, quantity=40, price="184.99", pnl=-2.5, fee="0.1"
 )
 assert_type(fill.kind, pit.ReportKind)
-assert_type(fill.pnl, Decimal)
+assert_type(fill.pnl, Decimal | None)
 
 no_such_kind = pit.ExecutionReport(account="alpha", kind="done", report_id="r2", order_id="o")  # type: ignore[arg-type]
 

@@ -68,6 +68,9 @@ ORDER_STATUS = OrderStatus(
     instrument="ESZ6",
     side=Side.BUY,
 )
+CORRECT = ExecutionReport(
+    account="alpha", kind=ReportKind.CORRECT, report_id="r10", order_id="o1", fill_id="r1", price=Decimal("185.5")
+)
 BUST = ExecutionReport(account="alpha", kind=ReportKind.BUST, report_id="r9", order_id="o1", fill_id="r1")
 FILL = ExecutionReport(
     account="alpha",
@@ -485,6 +488,7 @@ COMMANDS: list[wire.Body] = [
     wire.Cancel("alpha", "o1"),
     wire.Status(ORDER_STATUS),
     wire.Report(BUST),
+    wire.Report(CORRECT),
 ]
 TO_CANCEL = CancelRequest(
     order=ORDER,
