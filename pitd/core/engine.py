@@ -384,7 +384,7 @@ class Engine:
             if new:
                 self.emit(e.QuotesKept(new))
                 self.revalue()
-        if self.failing:
+        if self.failing.by_key:
             failing.ask_again(self)
         body = entry.body
         if type(body) is e.Commanded:
@@ -396,7 +396,7 @@ class Engine:
             reply = self._apply_other(body)
         if self.valuation.unrealised.moved:
             self.revalue()
-        if self.failing:
+        if self.failing.by_key:
             failing.follow_up(self)
         if self._stopped or self.cancels.is_busy:
             kills.follow_up(self, body, self._effects, self._stopped)

@@ -52,19 +52,19 @@ class Failing:
     """Those that fail now. Changed by carrying effects out alone."""
 
     def __init__(self) -> None:
-        self._by_key: dict[tuple[str, At], Failure] = {}
+        self.by_key: dict[tuple[str, At], Failure] = {}
 
     def __len__(self) -> int:
-        return len(self._by_key)
+        return len(self.by_key)
 
     def all(self) -> tuple[Failure, ...]:
-        return tuple(self._by_key[key] for key in sorted(self._by_key))
+        return tuple(self.by_key[key] for key in sorted(self.by_key))
 
     def policies(self) -> tuple[str, ...]:
-        return tuple(sorted({id for id, _ in self._by_key}))
+        return tuple(sorted({id for id, _ in self.by_key}))
 
     def of(self, policy: str, at: At) -> Failure | None:
-        return self._by_key.get((policy, at))
+        return self.by_key.get((policy, at))
 
     def names(self, at: At) -> Iterable[str]:
         """All that some policy is yet to be asked about."""
@@ -72,13 +72,13 @@ class Failing:
 
     def apply(self, effect: e.PolicyFailed) -> None:
         failure = Failure(effect.policy, At(effect.at), effect.why, effect.names)
-        self._by_key[failure.policy, failure.at] = failure
+        self.by_key[failure.policy, failure.at] = failure
 
     def over(self, effect: e.PolicyRecovered) -> None:
-        del self._by_key[effect.policy, At(effect.at)]
+        del self.by_key[effect.policy, At(effect.at)]
 
     def load(self, failures: Sequence[Failure]) -> None:
-        self._by_key = {(failure.policy, failure.at): failure for failure in failures}
+        self.by_key = {(failure.policy, failure.at): failure for failure in failures}
 
 
 # ---------------------------------------------------------------------------------------------- deciding
