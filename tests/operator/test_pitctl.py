@@ -18,7 +18,7 @@ from pitd.core import entry as e
 from pitd.core.limits import Selection
 from pitd.core.policy import Counter, Look, Money, Policy
 from pitd.operator.arguments import WHICH, Later
-from pitd.policies.pnl_kill_switch import PnlBound, PnlKillSwitch
+from pitd.policies.pnl_kill_switch import PnlBound, PnlKillSwitch, Realised
 
 LIMITS = """
 [accounts]
@@ -544,7 +544,7 @@ def test_a_page_of_counters_has_a_bound_and_goes_on_after_the_last() -> None:
         [PnlBound(name="x", position=0, each=("account",), max_loss=Decimal(1), only=Selection(settlement="USD"))]
     )
     for name in ("c", "a", "d", "b"):
-        policy._pnl[name, "USD"] = Decimal(0)
+        policy.apply(Realised(name, "USD", Decimal(0), ()))
     first = policy.counters("x", Look(0, "", 2, lambda _: None))
     rest = policy.counters("x", Look(0, first[-1].scope, 9, lambda _: None))
     assert [each.scope[-1] for each in first] == ["a", "b"] and [each.scope[-1] for each in rest] == ["c", "d"]
