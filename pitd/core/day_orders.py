@@ -40,14 +40,15 @@ def _closed(engine: Engine, most: int) -> Decided:
     """Closes so many of the orders that a day's end closes; after the last of them nothing is left to close.
 
     Only what works at the venue is closed. What is held or sent goes by its lease: it may yet reach the venue, for the
-    day to come. What is quarantined stays counted until it is settled, as ever, and is flagged.
+    day to come, and is not closed once it has, though others still are. What is quarantined stays counted until it is
+    settled, as ever, and is flagged.
     """
     effects: list[e.Effect] = []
     count = 0
     for id in engine.orders.for_a_day:
         record = engine.orders.open[id]
-        closing = engine.days.closing.get(engine.days.scope_of(record.account))
-        if closing is None or e.row_of(id) > closing.upto or record.order is None:
+        closing = engine.days.is_closing(record.account, id)
+        if closing is None or record.order is None:
             continue
         if record.order.good_till is not None and record.order.good_till > closing.day:
             continue

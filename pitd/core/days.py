@@ -9,6 +9,7 @@ import msgspec
 from pit.types import Order, TimeInForce
 
 from .accounts import FIRM, account_scope
+from .entry import row_of
 
 IsNew = Callable[[str | None], bool]
 """Whether a day has just begun for that account; for None: for the firm."""
@@ -49,6 +50,8 @@ class Days:
         self._hours: dict[str, tuple[bool, str]] = {}
         self.closing: dict[str, Closing] = {}
         """By scope, until no order of its last day is left to close."""
+        self.came: dict[int, int] = {}
+        """The orders that came to be at the venue meanwhile, and with which row: they are good for the day to come."""
 
     @property
     def firm(self) -> Day | None:
@@ -110,6 +113,17 @@ class Days:
             if day is not None and not day.is_over:
                 self.closing[scope] = Closing(day.name, upto)
 
+    def orders_closed(self) -> None:
+        self.closing.clear()
+        self.came.clear()
+
+    def is_closing(self, account: str, reservation_id: int) -> Closing | None:
+        """What closes an order that is good for a day; None where that is not over, or is another one."""
+        closing = self.closing.get(self.scope_of(account))
+        if closing is None or max(row_of(reservation_id), self.came.get(reservation_id, 0)) > closing.upto:
+            return None
+        return closing
+
     def end(self, scopes: Sequence[str], row: int) -> None:
         for scope in scopes:
             day = self._by_scope[scope]
@@ -134,7 +148,9 @@ class Days:
         days: Iterable[tuple[str, Day]],
         closing: Mapping[str, Closing],
         hours: Iterable[tuple[str, bool, str]],
+        came: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._by_scope = dict(days)
         self.closing = dict(closing)
+        self.came = dict(came)
         self._hours = {limit: (is_open, until) for limit, is_open, until in hours}

@@ -1596,6 +1596,8 @@ class Engine:
         if effect.open_quantity:
             record.state, record.ended_by = WORKING, None
             self.orders.revive(record)
+            if self.days.closing:
+                self.days.came[effect.reservation_id] = self._seq
         else:
             record.ended_by, record.final_seen = EndedBy.FILLED, True
 
@@ -1605,6 +1607,8 @@ class Engine:
         was, record.state = record.state, state
         record.heard_ns = self._now_ns
         record.reason = effect.reason
+        if effect.state is WORKING and self.days.closing:
+            self.days.came[effect.reservation_id] = self._seq
         if was is ROLLED_BACK or was is CLOSED:
             for hold in record.holds:
                 policy = self.policies[hold.policy]
@@ -1879,7 +1883,7 @@ class Engine:
         self.days.end(effect.scopes, self._seq)
 
     def _do_day_orders_closed(self, effect: e.DayOrdersClosed) -> None:
-        self.days.closing.clear()
+        self.days.orders_closed()
 
     def _do_trading_state_set(self, effect: e.TradingStateSet) -> None:
         self.trading.apply(effect.restriction)

@@ -66,6 +66,8 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     hours: Sequence[tuple[str, bool, str]] = ()
     cancels: CancelImage = CancelImage()
     failing: Sequence[Failure] = ()
+    came: Sequence[tuple[int, int]] = ()
+    """The orders that came to be at the venue while others were closed at the end of a day, and with which row."""
 
 
 class Mismatch(Exception):
@@ -102,6 +104,7 @@ def take(engine: Engine) -> Image:
         imported=engine.adjustments.imported(),
         closing=dict(engine.days.closing),
         hours=engine.days.hours(),
+        came=list(engine.days.came.items()),
         quotes=engine.valuation.marks.save(),
         of_clients=engine.positions.clients(),
         shadow_blocks=engine.accounts.shadow_blocks(),
@@ -152,7 +155,7 @@ def load(engine: Engine, image: Image) -> None:
     engine.positions.load(image.positions)
     engine.balances.load(image.balances)
     engine.adjustments.load(image.adjustments, image.imported)
-    engine.days.load(image.days, image.closing, image.hours)
+    engine.days.load(image.days, image.closing, image.hours, image.came)
     engine.positions.load_clients(image.of_clients)
     engine.valuation.marks.keep(image.quotes)
     engine.valuation.unrealised.restart()

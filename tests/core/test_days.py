@@ -229,6 +229,22 @@ def test_many_orders_are_closed_in_entries_of_bounded_size_and_each_survives_a_r
     assert not desk.engine.days.closing and desk.held() == 0
 
 
+@pytest.mark.parametrize("way", ["rows", "snapshot"])
+def test_what_comes_to_the_venue_while_others_are_closed_is_good_for_the_day_to_come(desk: Core, way: str) -> None:
+    sent = desk.check(order(id="sent", quantity="1", time_in_force="day"), sent=True).reservation_id
+    ids = [working(desk, f"o{n}", quantity="1") for n in range(3)]
+    desk.begin_day("2026-11-25")
+    desk.close_day_orders(1)
+    desk.commit(sent)
+    desk._made_of = (SETTINGS, (Daily(),), {})
+    desk = desk.again(way)
+    while desk.engine.days.closing:
+        desk.close_day_orders(1)
+    assert desk.state(sent) == "working" and [desk.state(id) for id in ids] == ["closed"] * 3
+    next_day(desk, "2026-11-26")
+    assert desk.state(sent) == "closed"
+
+
 def test_what_is_held_or_sent_when_the_day_ends_goes_by_its_lease(desk: Core) -> None:
     held = desk.check(order(id="o1", time_in_force="day")).reservation_id
     sent = desk.check(order(id="o2", time_in_force="day"), sent=True).reservation_id
