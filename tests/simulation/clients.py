@@ -260,6 +260,9 @@ class Client:
     def tell(self, report: pit.ExecutionReport) -> None:
         """The venue has said something to this client."""
 
+    def tell_status(self, status: pit.OrderStatus) -> None:
+        """The same by a source that adds up."""
+
     def heed(self) -> Flow:
         """Has the orders cancelled that this client is told to, as by `engine.poll()`."""
         place = (0, 0)
@@ -350,8 +353,16 @@ class Strategy(Client):
         if self.draw.random() < 0.7:
             self.spawn(self._report(report))
 
+    def tell_status(self, status: pit.OrderStatus) -> None:
+        if self.draw.random() < 0.7:
+            self.spawn(self._status(status))
+
     def _report(self, report: pit.ExecutionReport) -> Flow:
         yield wire.Report(report)
+
+    def _status(self, status: pit.OrderStatus) -> Flow:
+        yield self.draw.choice((0.0, 0.0, 0.2, 1.0))
+        yield wire.Status(status)
 
     def settle_what_was_left(self) -> Flow:
         """What an earlier process of this name left open: the venue knows what is true of it."""
@@ -378,7 +389,7 @@ class Strategy(Client):
         """One order, from the first question to its end at the venue."""
         world, draw = self.world, self.draw
         if draw.random() < world.weather.rogue:
-            world.venue.place(order, self.name, is_promised=False)  # without asking
+            world.venue.place(order, self.name, is_promised=False, is_rogue=True)  # without asking
             return
         is_sent = draw.random() < 0.6
         lease_ns = draw.choice((None, None, 200 * MS, 3_000 * MS))
@@ -542,29 +553,48 @@ class DropCopy(Client):
     def __init__(self, world: World, name: str) -> None:
         super().__init__(world, name)
         self.due: dict[tuple[str, str, str], pit.ExecutionReport] = {}
+        self.copies: dict[tuple[str, str], Placed] = {}
+        """The orders that are to be told of, past the stages."""
 
     @property
     def is_idle(self) -> bool:
-        return not self.due
+        return not self.due and not self.copies
 
     def has_told(self, placed: Placed) -> bool:
         """Whether everything that was reported of an order has been taken."""
-        return not any(key[:2] == placed.key for key in self.due)
+        return placed.key not in self.copies and not any(key[:2] == placed.key for key in self.due)
 
     def live(self) -> Flow:
         yield 0.0
+        for placed in list(self.copies.values()):
+            self.spawn(self._copy(placed))
         for key in list(self.due):
             self.spawn(self._tell(key))
 
     def hear(self, placed: Placed, report: pit.ExecutionReport) -> None:
+        if placed.is_copied and len(placed.reports) == 1:
+            self.copies[placed.key] = placed
+            self.spawn(self._copy(placed))
         key = (*placed.key, report.report_id)
         self.due[key] = report
         self.spawn(self._tell(key))
+
+    def _copy(self, placed: Placed) -> Flow:
+        """The order itself is told of, past the stages. Its end waits for that, else nobody would hear of it again."""
+        if not self.world.is_calm:
+            yield self.draw.choice((0.0, 0.0, 0.01, 0.3, 2.0))
+        said = wire.DropCopy(placed.first, placed.venue_id if self.draw.random() < 0.3 else None, placed.owner)
+        reply = yield from self.persistently(said, 1_000)
+        assert isinstance(reply, wire.DropCopied), f"{said} was answered {reply}"
+        placed.is_promised = placed.is_promised or placed.is_rogue
+        self.copies.pop(placed.key, None)
 
     def _tell(self, key: tuple[str, str, str]) -> Flow:
         if not self.world.is_calm:
             yield self.draw.choice((0.0, 0.0, 0.01, 0.3, 2.0))
         placed = self.world.venue.orders[key[:2]]
+        while placed.key in self.copies and self._is_last(placed, key):
+            yield 0.05
         while placed.is_namesake and self._is_last(placed, key) and sum(due[:2] == key[:2] for due in self.due) > 1:
             yield 0.05  # else what it had said before, by the id of both, might come behind this and be the other's
         report = self.due.get(key)

@@ -194,6 +194,7 @@ class Daemon:
         if self._inbox:
             return self._world.now_ns
         idle_ns = self.conversations.cancels.wait_ms(IDLE_NS // MS) * MS
+        idle_ns = max(0, min(idle_ns, self.sequencer.next_day_ns() // settings.WALL + MS))
         first_ns = self.engine.first_lease_end_ns()
         if first_ns is None:
             return self._world.now_ns + idle_ns

@@ -7,6 +7,7 @@ where the daemon says, counts or forgets otherwise. It reads effects only to see
 from __future__ import annotations
 
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -31,9 +32,11 @@ from .orders import (
     Said,
     asset_of,
     changed,
+    rounded,
     units,
     whole_of,
     worth,
+    worth_by_quantity,
 )
 
 if TYPE_CHECKING:
@@ -294,6 +297,10 @@ class Model:
             case e.ClearLimit(limit):
                 _must(isinstance(reply, e.Done) is (limit in self.put), f"{command} was answered {reply}")
                 self.put.pop(limit, None)
+            case e.DropCopy():
+                self._drop_copied(command, said.client, body.session, reply)
+            case e.ApplyStatus():
+                self._status(command.status, reply)
             case e.AdjustAccounts():
                 self._adjust(command, said.client, reply)
             case e.CheckMany():
@@ -912,6 +919,19 @@ class Model:
 
     def _apply(self, kept: Kept, report: pit.ExecutionReport, reply: e.Applied) -> None:
         self._meet(kept)
+        if report.kind is pit.ReportKind.FILL and kept.ahead:
+            assert report.quantity is not None
+            before = min(report.quantity, kept.ahead)  # so much a status has counted: its money counts in any case
+            kept.ahead -= before
+            if before == report.quantity:
+                if report.venue_order_id is not None:
+                    self._named(kept, report.venue_order_id)
+                bare = msgspec.structs.replace(report, kind=pit.ReportKind.ACCEPTED, quantity=None)
+                self._pay(kept.account, self._moves(bare, kept.order))
+                kept.is_final = kept.is_final or not (kept.left or kept.goes_on)
+                self._realise(kept.account, asset_of(report.instrument), report.pnl - report.fee)
+                return
+            report = msgspec.structs.replace(report, quantity=report.quantity - before)
         if report.kind in ANEW:
             self._tell_anew(kept, report)
             return
@@ -925,16 +945,88 @@ class Model:
             self._move_change(kept, MODIFY_TABLE["replace_rejected", kept.pending.state])
         elif report.kind is pit.ReportKind.CANCEL_REJECTED:
             kept.is_cancel_out = False
-        moves = self._moves(report, kept.order)
+        side = report.side if kept.order is None else kept.order.side
+        moves = self._moves(report, kept.order, side=side)
         if report.kind is pit.ReportKind.FILL:
             assert report.quantity is not None and report.price is not None
-            booked = Booked(report.quantity, report.price, report.pnl, report.fee, moves)
+            symbol = str(report.instrument)
+            booked = Booked(report.quantity, report.price, report.pnl, report.fee, symbol, side, moves)
             kept.fills[report.report_id] = booked
-            self._fill(kept, report.quantity, report.price)
+            kept.known_worth += report.quantity * report.price
+            self._fill(kept, report.quantity, report.price, symbol, side)
         self._pay(kept.account, moves)
         if kept.order is not None:
             kept.is_final = kept.is_final or report.kind in FINAL or not (kept.left or kept.goes_on)
         self._realise(kept.account, asset_of(report.instrument), report.pnl - report.fee)
+
+    def _status(self, status: pit.OrderStatus, reply: e.Reply) -> None:
+        """What is missing is booked at the price that is missing; and what became of the order."""
+        kept = self.orders[status.account, status.order_id or ""]
+        assert kept.order is not None and isinstance(reply, e.Applied), f"{status} was answered {reply}"
+        self._meet(kept)
+        missing, state, is_news = status.cum_quantity - kept.filled, status.status, False
+        if missing > 0:
+            price = self._missing_price(kept, status, missing)
+            self._happens("alive", kept, reply)
+            side, symbol = kept.order.side, str(kept.order.instrument)
+            fill = pit.ExecutionReport(
+                account=kept.account, kind="fill", report_id="-", order_id="-", quantity=missing, price=price
+            )
+            self._pay(kept.account, self._moves(fill, kept.order, side=side))
+            self._fill(kept, missing, price, symbol, side)
+            kept.ahead, kept.known_worth = kept.ahead + missing, kept.known_worth + missing * price
+            is_news = True
+        if missing >= 0 and kept.is_open:
+            if state.value in FINAL:
+                self._happens("final", kept, reply)
+                is_news = True
+            elif state is pit.VenueState.WORKING and kept.state != "working":
+                self._happens("alive", kept, reply)
+                is_news = True
+            elif state is pit.VenueState.FILLED and not kept.goes_on:
+                self._move(kept, "closed")
+                kept.is_filled = True
+                is_news = True
+        is_over = missing >= 0 and kept.state == "closed" and state is not pit.VenueState.WORKING
+        kept.is_final = kept.is_final or is_over
+        self.touched.add(kept.id)
+        _must(reply.result.already_applied is not is_news, f"{status} was answered {reply}")
+
+    def _missing_price(self, kept: Kept, status: pit.OrderStatus, missing: Decimal) -> Decimal:
+        """The price that brings the average to what the status says, to nine decimals; or the average itself."""
+        assert status.average_price is not None
+        worth_of_it = status.cum_quantity * status.average_price - kept.known_worth
+        price = rounded(Fraction(rounded(Fraction(worth_of_it) / Fraction(missing), 18)), 9).normalize()
+        is_one = price > 0 and len(price.as_tuple().digits) <= 18
+        return price if is_one else status.average_price
+
+    def _drop_copied(self, command: e.DropCopy, client: str, session: int, reply: e.Reply) -> None:
+        """An order is at the venue: it is counted from here on, whatever the limits say."""
+        if not isinstance(reply, e.DropCopied):
+            raise Broken(f"{command} was answered {reply}")
+        order, owner = command.order, command.client or client
+        kept = self.orders.get((order.account, order.id))
+        self._meet(kept)
+        _must(reply.result.was_known is (kept is not None and kept.order is not None), f"{command}: {reply}")
+        if kept is None:
+            kept = Kept(
+                id=self.seq, account=order.account, order=None, client="", session=0, state="closed", left=NOTHING
+            )
+            self.orders[order.account, order.id] = self.by_id[kept.id] = kept
+        if kept.order is not None:
+            self._happens("alive", kept, e.Applied(pit.ReportResult(order_id="", state=None, open_quantity=None)))
+        else:
+            self._trip(kept.account, asset_of(order.instrument))
+            traded = kept.filled if order.volume is None else worth_by_quantity(order, kept.filled)
+            kept.order, kept.client, kept.session = order, owner, session
+            kept.left = max(whole_of(order) - traded, NOTHING)
+            kept.is_final = kept.is_filled = not kept.left
+            if kept.left:
+                self._move(kept, "working")
+        if command.venue_order_id is not None:
+            self._named(kept, command.venue_order_id)
+        self.touched.add(kept.id)
+        _must(reply.result.state == kept.state, f"{command} was answered {reply}, and not {kept}")
 
     def _is_called_otherwise(self, kept: Kept, report: pit.ExecutionReport) -> bool:
         """Whether a report calls an order at the venue by what nobody has called it before."""
@@ -948,14 +1040,17 @@ class Model:
         fill = kept.fills.get(report.fill_id or "")
         return report.report_id in kept.reports or (fill is not None and not fill.is_undone)
 
-    def _fill(self, kept: Kept, quantity: Decimal, price: Decimal) -> None:
+    def _hold(self, account: str, symbol: str, side: pit.Side | None, quantity: Decimal) -> None:
+        """A position has moved, where anybody knows which way."""
+        if side is not None:
+            more = quantity if side is pit.Side.BUY else -quantity
+            self.positions[account, symbol] = self.positions.get((account, symbol), NOTHING) + more
+
+    def _fill(self, kept: Kept, quantity: Decimal, price: Decimal, symbol: str, side: pit.Side | None) -> None:
         """So much of an order has traded."""
         kept.filled += quantity
         used = quantity
-        if kept.order is not None:
-            where = (kept.account, str(kept.order.instrument))
-            signed = quantity if kept.order.side is pit.Side.BUY else -quantity
-            self.positions[where] = self.positions.get(where, NOTHING) + signed
+        self._hold(kept.account, symbol, side, quantity)
         if kept.order is not None and kept.order.volume is not None:
             used *= price * settings.MULTIPLIERS[kept.order.instrument]
         pending = kept.pending
@@ -989,8 +1084,9 @@ class Model:
         is_bust = report.kind is pit.ReportKind.BUST
         price = fill.price if report.price is None else report.price
         quantity = NOTHING if is_bust or report.quantity is None else report.quantity
-        moves = self._moves(report, kept.order, price=price)
-        again = Booked(quantity, price, report.pnl, report.fee, moves, is_bust)
+        side = fill.side if kept.order is None else kept.order.side
+        moves = self._moves(report, kept.order, price=price, side=side)
+        again = Booked(quantity, price, report.pnl, report.fee, fill.symbol, fill.side, moves, is_bust)
         kept.fills[report.fill_id or ""] = again
         self._refill(kept, fill, again)
         self._pay(kept.account, tuple((asset, -amount) for asset, amount in fill.moves))
@@ -999,18 +1095,13 @@ class Model:
         self._realise(kept.account, asset_of(report.instrument), net)
 
     def _refill(self, kept: Kept, fill: Booked, again: Booked) -> None:
-        kept.filled += again.quantity - fill.quantity
+        more = again.quantity - fill.quantity
+        kept.filled += more
+        self._hold(kept.account, fill.symbol, fill.side, more)
         if kept.order is None:
             return
-        is_by_volume = kept.order.volume is not None
-        where = (kept.account, str(kept.order.instrument))
-        more = again.quantity - fill.quantity
-        self.positions[where] = self.positions.get(where, NOTHING) + (
-            more if kept.order.side is pit.Side.BUY else -more
-        )
-        is_less = again.quantity * (again.price if is_by_volume else 1) < fill.quantity * (
-            fill.price if is_by_volume else 1
-        )
+        by = (again.price, fill.price) if kept.order.volume is not None else (1, 1)
+        is_less = again.quantity * by[0] < fill.quantity * by[1]
         if kept.state != "working" and not (is_less and self._may_reopen(kept)):
             return  # what is over stays over
         if kept.state != "working":
@@ -1040,7 +1131,12 @@ class Model:
         return order.time_in_force is not pit.TimeInForce.DAY or e.row_of(kept.id) > self.day_ended
 
     def _moves(
-        self, report: pit.ExecutionReport, order: pit.Order | None, *, price: Decimal | None = None
+        self,
+        report: pit.ExecutionReport,
+        order: pit.Order | None,
+        *,
+        price: Decimal | None = None,
+        side: pit.Side | None = None,
     ) -> tuple[tuple[str, Decimal], ...]:
         """What a report moves of what its account has, where that is kept: a spot fill one asset for the other, of any
         other instrument its P&L, and always its fee.
@@ -1051,10 +1147,10 @@ class Model:
         money, moves = asset_of(instrument), [(asset_of(instrument), -report.fee)]
         if instrument != settings.PAIR:
             moves.append((money, report.pnl))
-        elif report.kind in (pit.ReportKind.FILL, pit.ReportKind.CORRECT) and order is not None:
+        elif report.kind in (pit.ReportKind.FILL, pit.ReportKind.CORRECT) and side is not None:
             price = report.price if report.price is not None else price
             assert report.quantity is not None and price is not None
-            bought = report.quantity if order.side is pit.Side.BUY else -report.quantity
+            bought = report.quantity if side is pit.Side.BUY else -report.quantity
             moves += [("AAPL", bought), (money, -bought * price)]
         return tuple((asset, amount) for asset, amount in moves if amount)
 

@@ -70,6 +70,9 @@ class Booked(NamedTuple):
     price: Decimal
     pnl: Decimal
     fee: Decimal
+    symbol: str
+    side: pit.Side | None
+    """None where nobody knew it then: no position was moved."""
     moves: tuple[tuple[str, Decimal], ...] = ()
     is_undone: bool = False
 
@@ -114,6 +117,10 @@ class Kept(msgspec.Struct, kw_only=True):
     lost_by_lease: bool = False
     by_operator: bool = False
     is_final: bool = False
+    ahead: Decimal = NOTHING
+    """What statuses have counted of it that no report of a fill has told yet."""
+    known_worth: Decimal = NOTHING
+    """What all that is counted of it comes to, at the prices that it was counted at."""
     is_cancel_out: bool = False
     """Whether a cancel of it was let go out that the venue has not refused."""
     change: Change | None = None
@@ -180,6 +187,12 @@ def worth(order: pit.Order, left: Decimal) -> Decimal:
     return order.price * left * times
 
 
+def worth_by_quantity(order: pit.Order, quantity: Decimal) -> Decimal:
+    """What so many units of a volume order come to, at its own price."""
+    assert order.price is not None
+    return order.price * quantity * settings.MULTIPLIERS[order.instrument]
+
+
 def units(order: pit.Order, left: Decimal) -> Decimal:
     """How many units that much of an order may still trade."""
     if order.volume is None:
@@ -187,6 +200,11 @@ def units(order: pit.Order, left: Decimal) -> Decimal:
     assert order.price is not None
     worth_of_one = Fraction(order.price * settings.MULTIPLIERS[order.instrument])
     return Decimal(ceil(Fraction(left) / worth_of_one * 10**9)).scaleb(-9)
+
+
+def rounded(number: Fraction, places: int) -> Decimal:
+    """To so many decimals, half to even."""
+    return Decimal(round(number * 10**places)).scaleb(-places)
 
 
 def asset_of(instrument: pit.Instrument | str | None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pit
 
 from . import settings
 from .network import MS
-from .orders import NOTHING
+from .orders import NOTHING, rounded
 
 if TYPE_CHECKING:
     from .world import World
@@ -24,12 +25,18 @@ NAMESAKES_MOST = 4
 class Placed:
     """One order at the venue."""
 
-    def __init__(self, order: pit.Order, owner: str, venue_id: str, is_promised: bool) -> None:
+    def __init__(self, order: pit.Order, owner: str, venue_id: str, is_promised: bool, is_rogue: bool) -> None:
         self.order = order
         self.owner = owner
         self.venue_id = venue_id
         self.is_promised = is_promised
         """Whether the gate had said that it counts it as sent: then it must never stop counting it unasked."""
+        self.is_rogue = is_rogue
+        """Whether nobody had asked the gate for it."""
+        self.by_status = False
+        """Whether its owner's source knows sums alone."""
+        self.is_copied = False
+        """Whether the gate is to be told of the order itself, past its stages."""
         self.is_by_volume = order.quantity is None
         self.left = order.quantity if order.quantity is not None else units_of(order)
         self.filled = Decimal(0)
@@ -39,13 +46,14 @@ class Placed:
         self.is_namesake = False
         self.reports: list[pit.ExecutionReport] = []
         self.spent = NOTHING
-        """What a volume order has paid, at its fills' own prices."""
+        """What its fills come to, at their own prices."""
         self.answers: dict[int, bool | None] = {}
         """What became of each modify that has come here, by its reservation; None while that is open."""
         self.asked: dict[int, pit.Order] = {}
         """The terms that each of them wanted."""
         self.is_undoing = False
         """Whether a fill was undone, and not everybody may have heard of it: nothing trades before that."""
+        self.first = order
         self.key = (order.account, order.id)
         """The id that it came under; modifies may give it others."""
         self.end_id = ""
@@ -58,6 +66,20 @@ class Placed:
         """The P&L of all that is true of it by now."""
         amounts = {told.fill_id or told.report_id: told.pnl - told.fee for told in self.reports}
         return sum(amounts.values(), NOTHING)
+
+    def status(self) -> pit.OrderStatus:
+        """What a source knows that adds up."""
+        times = settings.MULTIPLIERS[self.order.instrument]
+        last = self.reports[-1].kind
+        state = "working" if not self.is_over else "filled" if last == "fill" else last
+        return pit.OrderStatus(
+            account=self.order.account,
+            cum_quantity=self.filled,
+            average_price=rounded(Fraction(self.spent) / Fraction(times * self.filled), 9) if self.filled else None,
+            status=state if state in ("working", "filled", *FINAL_KINDS) else "working",  # type: ignore[arg-type]
+            order_id=self.order.id,
+            instrument=self.order.instrument,
+        )
 
     @property
     def may_go_by_venue_id(self) -> bool:
@@ -77,14 +99,17 @@ class Venue:
         self.is_shut = False
         """Whether nothing more happens here."""
 
-    def place(self, order: pit.Order, owner: str, *, is_promised: bool) -> Placed | None:
+    def place(self, order: pit.Order, owner: str, *, is_promised: bool, is_rogue: bool = False) -> Placed | None:
         """Takes an order, or refuses it: then it surely has nothing."""
         if self._random.random() < 0.05 or self.is_shut:
             return None
         key = (order.account, order.id)
         assert key not in self.orders, f"order {key} was sent twice"
-        placed = Placed(order, owner, f"v{len(self.orders) + 1}", is_promised)
+        placed = Placed(order, owner, f"v{len(self.orders) + 1}", is_promised, is_rogue)
         self._name_like_another(placed)
+        weather, is_plain = self._world.weather, not placed.is_by_volume and order.instrument != "XBT"
+        placed.by_status = is_plain and not is_rogue and self._random.random() < weather.status
+        placed.is_copied = self._random.random() < (weather.copy if is_rogue else weather.copy / 5)
         self.orders[key] = self._named[key] = placed
         what = f"{order.quantity} @ {order.price}"
         self._world.trace(f"venue: {order.id} of {owner} is here as {placed.venue_id}, {what}")
@@ -180,6 +205,8 @@ class Venue:
 
     def undo(self, placed: Placed) -> None:
         """A fill never was, or was another one: told later than everything else that was told of the order."""
+        if placed.by_status:
+            return
         fills = [told for told in placed.reports if told.kind == "fill" and told.report_id not in placed.undone]
         if not fills:
             return
@@ -247,7 +274,8 @@ class Venue:
         if placed.is_by_volume:  # a better price than its own: what is left of the amount is given back at the end
             assert price is not None
             price -= self._random.choice((0, 0, 1))
-            placed.spent += quantity * price * settings.MULTIPLIERS[placed.order.instrument]
+        assert price is not None
+        placed.spent += quantity * price * settings.MULTIPLIERS[placed.order.instrument]
         self._report(placed, "fill", quantity=quantity, price=price, pnl=pnl, fee=fee)
 
     def _end(self, placed: Placed) -> None:
@@ -263,6 +291,7 @@ class Venue:
             order_id=order.id,
             venue_order_id=placed.venue_id if self._random.random() < 0.5 else None,
             instrument=order.instrument,
+            side=order.side if placed.is_rogue else None,
             **numbers,  # type: ignore[arg-type]
         )
         placed.reports.append(report)

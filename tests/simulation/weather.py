@@ -10,6 +10,8 @@ KINDS = (
     *("network", "crashes", "power", "disk", "pauses", "deaths", "poison", "operator", "rogues", "restarts"),
     *("settings", "namesakes", "old clients", "modifies", "cancels", "undoing", "halts", "limits"),
     "adjustments",
+    "copies",
+    "statuses",
 )
 """The kinds of fault that can be left out one by one."""
 
@@ -62,6 +64,10 @@ class Weather(msgspec.Struct, frozen=True, kw_only=True):
     """How often the operator sets limits, each time that it looks."""
     adjust: float
     """How often it says what accounts have."""
+    copy: float
+    """How many of the orders that nobody had asked for a drop copy tells of, and a fifth as many of the others."""
+    status: float
+    """How many orders have owners whose source knows sums alone."""
     venue_ms: float
     """The mean time between two things that the venue does with an order."""
     linger_s: float
@@ -110,6 +116,8 @@ def draw(
         halt=rate("halts", 0, 0, 0.2, 0.6),
         put=rate("limits", 0, 0.1, 0.4),
         adjust=rate("adjustments", 0.1, 0.4, 0.8),
+        copy=rate("copies", 0, 0.5, 1),
+        status=rate("statuses", 0, 0.2, 0.6),
         venue_ms=random_.choice((200, 700, 1_500)),
         linger_s=random_.choice((0, 0.5, 1, 3)),
         many=random_.choice((0, 0.1, 0.4)),

@@ -511,9 +511,11 @@ class World:
         """The venue has said something: to the drop copy surely, to its owner if that lives."""
         self.drops.hear(placed, report)
         client = self.clients.get(placed.owner)
-        if (
-            client is not None and client.is_alive and not placed.is_namesake
-        ):  # its word may overtake what the drop copy said
+        if client is None or not client.is_alive or placed.is_namesake or (placed.is_rogue and placed.is_copied):
+            return
+        if placed.by_status:  # its word may overtake what the drop copy said
+            client.tell_status(placed.status())
+        else:
             client.tell(report)
 
     def session_over(self, line: Line, over: pit.PitError) -> None:
