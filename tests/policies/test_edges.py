@@ -7,8 +7,9 @@ that carried out its rows, and in one that came from its snapshot. The numbers a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -82,6 +83,35 @@ def _fill(core: Core, row: Row) -> None:
     assert not isinstance(core.report(fill("o1", 2, **row.fills_with)), e.Failed)
 
 
+def _quarantined(core: Core, row: Row) -> int:
+    id = _check(core, row)
+    core.quarantine(id)
+    return id
+
+
+def _undone(*before: tuple[str, str], fill_id: str = "f", to: int = 0) -> Callable[[Core, Row], None]:
+    """A fill of those is busted, or told anew with that quantity."""
+
+    def happens(core: Core, row: Row) -> None:
+        _told(*before)(core, row)
+        words = {"quantity": to, **row.fills_with} if to else {}
+        said = report("correct" if to else "bust", order_id="o1", fill_id=fill_id, report_id="u", **words)
+        assert not isinstance(core.report(said), e.Failed)
+
+    return happens
+
+
+def _status(traded: int, venue_state: str | None = None) -> Callable[[Core, Row], None]:
+    """A source that knows only how much has traded, and what became of the order."""
+
+    def happens(core: Core, row: Row) -> None:
+        _working(core, row)
+        words = {} if venue_state is None else {"status": venue_state}
+        assert not isinstance(core.status("o1", traded, "100", **words), e.Failed)
+
+    return happens
+
+
 EVENTS: dict[str, Callable[[Core, Row], Any]] = {
     "fresh": lambda core, row: None,
     "held": _check,
@@ -95,6 +125,14 @@ EVENTS: dict[str, Callable[[Core, Row], Any]] = {
     "cancelled": _told(("c", "cancelled")),
     "cancelled_told_twice": _told(("c", "cancelled"), times=2),
     "part_filled_and_cancelled": _told(("f", "fill 2"), ("c", "cancelled")),
+    "quarantined": _quarantined,
+    "quarantined_rolled_back": lambda core, row: core.rollback(_quarantined(core, row)),
+    "busted": _undone(("f", "fill 2")),
+    "filled_busted": _undone(("f", "fill 2"), ("g", "fill 4"), fill_id="g"),
+    "corrected": _undone(("f", "fill 2"), to=3),
+    "status_part_filled": _status(2),
+    "status_filled": _status(6, "filled"),
+    "status_cancelled": _status(2, "cancelled"),
     "up_asked": _modified("up"),
     "up_asked_part_filled": lambda core, row: (EVENTS["up_asked"](core, row), _fill(core, row)),
     "up_rolled_back": _modified("up", "rolled_back"),
@@ -164,9 +202,21 @@ class Row:
     before: Callable[[Core], Any] = lambda core: None
 
 
+ALIKE = {
+    "quarantined": "working",
+    "quarantined_rolled_back": "rolled_back",
+    "busted": "working",
+    "filled_busted": "part_filled",
+    "status_part_filled": "part_filled",
+    "status_filled": "filled",
+    "status_cancelled": "part_filled_and_cancelled",
+}
+"""What nobody knows counts as what works; what is undone, as what never was; what is told in a sum, as its parts."""
+
+
 def free(**cells: Any) -> dict[str, Any]:
-    """So much passes after each of these."""
-    return cells
+    """So much passes after each of these, and after each that comes to the same."""
+    return cells | {event: cells[other] for event, other in ALIKE.items() if other in cells and event not in cells}
 
 
 def always(much: Any, why: str, **but: Any) -> dict[str, Any]:
@@ -186,7 +236,7 @@ TABLE: dict[str, Row] = {
         "RiskLimitExceeded",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=6, part_filled_told_twice=6, filled=10)
+        | free(part_filled=6, part_filled_told_twice=6, filled=10, corrected=7)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=10)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=4)
@@ -199,7 +249,7 @@ TABLE: dict[str, Row] = {
         "PositionLimitExceeded",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -212,7 +262,7 @@ TABLE: dict[str, Row] = {
         "RiskLimitExceeded",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -225,7 +275,7 @@ TABLE: dict[str, Row] = {
         "ConcentrationLimitExceeded",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -239,7 +289,7 @@ TABLE: dict[str, Row] = {
         "InsufficientFunds",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -253,7 +303,7 @@ TABLE: dict[str, Row] = {
         "RiskLimitExceeded",
         units,
         free(fresh=10, held=4, working=4, later=10, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=4, cancelled_told_twice=4, part_filled_and_cancelled=4)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -266,7 +316,7 @@ TABLE: dict[str, Row] = {
         "ShortSaleRestriction",
         units,
         free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4)
+        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
         | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
         | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
         | free(up_asked_part_filled=2)
@@ -296,7 +346,7 @@ TABLE: dict[str, Row] = {
         "RiskLimitExceeded",
         count,
         free(fresh=3, held=2, working=2, later=2, rolled_back=3, lease_over=3)
-        | free(part_filled=2, part_filled_told_twice=2, filled=3)
+        | free(part_filled=2, part_filled_told_twice=2, filled=3, corrected=2)
         | free(cancelled=3, cancelled_told_twice=3, part_filled_and_cancelled=3)
         | dict.fromkeys(MODIFIES, 2),
         "a modified order is still one order",
@@ -338,7 +388,7 @@ TABLE: dict[str, Row] = {
         "WashTradePrevention",
         price,
         free(fresh=None, held="100.99", working="100.99", later="100.99", rolled_back=None, lease_over=None)
-        | free(part_filled="100.99", part_filled_told_twice="100.99", filled=None)
+        | free(part_filled="100.99", part_filled_told_twice="100.99", filled=None, corrected="100.99")
         | free(cancelled=None, cancelled_told_twice=None, part_filled_and_cancelled=None)
         | free(up_asked="100.99", up_asked_part_filled="100.99", up_rolled_back="100.99", up_refused="100.99")
         | free(up_replaced="101.99", up_replaced_told_twice="101.99")
@@ -356,12 +406,14 @@ TABLE: dict[str, Row] = {
         loss,
         always(
             "100",
-            why="an order that has not traded has lost nothing",
+            why="an order that has not traded has lost nothing, and a status tells of no P&L",
             part_filled="60",
             part_filled_told_twice="60",
             up_asked_part_filled="60",
             filled="20",
             part_filled_and_cancelled="60",
+            filled_busted="60",
+            corrected="60",
         ),
         "a modify loses nothing",
         fills_with={"pnl": "-40"},
@@ -399,8 +451,12 @@ def test_exactly_what_is_free_passes_and_one_unit_more_is_refused_also_after_a_r
         row.probe(each, row, row.free[event])
 
 
+def _id(core: Core) -> int:
+    return core.engine.orders.by_key["alpha", "o1"].reservation_id
+
+
 GOES_ON: tuple[tuple[str, Callable[[Core, Row], Any], str], ...] = (
-    ("held", lambda core, row: core.rollback(core.engine.orders.by_key["alpha", "o1"].reservation_id), "rolled_back"),
+    ("held", lambda core, row: core.rollback(_id(core)), "rolled_back"),
     ("held", lambda core, row: (core.advance(5), core.end_leases()), "lease_over"),
     ("working", _fill, "part_filled"),
     ("working", lambda core, row: core.report(report("cancelled", order_id="o1")), "cancelled"),
@@ -410,6 +466,13 @@ GOES_ON: tuple[tuple[str, Callable[[Core, Row], Any], str], ...] = (
     ("up_asked", lambda core, row: core.report(report("replaced", order_id="o1")), "up_replaced"),
     ("up_asked", lambda core, row: core.report(report("replace_rejected", order_id="o1")), "up_refused"),
     ("down_asked", lambda core, row: core.report(report("replaced", order_id="o1")), "down_replaced"),
+    ("quarantined", lambda core, row: core.rollback(_id(core)), "rolled_back"),
+    ("quarantined", lambda core, row: core.commit(_id(core)), "working"),
+    ("part_filled", lambda core, row: core.report(report("bust", order_id="o1", fill_id="f")), "busted"),
+    ("filled", lambda core, row: core.report(report("bust", order_id="o1", fill_id="g")), "filled_busted"),
+    ("filled_busted", lambda core, row: core.report(report("cancelled", order_id="o1")), "part_filled_and_cancelled"),
+    ("working", lambda core, row: core.status("o1", 2, "100", status="cancelled"), "status_cancelled"),
+    ("part_filled", lambda core, row: core.status("o1", 2, "100"), "part_filled"),
 )
 """What o1 was before a restart, what befalls it afterwards, and the cell that then holds."""
 
@@ -484,3 +547,49 @@ def test_at_every_other_bound_an_order_passes_and_one_unit_further_it_does_not(
     refused = core.check(order(**({"quantity": "10.000000001"} | over)))
     assert str(refused.rejected.code) == code
     assert isinstance(core.check(order(**at)), e.Accepted)
+
+
+# ---------------------------------------------------------------------------------------------- firm and group
+
+GROUPED = '[gate]\nunknown_accounts = "allow"\nuncovered = "allow"\n' + "".join(
+    f'[accounts.{name}]\ngroup = "eq"\n' for name in ("alpha", "beta")
+)
+OVER = {"firm": 'over = "firm"', "group": 'over = { group = "eq" }'}
+
+ALONE = {
+    "spot_funds": "what an account has is its own",
+    "order_size_limit": "it looks at each order alone",
+    "price_collar": "it looks at each order alone",
+    "instrument_rules": "it looks at each order, and at what its own account holds",
+}
+"""The controls that count nothing over several accounts, and why."""
+
+CODES_OVER = {"self_trade": "SelfMatchPrevention"}
+"""Where one account is refused for another's sake under a code of its own."""
+
+
+@pytest.mark.parametrize("over", OVER)
+@pytest.mark.parametrize("control", [control for control in TABLE if control not in ALONE])
+def test_over_the_firm_or_a_group_one_account_has_what_another_has_left_it(control: str, over: str) -> None:
+    row = TABLE[control]
+    shared = re.sub(r'each = "[^"]*"', OVER[over], row.settings)
+    assert shared != row.settings
+    if "instrument" in row.settings:  # units of one instrument alone can be added up
+        shared += ', instruments = ["AAPL/USD"]'
+    settings = f'{GROUPED}[limits]\nit = {{ control = "{control}", {shared} }}\n'
+    code = CODES_OVER.get(control, row.code)
+    of_beta = replace(row, code=code, probe_with=dict(row.probe_with) | {"account": "beta"})
+    for event in EVENTS:
+        core = marked(Core(settings))
+        core.session()
+        row.before(core)
+        EVENTS[event](core, row)
+        for each in (come_back(core, settings, "replay"), core):
+            marked(each)
+            of_beta.probe(each, of_beta, row.free[event])
+    if over == "group":
+        core = marked(Core(settings))
+        core.session()
+        row.before(core)
+        EVENTS["filled"](core, row)
+        assert asks(core, row, account="gamma", quantity=1_000_000) == "", "it is in no group"
