@@ -520,6 +520,12 @@ def _cancels_requested(effect: e.CancelsRequested, row: e.Row, names: Names, hea
     )
 
 
+def _cancels_again(effect: e.CancelsAskedAgain, row: e.Row, names: Names, head: _Head) -> ev.CancelsRequested:
+    ids, why = effect.reservation_ids, "asked again: the venue had refused the cancel"
+    few = _named_few(ids, names)
+    return ev.CancelsRequested(*head, scope="", limit="", reason=why, count=len(ids), orders=few)
+
+
 def _cancels_late(effect: e.CancelsEscalated, row: e.Row, names: Names, head: _Head) -> ev.CancelsRequested:
     ids, why = effect.reservation_ids, "not confirmed in time"
     few = _named_few(ids, names)
@@ -569,6 +575,7 @@ _TELLERS: dict[type, Callable[[Any, e.Row, Names, _Head], ev.AnyEvent | None]] =
     e.FillChanged: _fill_changed,
     e.CancelsRequested: _cancels_requested,
     e.CancelsEscalated: _cancels_late,
+    e.CancelsAskedAgain: _cancels_again,
     e.CancelsConfirmed: _cancels_confirmed,
 }
 

@@ -15,6 +15,7 @@ the same for asyncio. Where limits matter, take the real engine in your own proc
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from decimal import Decimal
@@ -46,6 +47,7 @@ from .types import (
     Rejected,
     ReportKind,
     ReportResult,
+    TimeInForce,
     VenueState,
     exact,
 )
@@ -110,6 +112,9 @@ class Script:
         """An order, until when it may be executed, and how it is over."""
         self._adjusted: dict[str, None] = {}
         self._to_cancel: list[CancelRequest] = []
+        self._wanted: dict[int, tuple[str, str, str]] = {}
+        """By reservation: why an order is to be cancelled, until it has ended."""
+        self._bells: list[_Bell] = []
         self._last_id = 0
 
     def engine(self, name: str = "test", *, timeout_s: float = 1.0) -> Engine:
@@ -164,6 +169,11 @@ class Script:
     def want_cancelled(self, order_id: str, *, scope: str = "firm", limit: str = "operator", reason: str = "") -> None:
         """Has `poll()` ask for the cancel of an order that is open here."""
         life = next(each for each in self._orders.values() if each.order.id == order_id and each.is_open)
+        self._wanted[life.id] = scope, limit, reason
+        self._ask_to_cancel(life)
+
+    def _ask_to_cancel(self, life: _Life) -> None:
+        scope, limit, reason = self._wanted[life.id]
         seen = life.seen(self._now_ns)
         self._to_cancel.append(
             CancelRequest(
@@ -181,6 +191,11 @@ class Script:
                 venue_order_id=seen.venue_order_id,
             )
         )
+        self._ring()
+
+    def _ring(self) -> None:
+        for bell in self._bells:
+            bell.ring(bool(self._to_cancel))
 
     def pass_time(self, seconds: float) -> None:
         """Lets time go by, which only goes when told: leases run out."""
@@ -506,6 +521,8 @@ class Script:
             return ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=("unknown_order",))
         is_old = report.report_id in life.reports
         flags = () if is_old else life.report(report)
+        if report.kind is ReportKind.CANCEL_REJECTED and not is_old and life.is_open and life.id in self._wanted:
+            self._ask_to_cancel(life)
         left = life.open_quantity if life.is_open else Decimal(0)
         return ReportResult(
             order_id=life.order.id, state=life.state, open_quantity=left, already_applied=is_old, flags=flags
@@ -600,12 +617,19 @@ class _Life:
     def traded(self) -> Decimal:
         return _size(self.order) - self.open_quantity
 
-    def told_anew(self, report: ExecutionReport) -> None:
-        """The venue undoes a fill, or tells it anew."""
+    def told_anew(self, report: ExecutionReport) -> tuple[str, ...]:
+        """The venue undoes a fill, or tells it anew: the flags that it raises. What had been filled may trade again."""
         more = (report.quantity or Decimal(0)) - self.fills.get(report.fill_id, Decimal(0))
         self.fills[report.fill_id] = report.quantity or Decimal(0)
         self.filled_quantity += more
         self.open_quantity = max(Decimal(0), self.open_quantity - more)
+        flags = ("bust" if report.kind is ReportKind.BUST else "corrected",)
+        rests = self.order.price is not None and self.order.time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
+        if more < 0 and rests and self.state is CLOSED and self.ended_by == "filled":
+            self.state, self.ended_by, self.is_final = WORKING, None, False
+            flags += ("reopened",)
+        self.flags = (*self.flags, *flags)
+        return flags
 
     def replaced(self, report: ExecutionReport | None) -> None:
         """The venue goes by the terms of the modify that is under way, or by those that it tells."""
@@ -687,8 +711,7 @@ class _Life:
                 self.pending.end(CLOSED, "replace_rejected")
                 self._close_if_filled()
         elif report.kind is ReportKind.BUST or report.kind is ReportKind.CORRECT:
-            self.told_anew(report)
-            return ()
+            return self.told_anew(report)
         elif report.kind is not ReportKind.CANCEL_REJECTED:
             self.is_final = True
             if self.is_open:
@@ -808,6 +831,7 @@ class _Line:
         self._script = script
         self._is_closed = False
         self._failures: list[tuple[str, PitError]] = []
+        self._bell: _Bell | None = None
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         return self._say(command)
@@ -840,20 +864,54 @@ class _Line:
         if self._is_closed:
             raise Closed("this engine has been closed")
         found, self._script._to_cancel = self._script._to_cancel, []
+        self._script._ring()
         return found
 
     def fileno(self) -> int:
-        raise NotImplementedError("a script has no descriptor: call poll()")
+        """Readable while `poll()` has something to tell, as an engine's is."""
+        if self._is_closed:
+            raise Closed("this engine has been closed")
+        if self._bell is None:
+            self._bell = _Bell()
+            self._script._bells.append(self._bell)
+            self._script._ring()
+        return self._bell.fileno()
 
     def close(self) -> None:
         if not self._is_closed:
             self._script._hear_goodbye()
             self._is_closed = True
+        if self._bell is not None:
+            self._script._bells.remove(self._bell)
+            self._bell.close()
+            self._bell = None
 
     def _say(self, said: wire.Command | wire.Query) -> wire.Reply:
         if self._is_closed:
             raise Closed("this engine has been closed")
         return self._script._say(said)
+
+
+class _Bell:
+    """A descriptor that is readable while it is rung."""
+
+    def __init__(self) -> None:
+        self._near, self._far = socket.socketpair()
+        self._is_rung = False
+
+    def fileno(self) -> int:
+        return self._near.fileno()
+
+    def ring(self, is_on: bool) -> None:
+        if is_on and not self._is_rung:
+            self._far.send(b"!")
+        elif self._is_rung and not is_on:
+            self._near.recv(1)
+        self._is_rung = is_on
+
+    def close(self) -> None:
+        self._near.close()
+        self._far.close()
 
 
 class _AsyncLine:

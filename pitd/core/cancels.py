@@ -76,6 +76,7 @@ def do_refused(engine: Engine, effect: e.CancelRefused) -> None:
     record = engine.orders.find(effect.reservation_id)
     assert record is not None
     record.cancel_asked_ns, record.cancel_asked_by = 0, ""
+    engine.cancels.refused(effect.reservation_id, effect.again_ns, engine.seq, engine.now_ns)
 
 
 __all__ = ["cancel", "cleared", "do_asked", "do_refused", "is_stopped"]

@@ -349,6 +349,7 @@ class Engine:
             e.CancelsWanted: lambda effect: self.cancels.begin(effect, self._seq),
             e.CancelsRequested: lambda effect: self.cancels.ask(effect, self._seq, self._now_ns),
             e.CancelsSwept: lambda effect: self.cancels.swept(effect.after),
+            e.CancelsAskedAgain: lambda effect: self.cancels.ask_again(effect.reservation_ids, self._seq, self._now_ns),
             e.CancelsEscalated: lambda effect: self.cancels.escalate(effect.reservation_ids, self._seq),
             e.CancelsTold: lambda effect: self.cancels.tell(effect.client, effect.reservation_ids, self._now_ns),
             e.CancelsConfirmed: lambda _: self.cancels.over(),
@@ -1140,8 +1141,8 @@ class Engine:
             self.modifies.replaced(record, told, report.venue_order_id)
         elif report.kind is ReportKind.REPLACE_REJECTED:
             self.modifies.replace_rejected(record)
-        elif report.kind is ReportKind.CANCEL_REJECTED and record.cancel_asked_ns:
-            self.emit(e.CancelRefused(id))
+        elif report.kind is ReportKind.CANCEL_REJECTED and (record.cancel_asked_ns or self.cancels.is_asked(id)):
+            self.emit(e.CancelRefused(id, kills.again_ns(self, id)))
         if fill is not None:
             if fill.of_modify is not None:
                 self.emit(fill.of_modify)

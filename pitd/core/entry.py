@@ -638,9 +638,10 @@ class CancelAsked(Record, frozen=True):
 
 
 class CancelRefused(Record, frozen=True):
-    """The venue has refused the cancel."""
+    """The venue has refused the cancel; where it is wanted still, it is asked for again then."""
 
     reservation_id: int
+    again_ns: int = 0
 
 
 class OrderFlagged(Record, frozen=True):
@@ -844,6 +845,12 @@ class CancelsEscalated(Record, frozen=True):
     reservation_ids: tuple[int, ...]
 
 
+class CancelsAskedAgain(Record, frozen=True):
+    """The venue had refused to cancel these, and they are asked for again."""
+
+    reservation_ids: tuple[int, ...]
+
+
 class CancelsTold(Record, frozen=True):
     client: str
     reservation_ids: tuple[int, ...]
@@ -991,6 +998,7 @@ Effect = (
     | CancelsConfirmed
     | PolicyFailed
     | PolicyRecovered
+    | CancelsAskedAgain
 )
 
 

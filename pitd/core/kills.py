@@ -4,6 +4,10 @@ A stop (a trip, a block, a halt) that wants cancels looks through the open order
 asks for each that may be at the venue. What comes to be there later all the same, by a late commit or past the gate, is
 asked for as long as the stop is in force. A request ends with its order, and with nothing else: lifting the stop lets
 new orders pass, it does not un-ask what was asked.
+
+Where the venue refuses the cancel, who had been told is told again: at once, and after further refusals no more often
+than an owner has time to confirm (`[gate] cancel_within`), so that nobody floods a venue that goes on refusing.
+Example, 2 s: asked at 0 s, refused at 0.1 s: asked again at 0.1 s; refused at 0.2 s: asked again at 2.1 s.
 """
 
 from __future__ import annotations
@@ -44,6 +48,10 @@ class CancelRequest(msgspec.Struct, array_like=True, kw_only=True, gc=False):
     escalated_seq: int = 0
     told: tuple[tuple[str, int], ...] = ()
     """The clients that have been told, and when."""
+    refused_ns: int = 0
+    """When it was last asked again, as the venue had refused the cancel; 0 for never."""
+    again_ns: int = 0
+    """When it is to be asked again; 0 for not at all."""
 
 
 class Sweep(msgspec.Struct, array_like=True, gc=False):
@@ -83,6 +91,7 @@ class Cancels:
         self.version = 0
         """Goes up whenever somebody may have to be told something. No state: it is not saved."""
         self._due: list[tuple[int, int]] = []
+        self._again: list[tuple[int, int]] = []
 
     def is_asked(self, reservation_id: int) -> bool:
         """Whether that order is to be cancelled: no limit on messages may refuse it."""
@@ -97,6 +106,19 @@ class Cancels:
         """When the next entry is due: 0 for at once."""
         if self.sweeps:
             return 0
+        first = [each for each in (self._first_late_ns(), self._first_again_ns()) if each is not None]
+        return min(first, default=None)
+
+    def _first_again_ns(self) -> int | None:
+        while self._again:
+            again_ns, id = self._again[0]
+            request = self.requests.get(id)
+            if request is not None and request.again_ns == again_ns:
+                return again_ns
+            heapq.heappop(self._again)
+        return None
+
+    def _first_late_ns(self) -> int | None:
         while self._due:
             due_ns, id = self._due[0]
             request = self.requests.get(id)
@@ -111,7 +133,7 @@ class Cancels:
 
     def due(self, now_ns: int, most: int) -> tuple[int, ...]:
         """The requests whose owners have had their time. Changes nothing."""
-        if self.first_due_ns() is None:
+        if self._first_late_ns() is None:
             return ()
         late = [
             id
@@ -119,6 +141,17 @@ class Cancels:
             if due_ns <= now_ns and (found := self.requests.get(id)) is not None and not found.escalated_seq
         ]
         return tuple(dict.fromkeys(late))
+
+    def again(self, now_ns: int, most: int) -> tuple[int, ...]:
+        """The requests whose cancels were refused, and that are to be asked again by now. Changes nothing."""
+        if self._first_again_ns() is None:
+            return ()
+        found = [
+            id
+            for again_ns, id in heapq.nsmallest(most, self._again)
+            if again_ns <= now_ns and (request := self.requests.get(id)) is not None and request.again_ns == again_ns
+        ]
+        return tuple(dict.fromkeys(found))
 
     def image(self) -> CancelImage:
         return CancelImage(tuple(self.kills.values()), tuple(self.sweeps), tuple(self.requests.values()), self.asked)
@@ -131,6 +164,8 @@ class Cancels:
         self.asked = image.asked
         self._due = [(request.due_ns, id) for id, request in self.requests.items() if not request.escalated_seq]
         heapq.heapify(self._due)
+        self._again = [(request.again_ns, id) for id, request in self.requests.items() if request.again_ns]
+        heapq.heapify(self._again)
 
     # ------------------------------------------------------------------------------------------ carrying out
 
@@ -169,6 +204,26 @@ class Cancels:
             request = self.requests.get(id)
             if request is not None:
                 request.told = (*request.told, (client, now_ns))
+
+    def refused(self, id: int, again_ns: int, seq: int, now_ns: int) -> None:
+        """The venue has refused the cancel: it is asked again then."""
+        request = self.requests.get(id)
+        if request is None or not again_ns:
+            return
+        if again_ns <= now_ns:
+            self.ask_again((id,), seq, now_ns)
+        elif request.again_ns != again_ns:
+            request.again_ns = again_ns
+            heapq.heappush(self._again, (again_ns, id))
+
+    def ask_again(self, ids: Sequence[int], seq: int, now_ns: int) -> None:
+        """Whoever has been told is told again."""
+        for id in ids:
+            request = self.requests[id]
+            request.asked_seq, request.refused_ns, request.again_ns, request.told = seq, now_ns, 0, ()
+            if request.escalated_seq:
+                request.escalated_seq = seq
+        self.version += 1
 
     def handed_over(self, id: int, seq: int) -> None:
         """Another client has the order: it has not heard of it yet."""
@@ -244,11 +299,24 @@ def _place_of(reservation_id: int) -> tuple[int, int]:
 
 
 def escalate(engine: Engine, most: int = AN_ENTRY) -> int:
-    """Passes on what owners have not confirmed in time: how many."""
+    """Passes on what owners have not confirmed in time, and asks again for what venues have refused: how many."""
     late = engine.cancels.due(engine.now_ns, most)
     if late:
         engine.emit(e.CancelsEscalated(late))
-    return len(late)
+    again = engine.cancels.again(engine.now_ns, most)
+    if again:
+        engine.emit(e.CancelsAskedAgain(again))
+    return len({*late, *again})
+
+
+def again_ns(engine: Engine, reservation_id: int) -> int:
+    """When an order whose cancel the venue has refused just now is asked for again; 0: it is not to be cancelled."""
+    request = engine.cancels.requests.get(reservation_id)
+    if request is None:
+        return 0
+    if request.again_ns:
+        return request.again_ns
+    return max(engine.now_ns, request.refused_ns + engine.bounds.cancel_ns) if request.refused_ns else engine.now_ns
 
 
 def covers(engine: Engine, cause: e.Cause, record: OrderRecord) -> bool:

@@ -259,6 +259,8 @@ def effect(effect: e.Effect) -> str:
             return f"asked to cancel {_some(effect.reservation_ids)}"
         case e.CancelsEscalated():
             return f"not cancelled in time: {_some(effect.reservation_ids)}"
+        case e.CancelsAskedAgain():
+            return f"asked again to cancel {_some(effect.reservation_ids)}"
         case e.CancelsTold():
             return f"{effect.client} told to cancel {_some(effect.reservation_ids)}"
         case e.CancelsConfirmed():

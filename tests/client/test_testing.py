@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+import selectors
 from typing import Any
 
 import pytest
-from builders import Local, order
+from builders import Local, fill, order, report
 
 import pit
 import pit.testing
@@ -283,7 +284,24 @@ def test_a_script_asks_for_cancels() -> None:
         held = engine.execute_pre_trade(wanted, sent=True)
         assert held
         held.commit()
-        script.want_cancelled(wanted.id, limit="day_loss")
-        [request] = engine.poll()
+        with selectors.DefaultSelector() as selector:
+            selector.register(engine, selectors.EVENT_READ)
+            assert not selector.select(0)
+            script.want_cancelled(wanted.id, limit="day_loss")
+            assert selector.select(0)
+            [request] = engine.poll()
+            assert not selector.select(0)
         assert (request.order, request.limit, request.is_own) == (wanted, "day_loss", True)
         assert engine.poll() == []
+        engine.apply_execution_report(report("cancel_rejected", order_id=wanted.id))
+        assert engine.poll() == [request]
+
+
+def test_a_script_opens_a_filled_order_again_when_a_fill_of_it_is_busted() -> None:
+    with Script().engine() as engine:
+        wanted = order()
+        held = engine.execute_pre_trade(wanted, sent=True)
+        assert held
+        engine.apply_execution_report(fill(wanted.id, "10", report_id="f1"))
+        result = engine.apply_execution_report(report("bust", order_id=wanted.id, fill_id="f1"))
+        assert (result.state, result.open_quantity, result.flags) == ("working", 10, ("bust", "reopened"))

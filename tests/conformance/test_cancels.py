@@ -93,6 +93,14 @@ def test_the_descriptor_says_when(engine: pit.Engine, ops: pit.Engine, working: 
     assert ids(found) == [working.id]
 
 
+def test_what_the_venue_refuses_to_cancel_comes_back(engine: pit.Engine, ops: pit.Engine, working: pit.Order) -> None:
+    ops.cancel_all(f"account {working.account}", "a drill")
+    assert ids(engine.poll(wait_s=5)) == [working.id]
+    engine.apply_execution_report(report_on(working, "cancel_rejected"))
+    assert ids(engine.poll(wait_s=5)) == [working.id]
+    assert engine.poll() == []
+
+
 def test_what_is_still_asked_for_is_told_to_the_next_process(
     engine: pit.Engine, gate: Gate, ops: pit.Engine, working: pit.Order
 ) -> None:

@@ -160,6 +160,70 @@ def test_what_its_owner_does_not_confirm_in_time_is_passed_on() -> None:
     assert kills.requests_for(core.engine, "fix", Place(0, 0), frozenset({"beta"}), may_cancel=True) == []
 
 
+def refuse(core: Core) -> None:
+    core.report(report("cancel_rejected", order_id="work"))
+
+
+def here(core: Core) -> Place:
+    return Place(core.engine.seq, 2**62)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_the_venue_refuses_to_cancel_is_asked_for_again(is_told: bool) -> None:
+    core = desk(cancel_ns=2_000_000_000)
+    trip(core)
+    place = here(core)
+    core.enter(e.CancelsRead("mm1", tuple(core.engine.cancels.requests)))
+    if is_told:
+        core.command(e.CancelOrder("alpha", "work"))
+    assert told(core, "mm1", place) == []
+    refuse(core)
+    assert told(core, "mm1", place) == ["work"]
+    assert next(iter(core.engine.cancels.requests.values())).told == ()
+
+
+def test_a_venue_that_goes_on_refusing_is_not_flooded() -> None:
+    core = desk(cancel_ns=2_000_000_000)
+    trip(core)
+    core.advance(0.1)
+    refuse(core)
+    place = here(core)
+    core.advance(0.1)
+    refuse(core)
+    refuse(core)
+    assert told(core, "mm1", place) == []
+    for way in ("rows", "snapshot"):
+        again = core.again(way)
+        let_time_pass(again, 1.899)
+        assert told(again, "mm1", place) == []
+        let_time_pass(again, 0.001)
+        assert told(again, "mm1", place) == ["work"]
+        assert again.engine.cancels.first_due_ns() is None
+
+
+def test_who_has_the_cancel_role_is_asked_again_too_once_it_was_passed_on() -> None:
+    core = desk(cancel_ns=1_000_000_000)
+    trip(core)
+    refuse(core)
+    assert told(core, "fix", may_cancel=True) == []
+    let_time_pass(core, 1)
+    assert told(core, "fix", may_cancel=True) == ["work"]
+    place = here(core)
+    refuse(core)
+    assert told(core, "fix", place, may_cancel=True) == ["work"] == told(core, "mm1", place)
+
+
+def test_a_cancel_that_nobody_wants_any_more_is_not_asked_for_again() -> None:
+    core = desk()
+    core.command(e.CancelOrder("alpha", "work"))
+    refuse(core)
+    assert told(core, "mm1") == []
+    trip(core)
+    core.report(report("cancelled", order_id="work"))
+    refuse(core)
+    assert asked(core) == [] and core.engine.cancels.first_due_ns() is None
+
+
 def test_what_nobody_is_there_to_cancel_is_passed_on_at_once() -> None:
     core = desk()
     core.end_session("mm1")
