@@ -15,7 +15,7 @@ the same for asyncio. Where limits matter, take the real engine in your own proc
 
 from __future__ import annotations
 
-import socket
+import os
 from collections import deque
 from collections.abc import Generator, Sequence
 from decimal import Decimal
@@ -623,7 +623,7 @@ class _Life:
         self.fills[report.fill_id] = report.quantity or Decimal(0)
         self.filled_quantity += more
         self.open_quantity = max(Decimal(0), self.open_quantity - more)
-        flags = ("bust" if report.kind is ReportKind.BUST else "corrected",)
+        flags: tuple[str, ...] = ("bust" if report.kind is ReportKind.BUST else "corrected",)
         rests = self.order.price is not None and self.order.time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
         if more < 0 and rests and self.state is CLOSED and self.ended_by == "filled":
             self.state, self.ended_by, self.is_final = WORKING, None, False
@@ -896,22 +896,22 @@ class _Bell:
     """A descriptor that is readable while it is rung."""
 
     def __init__(self) -> None:
-        self._near, self._far = socket.socketpair()
+        self._near, self._far = os.pipe()
         self._is_rung = False
 
     def fileno(self) -> int:
-        return self._near.fileno()
+        return self._near
 
     def ring(self, is_on: bool) -> None:
         if is_on and not self._is_rung:
-            self._far.send(b"!")
+            os.write(self._far, b"!")
         elif self._is_rung and not is_on:
-            self._near.recv(1)
+            os.read(self._near, 1)
         self._is_rung = is_on
 
     def close(self) -> None:
-        self._near.close()
-        self._far.close()
+        os.close(self._near)
+        os.close(self._far)
 
 
 class _AsyncLine:
