@@ -10,7 +10,8 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 
 from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -25,6 +26,14 @@ from .errors import EndpointBusy
 from .journal_tools.words import printable
 
 _OPEN = [state for state in OrderState if state not in ENDED]
+
+_PNL = "pnl_kill_switch"
+
+ACCOUNTS_MOST = 200
+"""So many accounts have series of their own."""
+
+OTHERS = "(others)"
+"""What stands for all accounts that have none."""
 
 Series = Iterable[tuple[tuple[str, ...], float]]
 """The values of one metric with the values of their labels."""
@@ -56,19 +65,20 @@ class DaemonCollector(Collector):
             with contextlib.suppress(pit.PitError):
                 engine.close()
 
-    def _ask(self) -> tuple[wire.MetricsAre, list[wire.LimitSeen]] | None:
+    def _ask(self) -> tuple[wire.MetricsAre, list[wire.LimitSeen], list[wire.AccountSeen]] | None:
         try:
             if self._engine is None:
                 self._engine = self._connect()
             metrics = self._engine.ask(wire.AskMetrics())
             assert isinstance(metrics, wire.MetricsAre)
             limits = list(_limits(self._engine))
+            accounts = list(_accounts(self._engine))
         except pit.PitError as trouble:
             self._say(str(trouble))
             self.close()
             return None
         self._say("")
-        return metrics, limits
+        return metrics, limits, accounts
 
     def _say(self, trouble: str) -> None:
         """Once for each change: a daemon that is away is scraped all the time."""
@@ -109,13 +119,29 @@ def _limits(engine: pit.Engine) -> Iterator[wire.LimitSeen]:
         position, after = page.position, page.after
 
 
+def _accounts(engine: pit.Engine) -> Iterator[wire.AccountSeen]:
+    """Every account that is known, alike."""
+    after = ""
+    while True:
+        page = engine.ask(wire.ListAccounts(after))
+        assert isinstance(page, wire.AccountsAre)
+        yield from page.accounts
+        if not page.more or not page.accounts:
+            return
+        after = page.accounts[-1].account
+
+
 # ---------------------------------------------------------------------------------------------- the metrics
 
 
-def _told(metrics: wire.MetricsAre, limits: Iterable[wire.LimitSeen]) -> Iterator[Metric]:
+def _told(
+    metrics: wire.MetricsAre, limits: Sequence[wire.LimitSeen], accounts: Sequence[wire.AccountSeen]
+) -> Iterator[Metric]:
     yield from _state(metrics.status)
     yield from _counted(metrics)
     yield from _limit_use(limits)
+    yield from _pnl_limits(limits)
+    yield from _pnl(accounts)
 
 
 def _state(status: wire.StatusIs) -> Iterator[Metric]:
@@ -191,6 +217,61 @@ def _limit_use(limits: Iterable[wire.LimitSeen]) -> Iterator[Metric]:
     told = "The highest use of a limit among all that it counts for: 1 is at the bound."
     yield _gauge("pitd_limit_use_ratio", told, use.items(), "limit", "control")
     yield _gauge("pitd_limit_tripped", "For how many a limit has tripped.", tripped.items(), "limit", "control")
+
+
+def _pnl_limits(limits: Iterable[wire.LimitSeen]) -> Iterator[Metric]:
+    """By limit, side and asset alone: the account, group or firm that is nearest to its bound counts."""
+    used: dict[tuple[str, str, str], float] = {}
+    bounds: dict[tuple[str, str, str], float] = {}
+    unknown: dict[tuple[str], float] = {}
+    for each in limits:
+        if each.control != _PNL:
+            continue
+        side, _, asset = each.what.partition(" in ")
+        key, is_someone = (each.limit, side, asset), not each.scope.startswith("each ")
+        unknown[each.limit,] = unknown.get((each.limit,), 0.0) + (is_someone and each.used is None)
+        bound, now = float(each.bound), None if each.used is None else float(each.used)
+        if now is not None and (key not in used or bound - now < bounds[key] - used[key]):
+            used[key], bounds[key] = now, bound
+    labels = ("limit", "side", "asset")
+    told = "What P&L limits count (a loss, a profit, a fall from the peak) where it is nearest to the bound."
+    yield _gauge("pitd_pnl_limit_used", told, used.items(), *labels)
+    yield _gauge("pitd_pnl_limit_bound", "Where a P&L limit trips, there.", bounds.items(), *labels)
+    told = "For how many nobody knows the P&L, as a mark or a rate is missing: only what reduces passes."
+    yield _gauge("pitd_pnl_limit_unknown", told, unknown.items(), "limit")
+
+
+def _pnl(accounts: Iterable[wire.AccountSeen]) -> Iterator[Metric]:
+    """By account for those that the configuration names, as many as `ACCOUNTS_MOST`; all others together."""
+    realised: dict[tuple[str, ...], float] = {}
+    unrealised: dict[tuple[str, ...], float] = {}
+    own: dict[tuple[str, ...], float] = {}
+    own_unrealised: dict[tuple[str, ...], float] = {}
+    named = 0
+    for each in accounts:
+        is_named = each.is_declared and named < ACCOUNTS_MOST
+        named += is_named
+        name = each.account if is_named else OTHERS
+        for money in each.money:
+            _add(realised, (name, money.settlement), money.pnl)
+            _add(unrealised, (name, money.settlement), money.unrealised)
+        if is_named and each.currency is not None:
+            _add(own, (name, each.currency), each.made)
+            _add(own_unrealised, (name, each.currency), each.unrealised)
+    others = f"that the configuration does not name stand together as {OTHERS}."
+    told = f"Realised P&L less fees by asset. Accounts {others}"
+    yield _gauge("pitd_account_realised", told, realised.items(), "account", "asset")
+    told = f"What is held would make so much at the newest marks, where all are known. Accounts {others}"
+    yield _gauge("pitd_account_unrealised", told, unrealised.items(), "account", "asset")
+    told = "All realised P&L less fees in the account's own currency, at the newest rates, where they are known."
+    yield _gauge("pitd_account_own_realised", told, own.items(), "account", "currency")
+    told = "What all that is held would make, alike."
+    yield _gauge("pitd_account_own_unrealised", told, own_unrealised.items(), "account", "currency")
+
+
+def _add(sums: dict[tuple[str, ...], float], key: tuple[str, ...], amount: Decimal | None) -> None:
+    if amount is not None:
+        sums[key] = sums.get(key, 0.0) + float(amount)
 
 
 def _gauge(name: str, told: str, series: Series, *labels: str) -> Metric:

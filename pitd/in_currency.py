@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
@@ -49,19 +50,27 @@ class OwnCurrency:
 
     def unrealised(self, account: str) -> Decimal | None:
         """What all that the account holds would make at the newest marks."""
-        amounts: list[tuple[str, Decimal]] = []
+        known: list[tuple[str, Decimal]] = []
+        for asset, amount in self.unrealised_of(account).items():
+            if amount is None:
+                return None
+            known.append((asset, amount))
+        return self.worth(account, known)
+
+    def unrealised_of(self, account: str) -> dict[str, Decimal | None]:
+        """The same by settlement asset; None where one of the marks is not known."""
+        sums: dict[str, Decimal | None] = {}
         for symbol, held in self._engine.positions.of_account(account):
             if not held.quantity:
                 continue
             listed, quote = self._engine.instruments.named(symbol), self._newest(symbol)
-            mark = None if quote is None else quote.reference
-            if listed is None or mark is None:
-                return None
-            try:
-                amounts.append((listed.settlement, unrealised_of(held, listed, mark)))
-            except NotRepresentable:
-                return None
-        return self.worth(account, amounts)
+            asset = symbol.rpartition("/")[2] if listed is None else listed.settlement
+            mark, before = None if quote is None else quote.reference, sums.get(asset, ZERO)
+            sums[asset] = None
+            if listed is not None and mark is not None and before is not None:
+                with contextlib.suppress(NotRepresentable):
+                    sums[asset] = canonical(before + unrealised_of(held, listed, mark))
+        return sums
 
 
 class _Quotes:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import TypeVar
+
+import msgspec
 
 from pit import wire
 from pit.types import Block, OpenModify, OpenOrder, OrderState, Outcome, TradingState
@@ -266,7 +269,8 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
     known = {
         *money,
         *open_orders,
-        *engine.accounts.groups(),
+        *engine.positions.accounts(),
+        *house.config.accounts,
         *(name for kind, _, name in blocked if kind == "account"),
         *(name for kind, _, name in halted if kind == "account"),
     }
@@ -277,16 +281,27 @@ def _accounts(engine: Engine, query: wire.ListAccounts, now_ns: int, house: Hous
             account=name,
             group=engine.accounts.group_of(name),
             open_orders=open_orders[name],
-            money=tuple(money.get(name, ())),
+            money=_valued(money.get(name, ()), own.unrealised_of(name)),
             blocks=engine.accounts.blocks_on(name),
             restrictions=engine.trading.over(name, engine.accounts.group_of(name)),
             currency=own.of(name),
             made=own.worth(name, [(each.settlement, each.pnl) for each in money.get(name, ())]),
             unrealised=own.unrealised(name),
+            is_declared=name in house.config.accounts,
         )
         for name in names[:most]
     )
     return wire.AccountsAre(engine.seq, page, more=len(names) > most)
+
+
+def _valued(money: Sequence[wire.MoneySeen], unrealised: Mapping[str, Decimal | None]) -> tuple[wire.MoneySeen, ...]:
+    """An account's P&L by asset, with what it holds there; also where nothing has been realised yet."""
+    realised = {each.settlement: each for each in money}
+    nothing = [wire.MoneySeen(settlement=asset, pnl=ZERO) for asset in unrealised if asset not in realised]
+    return tuple(
+        msgspec.structs.replace(each, unrealised=unrealised.get(each.settlement, ZERO))
+        for each in sorted((*money, *nothing), key=lambda each: each.settlement)
+    )
 
 
 def _orders(engine: Engine, query: wire.ListOrders, now_ns: int) -> wire.Reply:

@@ -899,13 +899,16 @@ class SessionsAre(Body, frozen=True):
 
 
 class MoneySeen(Seen, frozen=True, kw_only=True):
-    """An account's realised P&L in one asset, and the nearest bounds of its own that it may reach on either side."""
+    """An account's realised P&L in one asset, and the nearest bounds of its own that it may reach on either side;
+    `unrealised` is what it holds there would make at the newest marks, None where one is not known.
+    """
 
     settlement: str
     pnl: Decimal
     floor: Decimal | None = None
     ceiling: Decimal | None = None
     tripped: tuple[str, ...] = ()
+    unrealised: Decimal | None = None
 
 
 class AccountSeen(Seen, frozen=True, kw_only=True):
@@ -923,6 +926,8 @@ class AccountSeen(Seen, frozen=True, kw_only=True):
     currency: str | None = None
     made: Decimal | None = None
     unrealised: Decimal | None = None
+    is_declared: bool = False
+    """Whether the configuration names it."""
 
 
 class AccountsAre(Body, frozen=True):

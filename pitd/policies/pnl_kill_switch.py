@@ -668,11 +668,7 @@ class PnlKillSwitch(Policy):
     def _scopes(self, limit: PnlBound, look: Look) -> list[str]:
         """Whom the limit has P&L of."""
         if limit.is_shared:
-            known = [scope for name, scope in (*self._shared, *self._mixed) if name == limit.name]
-            holder = Several(limit.name)
-            if not known and limit.on != "realised" and self.unrealised is not None and self.unrealised.assets(holder):
-                return [limit.scope("", "", "", "")]
-            return known
+            return [limit.scope("", "", "", "")]
         asset = limit.only.settlement
         names = {account for account, made in self._of_account.items() if asset is None or asset in made}
         if limit.on != "realised" and self.unrealised is not None:

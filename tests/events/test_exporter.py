@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from builders import Local, money, order
+from builders import AAPL, Local, fill, money, order
 from prometheus_client.core import Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -76,6 +76,49 @@ def test_a_tripped_switch_is_told_by_its_limit_alone(local: Local, collector: Da
     assert scraped("pitd_limit_tripped", limit="day_loss", control="pnl_kill_switch") == 2
 
 
+def test_what_accounts_made_and_hold_is_told_of_those_that_are_declared_and_of_all_others_together() -> None:
+    local = Local(
+        """
+[currency]
+firm = "USD"
+[currency.rates]
+EUR = { quote = "EUR/USD" }
+[accounts.alpha]
+currency = "EUR"
+[gate]
+unknown_accounts = "allow"
+[limits]
+own = { control = "pnl_kill_switch", each = "account", accounts = ["alpha"], currency = "account", max_loss = "100" }
+fall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "500", on = "both" }
+open = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "1000" }
+"""
+    )
+    collector = DaemonCollector(lambda: local.house.connect("exporter", read_only=True))
+    for account, pnl in (("alpha", "-25"), ("beta", "5"), ("gamma", "-30")):
+        local.engine.apply_execution_report(money("x", pnl, account=account))
+    local.engine.apply_execution_report(fill("g", 2, price=100, side="buy", instrument=AAPL, account="alpha"))
+    unknown = Scraped(collector)
+    assert unknown("pitd_account_realised", account="alpha", asset="USD") == -25
+    assert unknown("pitd_account_realised", account="(others)", asset="USD") == -25
+    assert unknown("pitd_pnl_limit_unknown", limit="own") == unknown("pitd_pnl_limit_unknown", limit="fall") == 1
+    assert unknown("pitd_pnl_limit_unknown", limit="open") == 0
+    assert not unknown.families["pitd_account_own_realised"].samples
+    local.engine.push_quote(AAPL, mark=95)
+    local.engine.push_quote(pit.Instrument("EUR", "USD"), mark="1.25")
+    local.advance(0.2)
+    assert local.engine.execute_pre_trade(order(account="beta"))
+    known = Scraped(collector)
+    assert known("pitd_account_unrealised", account="alpha", asset="USD") == -10
+    assert known("pitd_account_own_realised", account="alpha", currency="EUR") == -20
+    assert known("pitd_account_own_unrealised", account="alpha", currency="EUR") == -8
+    assert known("pitd_pnl_limit_used", limit="own", side="loss", asset="EUR") == 20
+    assert known("pitd_pnl_limit_bound", limit="own", side="loss", asset="EUR") == 100
+    assert known("pitd_pnl_limit_used", limit="open", side="loss", asset="USD") == 30
+    assert known("pitd_pnl_limit_unknown", limit="own") == known("pitd_pnl_limit_unknown", limit="fall") == 0
+    drawdown = known("pitd_pnl_limit_used", limit="fall", side="drawdown", asset="USD")
+    assert drawdown == 60, "from the peak at its first sight, 0"
+
+
 def test_labels_do_not_grow_with_accounts_clients_and_orders(local: Local, collector: DaemonCollector) -> None:
     def series() -> int:
         return len(Scraped(collector).samples)
@@ -84,6 +127,7 @@ def test_labels_do_not_grow_with_accounts_clients_and_orders(local: Local, colle
         held = local.engine.execute_pre_trade(order(account=account))
         assert isinstance(held, pit.Reservation)
         held.commit()
+        local.engine.apply_execution_report(money(f"of {account}", "1", account=account))
 
     trade("a0")
     before = series()

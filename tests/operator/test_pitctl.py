@@ -174,7 +174,8 @@ def test_accounts_stand_between_the_bounds_of_their_limits(desk: Desk) -> None:
     desk.trader.apply_execution_report(money("x", pnl="-60.5"))
     alpha, idle = desk.read("accounts")["accounts"]
     assert (alpha["account"], alpha["group"], idle["account"]) == ("alpha", "us", "idle")
-    assert alpha["money"] == [{"settlement": "USD", "pnl": "-60.5", "floor": "-100", "ceiling": None, "tripped": []}]
+    bounds = {"floor": "-100", "ceiling": None, "tripped": []}
+    assert alpha["money"] == [{"settlement": "USD", "pnl": "-60.5", **bounds, "unrealised": "0"}]
     assert idle["money"] == []
 
 
