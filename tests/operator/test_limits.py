@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Local, order
+from builders import Local, money, order
 from daemon import folder
 
 import pit
@@ -21,6 +21,8 @@ LIMITS = """
 [limits]
 size = { control = "order_size_limit", each = "account", settlement = "USD", max_quantity = "500" }
 rate = { control = "rate_limit", each = "account", max_orders = 40, window = "10s" }
+day = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "500" }
+fall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "500" }
 """
 
 
@@ -87,6 +89,47 @@ def test_a_looser_number_asks_first(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("builtins.input", lambda: "y")
     assert desk.run("limits", "set", "size", "max_quantity=900", "--reason", "the roll") == 0
     assert desk.is_taken(900)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (
+            ["max_loss=60"],
+            "day max_loss=60 trips as soon as it holds where the loss is past it: account alpha stands at 60 USD",
+        ),
+        (["max_loss=61"], ""),
+        (["max_profit=40"], "account beta stands at 40 USD"),
+        (["max_profit=41"], ""),
+        (["max_drawdown=1"], ""),
+        (["fall.max_drawdown=20"], "the drawdown is past it: firm stands at 60 USD"),
+        (["max_loss=nothing"], ""),
+    ],
+)
+def test_a_bound_that_the_pnl_is_past_already_asks_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, numbers: list[str], told: str
+) -> None:
+    for account, pnl in (("beta", "40"), ("alpha", "-60"), ("alpha", "40"), ("alpha", "-40")):
+        desk.trader.apply_execution_report(money("x", pnl, account=account))
+    monkeypatch.setattr("builtins.input", lambda: "n")
+    is_set = desk.run("limits", "set", "day", *numbers, "--reason", "x") == 0
+    said = desk.complained()
+    assert told in said if told else "trips as soon as" not in said
+    assert is_set == (not told and "nothing" not in numbers[0])
+
+
+def test_a_bound_that_is_past_trips_once_a_person_has_agreed(desk: Desk) -> None:
+    desk.trader.apply_execution_report(money("x", "-60"))
+    assert desk.run("limits", "set", "day", "max_loss=50", "--reason", "x", "--yes") == 0
+    assert desk.trader.execute_pre_trade(order(quantity=1, price=1)).code == "PnlKillSwitchTriggered"
+
+
+def test_clearing_a_bound_says_whom_the_configured_one_trips(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert desk.run("limits", "set", "day", "max_loss=900", "--reason", "x", "--yes") == 0
+    desk.trader.apply_execution_report(money("x", "-600"))
+    monkeypatch.setattr("builtins.input", lambda: "n")
+    assert desk.run("limits", "clear", "day", "--reason", "x") == 1
+    assert "account alpha stands at 600 USD" in desk.complained()
 
 
 def test_looser_is_counted_from_what_holds_now(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
