@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shlex
 import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from . import tail
 from .errors import JournalDamaged, JournalFailed
-from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments
+from .journal import FORMAT, GENESIS, Head, chained, segment_start, segments, snapshots
 from .records import CHAIN_SIZE, Row, unpack
 
 
@@ -310,7 +311,7 @@ def check_tail(path: Path) -> None:
             return
         except OSError as trouble:
             raise JournalFailed(f"{wal}: cannot be read: {trouble.strerror}") from trouble
-        why = _damage_of_wal(data)
+        why = _damage_of_wal(data, path)
         if not why or (why, data[: _WAL_HEADER.size]) == before:
             break
         before = (why, data[: _WAL_HEADER.size])
@@ -318,14 +319,14 @@ def check_tail(path: Path) -> None:
         raise JournalDamaged(f"{wal}: {why}. {show_more(path.parent)}")
 
 
-def _damage_of_wal(data: bytes) -> str:
+def _damage_of_wal(data: bytes, segment: Path) -> str:
     """What can't be the work of a crash in a WAL, or nothing."""
     if len(data) < _WAL_HEADER.size:
         return ""
     magic, _, page_bytes, _, salt, *sums = _WAL_HEADER.unpack_from(data)
     words = ">" if magic & 1 else "<"
     if magic >> 1 != 0x377F0682 >> 1 or not 512 <= page_bytes <= 65_536 or _sums(data[:24], words, [0, 0]) != sums:
-        return "its heading is damaged"
+        return _unread(data, segment)
     size = _FRAME_HEADER.size + page_bytes
     bad = 0
     for frame, begin in enumerate(range(_WAL_HEADER.size, len(data) - size + 1, size), 1):
@@ -342,6 +343,68 @@ def _damage_of_wal(data: bytes) -> str:
     return ""
 
 
+def _unread(data: bytes, segment: Path) -> str:
+    """What a WAL holds that SQLite would pass over without a word, since the heading is damaged; or nothing.
+
+    A heading is on the disk before a frame follows it, and a WAL is begun anew once the segment has all that it holds.
+    So a power cut leaves such a heading with nothing behind it, or with frames whose pages the segment has: nothing is
+    lost then. Otherwise the file itself was damaged.
+    """
+    with segment.open("rb") as file:
+        page_bytes = int.from_bytes(file.read(18)[16:], "big")
+        page_bytes = 65_536 if page_bytes == 1 else page_bytes
+        size = _FRAME_HEADER.size + page_bytes
+        begins = range(_WAL_HEADER.size, len(data) - size + 1, size)
+        if page_bytes < 512 or (begins and any(_is_missing(data, begins, page_bytes, file))):
+            return _what_is_lost(segment)
+    return ""
+
+
+def _is_missing(data: bytes, begins: Sequence[int], page_bytes: int, segment: BinaryIO) -> Iterator[bool]:
+    """Of each page that the newest frames have committed: whether the segment has another."""
+    pages: dict[int, int] = {}
+    open_pages: dict[int, int] = {}
+    salt, is_over = data[begins[0] + 8 : begins[0] + 16], False
+    for begin in begins:
+        number, commits, own_salt, *_ = _FRAME_HEADER.unpack_from(data, begin)
+        if own_salt != salt:
+            is_over = True  # what follows was there before this WAL was begun anew
+            continue
+        if is_over or not number:
+            yield True
+            return
+        open_pages[number] = begin + _FRAME_HEADER.size
+        if commits:
+            pages |= open_pages
+            open_pages.clear()
+    yield not pages
+    for number, begin in pages.items():
+        segment.seek((number - 1) * page_bytes)
+        yield segment.read(page_bytes) != data[begin : begin + page_bytes]
+
+
+def _what_is_lost(segment: Path) -> str:
+    """The rows that are at stake where a WAL cannot be read, and how a person goes on without them."""
+    try:
+        with _open(segment, is_alone=True) as connection:
+            newest = connection.execute("SELECT max(last_seq) FROM batches").fetchone()[0]
+    except sqlite3.Error:
+        newest = None
+    last = newest or segment_start(segment) - 1
+    waiting = tail_lines(segment.parent, last)
+    is_apart = bool(waiting) and waiting[0].seq > last + 1
+    upto = f" up to row {waiting[0].seq - 1}" if is_apart else ""
+    beside = [path for path in snapshots(segment.parent) if int(path.stem) > last]
+    aside = [segment.with_name(segment.name + "-wal"), *([segment.with_name(tail.NAME)] if is_apart else []), *beside]
+    place = segment.parent / "damaged"
+    command = f"mkdir {shlex.quote(str(place))} && mv {shlex.join(map(str, aside))} {shlex.quote(str(place))}"
+    return (
+        f"its heading is damaged, and it holds what {segment.name} has not: at most what follows row {last}{upto}. Put "
+        "a copy of it there if you have one. To go on without these rows, ask the venue what is open, have the daemon "
+        f"stopped, and put aside what knows of them: {command}; who has seen them is refused until accept-history"
+    )
+
+
 def _sums(data: bytes, order: str, sums: list[int]) -> list[int]:
     """SQLite's WAL checksum (its file format, section 4.2)."""
     first, second = sums
@@ -353,10 +416,15 @@ def _sums(data: bytes, order: str, sums: list[int]) -> list[int]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads; closed at once after, since one left open keeps the WAL from shrinking."""
+def _open(path: Path, *, is_alone: bool = False) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads; closed at once after, since one left open keeps the WAL from shrinking.
+
+    `is_alone`: as if there were no WAL.
+    """
     how = "mode=ro"
-    if not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
+    if is_alone:
+        how += "&immutable=1"
+    elif not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
         how += "&immutable=1"  # an archive that may only be read: SQLite could not even look whether it has a WAL
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, isolation_level=None)

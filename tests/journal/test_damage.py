@@ -5,9 +5,13 @@ A state that ends early is one that was, too: a client that has seen more brings
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import shutil
+import sqlite3
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 from journal.files import batched, change, put, renumber, rewrite, rows_in, without
-from journal.histories import Kept, brought_back, contents, digest
+from journal.histories import Kept, brought_back, contents, copied, digest, kept
 
 from pitd import bootstrap
 from pitd.errors import JournalDamaged
@@ -160,6 +164,58 @@ def test_a_wal_cut_at_every_frame_gives_what_was_kept_before(hot: Journal, try_o
     came = [try_out(hot, hot.wal.name, cut(at), at) for at in range(32, hot.wal.stat().st_size, size)]
     assert set(came) == {"behind"}
     assert try_out(hot, hot.wal.name, cut(0), 0) == "behind"
+
+
+def put_aside(said: str) -> None:
+    """Does what the message says, in a shell."""
+    command = said[said.index("mkdir ") : said.index("; who has seen them")]
+    subprocess.run(["bash", "-ec", command], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("damage", [zero(0, 32), flip(2), flip(26)], ids=["zeroes", "a bit", "its checksum"])
+@pytest.mark.parametrize("kind", ["hot", "snapshotted"])
+def test_a_wal_that_holds_rows_under_a_damaged_heading_is_refused_and_put_aside_as_the_message_says(
+    kind: str, damage: Damage, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    journal: Journal = request.getfixturevalue(kind)
+    place = copied(journal.directory, tmp_path / "it's here")
+    wal = place / journal.wal.name
+    content = bytearray(wal.read_bytes())
+    damage(content)
+    wal.write_bytes(content)
+    with pytest.raises(JournalDamaged, match="its heading is damaged, and it holds what") as refused:
+        brought_back(place)
+    last = int(re.findall(r"what follows row (\d+)", str(refused.value))[0])
+    assert last < journal.seq
+    put_aside(str(refused.value))
+    found = brought_back(place)
+    assert found.head.seq == last and digest(found.engine) == journal.digests[last]
+    assert (place / "damaged" / wal.name).read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", [zero(0, 32), flip(2)], ids=["zeroes", "a bit"])
+@pytest.mark.parametrize("left", ["heading alone", "half a frame", "all frames"])
+def test_a_torn_heading_of_a_wal_whose_rows_the_segment_has_is_passed_over(
+    hot: Journal, damage: Damage, left: str, tmp_path: Path
+) -> None:
+    """What a power cut may leave: nothing behind the heading, or what was checkpointed before it was begun anew."""
+    place = copied(hot.directory, tmp_path / "case")
+    segment = segments(place)[-1]
+    wal = place / hot.wal.name
+    with contextlib.closing(sqlite3.connect(segment, isolation_level=None)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(FULL)")
+        content = bytearray(wal.read_bytes())
+    assert len(content) > 40 * 4096
+    damage(content)
+    wal.write_bytes(content[: {"heading alone": 32, "half a frame": 2_000, "all frames": len(content)}[left]])
+    before = contents(place)
+    found = brought_back(place)
+    assert found.head.seq == hot.seq and digest(found.engine) == hot.digests[hot.seq]
+    assert contents(place) == before
+    with kept(place, seed=3, found=found) as goes_on:
+        goes_on.trade(5)
+        seq = goes_on.seq
+    assert brought_back(place).head.seq == seq
 
 
 def test_files_cut_at_random_bytes(tidy: Journal, hot: Journal, try_out: Callable[..., str]) -> None:
