@@ -415,6 +415,13 @@ def _sums(data: bytes, order: str, sums: list[int]) -> list[int]:
     return [first, second]
 
 
+def _has_wal(path: Path) -> bool:
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
 @contextlib.contextmanager
 def _open(path: Path, *, is_alone: bool = False) -> Iterator[sqlite3.Connection]:
     """A connection that only reads; closed at once after, since one left open keeps the WAL from shrinking.
@@ -424,13 +431,17 @@ def _open(path: Path, *, is_alone: bool = False) -> Iterator[sqlite3.Connection]
     how = "mode=ro"
     if is_alone:
         how += "&immutable=1"
-    elif not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists():
-        how += "&immutable=1"  # an archive that may only be read: SQLite could not even look whether it has a WAL
+    elif not _has_wal(path):
+        if not os.access(path.parent, os.W_OK):
+            how += "&immutable=1"  # an archive that may only be read: SQLite could not even look whether it has a WAL
+        elif os.access(path, os.W_OK):
+            how = "mode=rw"  # nothing is written: but who only reads can't take away the files it has had made for it
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, isolation_level=None)
     except sqlite3.Error as trouble:
         raise JournalFailed(f"{path}: cannot be opened: {trouble}") from trouble
     try:
+        connection.execute("PRAGMA query_only=1")
         yield connection
     finally:
         connection.close()

@@ -176,7 +176,7 @@ def test_changes_name_who_and_why_in_order(tmp_path: Path) -> None:
         one.at("09:00")
         one.check(id="o1")
         for command in (
-            e.BlockScope("account beta", "being looked at"),
+            e.BlockScope("account alpha", "being looked at"),
             e.SetTradingState("firm", pit.TradingState.HALTED, "fire drill"),
             e.SetTradingState("firm", pit.TradingState.ACTIVE, "drill over"),
             e.SetTradingState("firm", pit.TradingState.ACTIVE, "again"),
@@ -188,7 +188,7 @@ def test_changes_name_who_and_why_in_order(tmp_path: Path) -> None:
         one.say(e.Rollback(1, "not a change of rules"))
     changes = told(tmp_path / "j").changes
     assert [(each.author, each.what, each.reason) for each in changes[:5]] == [
-        ("ops", "block account beta", "being looked at"),
+        ("ops", "block account alpha", "being looked at"),
         ("ops", "halt firm", "fire drill"),
         ("ops", "resume firm", "drill over"),
         ("ops", "settle alpha o1 as working", "asked the venue"),
@@ -295,7 +295,7 @@ def directory(tmp_path: Path) -> Path:
         one.check(id="o1")
         one.check(quantity="501")
         one.report(fill("o1", "4", "99.5", pnl="12.5", fee="0.25"))
-        one.say(e.BlockScope("account beta", "=being, looked \x1b[2J at"), "ops")
+        one.say(e.BlockScope("account alpha", "=being, looked \x1b[2J at"), "ops")
     return tmp_path / "j"
 
 
@@ -306,7 +306,7 @@ def say(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_a_day_is_shown_without_a_daemon(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = say(capsys, str(directory), "--date", DAY.isoformat(), "--zone", "Europe/London")
-    for word in ("2100-03-14 in Europe/London", "alpha", "OrderQtyExceedsLimit", "398", "12.5", "block account beta"):
+    for word in ("2100-03-14 in Europe/London", "alpha", "OrderQtyExceedsLimit", "398", "12.5", "block account alpha"):
         assert word in said
     assert "\x1b" not in said
 
@@ -322,7 +322,7 @@ def test_a_day_as_csv_and_its_changes(directory: Path, capsys: pytest.CaptureFix
     (change,) = csv.DictReader(
         io.StringIO(say(capsys, str(directory), "--date", DAY.isoformat(), "--csv", "--changes"))
     )
-    assert (change["author"], change["what"]) == ("ops", "block account beta")
+    assert (change["author"], change["what"]) == ("ops", "block account alpha")
     assert change["wall"].startswith("2100-03-14T09:00:00")
 
 
