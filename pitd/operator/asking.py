@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -64,6 +66,24 @@ def pages_of_orders(engine: pit.Engine, query: wire.ListOrders) -> Iterator[wire
         return msgspec.structs.replace(asked, after=page.after) if page.after else None
 
     return pages(engine, query, wire.OrdersAre, following)
+
+
+def searched(engine: pit.Engine, options: argparse.Namespace, ask: Callable[[], R]) -> R:
+    """An answer for which the daemon may have to look through its journal: however long that takes, as long as it
+    answers other questions. Raises what `ask` raises otherwise.
+    """
+    is_told = False
+    while True:
+        began_s = time.monotonic()
+        try:
+            return ask()
+        except pit.Unavailable:
+            if time.monotonic() - began_s < options.timeout:
+                raise  # it was no silence
+            engine.ping()
+        if not is_told:
+            print("pitctl: the journal is being searched; Ctrl-C gives up", file=sys.stderr)
+            is_told = True
 
 
 def account_of(engine: pit.Engine, options: argparse.Namespace, *, is_open: bool = False) -> str:

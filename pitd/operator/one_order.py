@@ -11,7 +11,7 @@ from pit.types import Outcome
 
 from ..core.orders import ENDED
 from ..journal_tools.words import printable
-from .asking import account_of, connected, expect, status_of
+from .asking import account_of, connected, expect, searched, status_of
 from .output import plain, put
 from .screen import Screen
 
@@ -19,7 +19,7 @@ from .screen import Screen
 def outcome(options: argparse.Namespace) -> int:
     with connected(options) as engine:
         account = account_of(engine, options)
-        outcome = engine.outcome(account, options.order)
+        outcome = searched(engine, options, lambda: engine.outcome(account, options.order))
         seq = status_of(engine).seq
     if options.json:
         put({"seq": seq, "outcome": plain(outcome)})
@@ -43,7 +43,8 @@ def _say_outcome(outcome: Outcome) -> None:
 
 def why(options: argparse.Namespace) -> int:
     with connected(options) as engine:
-        decision = expect(engine, wire.AskDecision(account_of(engine, options), options.order), wire.DecisionIs)
+        query = wire.AskDecision(account_of(engine, options), options.order)
+        decision = searched(engine, options, lambda: expect(engine, query, wire.DecisionIs))
     if options.json:
         put(
             plain(decision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -600,3 +601,46 @@ def test_what_every_command_takes_may_stand_before_its_name(desk: Desk) -> None:
 def test_what_stands_after_a_commands_name_holds_over_what_stood_before() -> None:
     options = operator.parser().parse_args(["--name", "first", "--timeout", "3", "orders", "--name", "second"])
     assert (options.name, options.timeout) == ("second", 3.0)
+
+
+class Slow:
+    """Connects to an engine that looks so long for what became of an order that the first questions time out."""
+
+    def __init__(self, desk: Desk, silent: int, *, is_there: bool = True) -> None:
+        self.asked = 0
+        self._desk, self._silent, self._is_there = desk, silent, is_there
+
+    def __call__(self, name: str, endpoint: str, timeout_s: float, read_only: bool) -> pit.Engine:
+        engine = self._desk._connect(name, endpoint, timeout_s, read_only)
+        at_once = engine.outcome
+
+        def outcome(account: str, order_id: str) -> pit.Outcome:
+            self.asked += 1
+            if self.asked > self._silent:
+                return at_once(account, order_id)
+            time.sleep(timeout_s)
+            raise pit.Unavailable("no answer within the time")
+
+        def gone() -> str:
+            raise pit.Unavailable("nobody is there")
+
+        engine.outcome = outcome  # type: ignore[method-assign]
+        if not self._is_there:
+            engine.ping = gone  # type: ignore[method-assign]
+        return engine
+
+
+ASKED = ("outcome", "o1", "--account", "alpha", "--name", "ops", "--timeout", "0.01")
+
+
+def test_a_long_search_of_the_journal_is_waited_for_and_told(desk: Desk) -> None:
+    hold(desk, id="o1")
+    slow = Slow(desk, silent=3)
+    assert operator.main(ASKED, slow) == 0
+    assert slow.asked == 4 and desk.complained().count("the journal is being searched") == 1
+
+
+def test_a_daemon_that_is_gone_is_not_waited_for(desk: Desk) -> None:
+    slow = Slow(desk, silent=3, is_there=False)
+    assert operator.main(ASKED, slow) == operator.NO_ANSWER
+    assert slow.asked == 1
