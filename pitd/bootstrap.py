@@ -93,7 +93,7 @@ def _setup(config: Config, policies: Sequence[Policy] = (), running: Config | No
         return frozenset(limit.name for limit in with_numbers(config.limits, numbers) if limit.shadow)
 
     names, own_days = [limit.name for limit in config.limits], frozenset(config.day_rules())
-    terms, bounds, sources = LimitTerms(config.limits), config.gate.bounds, config.pnl_sources()
+    terms, bounds, sources = LimitTerms(config.limits, built), config.gate.bounds, config.pnl_sources()
     awaiting = frozenset(name for name, account in config.accounts.items() if account.requires_positions)
     return Setup(
         policies=built,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -54,6 +54,11 @@ _KEYS: dict[type, tuple[str, ...]] = {
 }
 """Never whom a limit is for: that is the configuration's to say."""
 
+_IN_ORDER: dict[type, tuple[tuple[str, str], ...]] = {
+    Rules: (("min_quantity", "max_quantity"), ("min_price", "max_price")),
+}
+"""The numbers of which one must not be above the other."""
+
 SHADOW = "shadow"
 """What every limit has beside its numbers: whether it refuses nothing, "true" or "false"."""
 
@@ -63,8 +68,12 @@ _FIELDS = {"window": "window_ns", "max_messages": "max_orders"}
 class LimitTerms:
     """The terms of one configuration's limits (`core.overrides.Terms`)."""
 
-    def __init__(self, limits: Sequence[AnyLimit]) -> None:
+    def __init__(self, limits: Sequence[AnyLimit], try_out: Callable[[Numbers], object] = lambda numbers: None) -> None:
+        """`try_out` makes what goes by the limits, and raises Unusable where a control that is not pitd's won't have
+        those numbers.
+        """
         self._limits = {limit.name: limit for limit in limits}
+        self._try_out = try_out
 
     def names(self) -> Sequence[str]:
         return tuple(self._limits)
@@ -106,6 +115,21 @@ class LimitTerms:
             return "false" if "false" in (one, other) else "true"
         choose = max if is_more and key != "min_gross" else min
         return choose((one, other), key=_size)
+
+    def contradiction(self, numbers: Numbers) -> str:
+        for limit in with_numbers([self._limits[name] for name in numbers if name in self._limits], numbers):
+            for low, high in _IN_ORDER.get(type(limit), ()):
+                least, most = getattr(limit, low), getattr(limit, high)
+                if least is not None and most is not None and least > most:
+                    told = f"{low} {_written(low, least)} would be above {high} {_written(high, most)}"
+                    return f"{limit.name}: {told}, and no order would pass"
+        own = {name: each for name, each in numbers.items() if isinstance(self._limits.get(name), OwnLimit)}
+        if own:
+            try:
+                self._try_out(own)
+            except own_policies.Unusable as trouble:
+                return f"{', '.join(own)}: {trouble}"
+        return ""
 
 
 def with_numbers(limits: Sequence[AnyLimit], numbers: Numbers) -> tuple[AnyLimit, ...]:

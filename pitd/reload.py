@@ -14,8 +14,10 @@ from .config import Config
 from .config_diff import differences, runs_on
 from .core import entry as e
 from .core.engine import Engine
+from .core.overrides import numbers_of
 from .core.sessions import Known, Session
 from .errors import ConfigError
+from .limit_terms import LimitTerms
 from .own_policies import still_in_use
 from .sequencer import Sequencer
 
@@ -65,6 +67,10 @@ class Reloader:
             in_use = still_in_use(engine, fresh.policies)
             if in_use:
                 raise ConfigError(f"{fresh.source}: {in_use}")
+            terms = LimitTerms(fresh.limits)
+            problem = terms.contradiction(numbers_of(engine.overrides.anew(terms)))
+            if problem:
+                raise ConfigError(f"{fresh.source}: {problem}: a person has set one of them; pitctl limits --overrides")
         except ConfigError as trouble:
             log.error("config.refused", by=author, reason=reason, why=trouble)
             raise

@@ -1772,6 +1772,9 @@ class Engine:
         more = sum(self.overrides.get(each.limit, each.key) is None for each in put)
         if len(self.overrides) + more > self.bounds.overrides:
             return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")
+        problem = "" if self._setup is None else self.overrides.contradiction(self._setup.terms, put)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, problem)
         self.emit(e.Overridden(put))
         self._settle_shadows()
         return e.LimitSet(put)
@@ -1829,6 +1832,9 @@ class Engine:
             known = overrides.expected([f"{each.limit} {each.key}" for each in self.overrides.all()])
             named = " ".join(filter(None, (command.limit[:80], (command.key or "")[:80])))
             return Failed(Failure.UNKNOWN_ID, f"nobody has set {named}; set now: {known}")
+        problem = "" if self._setup is None else self.overrides.contradiction(self._setup.terms, (), cleared)
+        if problem:
+            return Failed(Failure.INVALID_INPUT, f"{problem}; clear both, or set the other first")
         self.emit(e.Overridden((), cleared))
         self._settle_shadows()
         return e.Done(len(cleared))

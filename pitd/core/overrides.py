@@ -49,6 +49,11 @@ class Terms(Protocol):
     def tighter(self, key: str, one: str, other: str) -> str:
         """The one of two numbers that lets less through."""
 
+    def contradiction(self, numbers: Numbers) -> str:
+        """Why limits can't have those numbers in the place of their own, naming all that contradict one another; or
+        nothing.
+        """
+
 
 class Overrides:
     """What is set now, by limit and key."""
@@ -80,11 +85,25 @@ class Overrides:
 
     def numbers(self) -> dict[str, dict[str, str]]:
         """What holds in the place of configured numbers."""
-        found: dict[str, dict[str, str]] = {}
-        for each in self.all():
-            if each.in_force is not None:
-                found.setdefault(each.limit, {})[each.key] = each.in_force
-        return found
+        return numbers_of(self.all())
+
+    def contradiction(self, terms: Terms, put: Sequence[Override], cleared: Sequence[tuple[str, str]] = ()) -> str:
+        """Why these can't be put into force, or cleared: what then holds contradicts itself, at once or when one of
+        them ends before another. Nothing where it does not.
+        """
+        after = {key: each for key, each in self._set.items() if key not in cleared}
+        after |= {(each.limit, each.key): each for each in put}
+        touched = {each.limit for each in put} | {limit for limit, _ in cleared}
+        of = [each for each in after.values() if each.limit in touched]
+        problem = terms.contradiction(numbers_of(of))
+        if problem:
+            return problem
+        for end_ns in sorted({each.until_wall_ns for each in of if each.until_wall_ns is not None}):
+            left = [each for each in of if each.until_wall_ns is None or each.until_wall_ns > end_ns]
+            problem = terms.contradiction(numbers_of(left))
+            if problem:
+                return f"{problem}, once what ends first has ended: let both end at one time"
+        return ""
 
     # ------------------------------------------------------------------------------------------ carrying out
 
@@ -99,6 +118,15 @@ class Overrides:
     def replace(self, overrides: Sequence[Override]) -> None:
         self._set.clear()
         self.put(overrides)
+
+
+def numbers_of(overrides: Sequence[Override]) -> dict[str, dict[str, str]]:
+    """What these put in the place of configured numbers."""
+    found: dict[str, dict[str, str]] = {}
+    for each in overrides:
+        if each.in_force is not None:
+            found.setdefault(each.limit, {})[each.key] = each.in_force
+    return found
 
 
 def in_force(override: Override, terms: Terms) -> str | None:

@@ -6,14 +6,16 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from builders import Core, fill, money, order, saved
+from builders import Core, fill, money, order, parsed, saved
 
-from pitd import config, limit_terms
+from pitd import bootstrap, config, limit_terms
 from pitd.core import entry as e
 from pitd.core import snapshot
 from pitd.core.overrides import Override
 from pitd.core.reading import Reader, encode
+from pitd.errors import ConfigError
 from pitd.own_policies import OwnLimit
+from pitd.reload import Reloader
 
 SECOND = 1_000_000_000
 
@@ -360,3 +362,52 @@ def test_where_one_of_several_cannot_be_set_none_is(wrong):
 def test_every_number_of_every_control_can_be_set_or_is_none():
     """So that a control that is new does not forget its own."""
     assert set(limit_terms._KEYS) >= {each for each in get_args(config.AnyLimit) if each is not OwnLimit}
+
+
+# ---------------------------------------------------------------------------------------------- bounds in order
+
+RULES = '[limits]\nrule = {{ control = "instrument_rules", min_quantity = {}, max_quantity = {}, max_price = 200 }}\n'
+
+
+def ruled(least: int = 5, most: int = 10) -> Core:
+    core = Core(RULES.format(least, most))
+    core.configure(RULES.format(least, most))
+    return core
+
+
+def test_a_least_above_the_most_is_refused_and_both_are_named() -> None:
+    core = ruled()
+    for values in ({"min_quantity": "11"}, {"max_quantity": "4.5"}, {"min_quantity": "8", "max_quantity": "7"}):
+        refused = core.set_limit("rule", values)
+        assert failure(refused) == "InvalidInput"
+        assert "min_quantity" in refused.message and "max_quantity" in refused.message
+    assert "min_price 201 would be above max_price 200" in core.set_limit("rule", {"min_price": "201"}).message
+    assert not core.engine.overrides.all()
+    assert isinstance(core.set_limit("rule", {"min_quantity": "11", "max_quantity": "11"}), e.LimitSet)
+    assert is_taken(core, quantity=11) and not is_taken(core, quantity=10)
+
+
+def test_what_is_set_is_weighed_beside_what_was_set_before() -> None:
+    core = ruled()
+    core.set_limit("rule", {"max_quantity": "20"})
+    assert isinstance(core.set_limit("rule", {"min_quantity": "15"}), e.LimitSet)
+    refused = core.clear_limit("rule", "max_quantity")
+    assert failure(refused) == "InvalidInput" and "clear both" in refused.message
+    assert core.clear_limit("rule") == e.Done(2)
+
+
+def test_one_of_both_must_not_end_before_the_other_where_what_is_left_contradicts() -> None:
+    core = ruled()
+    core.set_limit("rule", {"max_quantity": "20"}, lasts_s=60)
+    refused = core.set_limit("rule", {"min_quantity": "15"}, lasts_s=61)
+    assert failure(refused) == "InvalidInput" and "ends first" in refused.message
+    assert isinstance(core.set_limit("rule", {"min_quantity": "15"}, lasts_s=60), e.LimitSet)
+
+
+def test_a_reload_that_would_contradict_a_persons_number_is_refused() -> None:
+    core = ruled()
+    core.set_limit("rule", {"min_quantity": "9"})
+    fresh = parsed(RULES.format(5, 8))
+    reloader = Reloader(parsed(RULES.format(5, 10)), lambda: fresh, bootstrap.configured)
+    with pytest.raises(ConfigError, match=r"min_quantity 9 would be above max_quantity 8.*limits --overrides"):
+        reloader.read("ops", "a test", core.engine)

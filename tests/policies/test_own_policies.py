@@ -83,6 +83,16 @@ def test_its_numbers_are_overridden_like_those_of_pitd_s_own_limits(file: Path) 
     assert core.check(order(id="b")).state == "held"
 
 
+def test_a_number_that_its_author_refuses_is_refused_when_a_person_sets_it(file: Path) -> None:
+    at = "    max_slots: int\n"
+    more = "    def __post_init__(self):\n        if self.max_slots < 1:\n            raise ValueError('too few')\n"
+    file.write_text(EXAMPLE.replace(at, f"{at}\n{more}"), encoding="utf-8")
+    core = Core(desk(file))
+    refused = core.set_limit("slots", {"max_slots": "-1"})
+    assert refused.failure == "InvalidInput" and "too few" in refused.message
+    assert core.check(order(id="a")).state == "held"
+
+
 def test_other_settings_and_limits_come_with_a_reload_and_what_was_counted_stays(file: Path) -> None:
     core = Core(desk(file))
     core.check(order(id="a", quantity=100))
