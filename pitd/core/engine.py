@@ -1595,7 +1595,11 @@ class Engine:
         record.client, record.session, record.open_quantity = effect.client, effect.session, effect.open_quantity
         record.heard_ns = self._now_ns
         if effect.open_quantity:
-            record.state, record.ended_by = WORKING, None
+            record.state, record.ended_by, record.final_seen = (
+                WORKING,
+                None,
+                False,
+            )  # strangers end with their last fill
             self.orders.revive(record)
             if self.days.closing:
                 self.days.came[effect.reservation_id] = self._seq

@@ -138,7 +138,8 @@ class Cancels:
         late = [
             id
             for due_ns, id in heapq.nsmallest(most, self._due)
-            if due_ns <= now_ns and (found := self.requests.get(id)) is not None and not found.escalated_seq
+            if due_ns <= now_ns and (found := self.requests.get(id)) is not None and found.due_ns == due_ns
+            if not found.escalated_seq
         ]
         return tuple(dict.fromkeys(late))
 

@@ -129,6 +129,16 @@ def test_fills_that_come_first_are_counted_once(filled):
     core.again("snapshot")
 
 
+def test_one_of_which_several_fills_came_first_is_as_open_as_any():
+    core = Core(OPEN)
+    ghost(core, "g", "1")
+    ghost(core, "g", "2")
+    id = drop_copy(core, order(id="g", quantity="8")).result.reservation_id
+    core.close_order("g")
+    assert core.commit(id, late=True).state == "working"
+    assert core.held() == 500
+
+
 def test_its_owner_settles_it_and_asks_for_it_again_as_its_own():
     core = Core(OPEN)
     wanted = order(id="g", quantity="4")

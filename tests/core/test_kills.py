@@ -224,6 +224,19 @@ def test_a_cancel_that_nobody_wants_any_more_is_not_asked_for_again() -> None:
     assert asked(core) == [] and core.engine.cancels.first_due_ns() is None
 
 
+def test_an_order_that_is_asked_for_anew_has_its_time_anew() -> None:
+    core = desk()
+    id = core.working(order(id="late"))
+    trip(core)
+    core.settle("late", working=False)
+    core.advance(1.5)
+    core.commit(id, late=True)
+    let_time_pass(core, 1)
+    assert told(core, "mm2", may_cancel=True) == ["work"], "the owner of the other one has a second left"
+    let_time_pass(core, 1.5)
+    assert told(core, "mm2", may_cancel=True) == ["work", "late"]
+
+
 def test_what_nobody_is_there_to_cancel_is_passed_on_at_once() -> None:
     core = desk()
     core.end_session("mm1")
