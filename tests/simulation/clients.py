@@ -484,8 +484,8 @@ class Strategy(Client):
         """An order is at the venue: it is modified, again and again, or cancelled."""
         weather, draw = self.world.weather, self.draw
         while not self.world.is_calm and not placed.is_over:
-            yield draw.expovariate(1 / 0.2)
-            if draw.random() < weather.cancel:
+            yield draw.expovariate(1 / 0.1)
+            if draw.random() < weather.cancel / 2:
                 yield from self.cancel(placed.order.account, placed.order.id)
             if draw.random() < weather.modify:
                 yield from self._modify(placed)
@@ -508,7 +508,7 @@ class Strategy(Client):
             renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
             if isinstance(renewed, wire.Settled):
                 ends_ns = asked_ns + renewed.lease_ns
-        match draw.choice(("go", "go", "go", "go", "go", "rollback", "drop", "quarantine", "forget")):
+        match draw.choice((*["go"] * 9, "rollback", "drop", "quarantine", "forget")):
             case "rollback":
                 yield wire.Rollback(id, "changed its mind")
                 return
@@ -585,8 +585,10 @@ class DropCopy(Client):
             yield self.draw.choice((0.0, 0.0, 0.01, 0.3, 2.0))
         said = wire.DropCopy(placed.first, placed.venue_id if self.draw.random() < 0.3 else None, placed.owner)
         reply = yield from self.persistently(said, 1_000)
-        assert isinstance(reply, wire.DropCopied), f"{said} was answered {reply}"
-        placed.is_promised = placed.is_promised or placed.is_rogue
+        is_unlucky = placed.first.quantity == settings.UNLUCKY
+        assert isinstance(reply, wire.DropCopied) or is_unlucky, f"{said} was answered {reply}"
+        if isinstance(reply, wire.DropCopied):
+            placed.is_promised = placed.is_promised or placed.is_rogue
         self.copies.pop(placed.key, None)
 
     def _tell(self, key: tuple[str, str, str]) -> Flow:

@@ -176,7 +176,7 @@ class Venue:
         if self.is_shut or placed.answers[modify_id] is not None:
             return
         left = units_of(order, placed.spent) if placed.is_by_volume else (order.quantity or NOTHING) - placed.filled
-        if placed.is_over or placed.is_undoing or left <= 0 or self._random.random() < 0.25:
+        if placed.is_over or placed.is_undoing or left <= 0 or self._random.random() < 0.2:
             placed.answers[modify_id] = False
             self._report(placed, "replace_rejected")
             return

@@ -118,7 +118,7 @@ def draw(
         adjust=rate("adjustments", 0.1, 0.4, 0.8),
         copy=rate("copies", 0, 0.5, 1),
         status=rate("statuses", 0, 0.2, 0.6),
-        venue_ms=random_.choice((200, 700, 1_500)),
+        venue_ms=random_.choice((300, 1_000, 2_500)),
         linger_s=random_.choice((0, 0.5, 1, 3)),
         many=random_.choice((0, 0.1, 0.4)),
         without=without,

@@ -491,8 +491,8 @@ class World:
         is_unlucky = draw.random() < self.weather.poison
         whole = order.quantity if order.quantity is not None else order.volume
         assert whole is not None and order.price is not None
-        more = (whole * Decimal(draw.choice(("0.5", "1", "2", "3")))).to_integral_value() or Decimal(1)
-        price = draw.choice((None, None, order.price - 1, order.price + 1))
+        more = (whole * Decimal(draw.choice(("0.5", "1.5", "2", "3")))).to_integral_value() or Decimal(1)
+        price = draw.choice((None, order.price - 1, order.price + 1))
         size = draw.choice((None, more)) if price is not None else more
         if is_unlucky and order.volume is None:
             size = settings.UNLUCKY
