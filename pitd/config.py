@@ -724,7 +724,7 @@ class _Reader:
             "self_trade": (),
             "instrument_rules": (
                 *("allow", "deny", "min_quantity", "max_quantity", "min_price", "max_price"),
-                *("short_sale", "reducing", "hours", "zone", "holidays"),
+                *("short_sale", "reducing", "hours", "zone", "holidays", "shortened"),
             ),
             "position_limit": ("max_quantity", "max_long", "max_short"),
             "open_order_limit": ("max_orders",),
@@ -1053,15 +1053,21 @@ class _Reader:
 
     def _hours(self, key: str, table: Mapping[str, Any]) -> Hours | None:
         if "hours" not in table:
-            for name in ("zone", "holidays"):
+            for name in ("zone", "holidays", "shortened"):
                 if name in table:
                     self._fail(f"{key}.{name}", 'it belongs to hours = ["mon-fri 09:30-16:00"]; add them')
             return None
         default = "UTC" if self._calendar_rule is None else self._calendar_rule.zone
+        holidays = self._read_each(key, table, "holidays", hours.holiday, "2026-12-25")
+        shortened = self._read_each(key, table, "shortened", hours.shortened, "2026-11-27 09:30-13:00")
+        both = sorted({hours.shortened(each).day.isoformat() for each in shortened} & set(holidays))
+        if both:
+            self._fail(f"{key}.shortened", f"{both[0]} is a holiday as well; take it out of one of the lists")
         return Hours(
             sessions=self._read_each(key, table, "hours", hours.session, "mon-fri 09:30-16:00"),
             zone=self._zone(key, table, default),
-            holidays=self._read_each(key, table, "holidays", hours.holiday, "2026-12-25"),
+            holidays=holidays,
+            shortened=shortened,
         )
 
     def _read_each(

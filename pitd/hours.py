@@ -17,6 +17,14 @@ _AHEAD = 15
 """So many days are looked at: where nothing changes for longer than that, it is looked at again each day."""
 
 
+class _Timed(NamedTuple):
+    """When a session begins and ends, and how many dates later that is."""
+
+    begins: Times
+    ends: Times
+    lasts: timedelta
+
+
 class Session(NamedTuple):
     days: frozenset[int]
     """Of the week, from 0 for Monday: those on which it begins."""
@@ -50,17 +58,38 @@ def holiday(written: str) -> date:
     return date.fromisoformat(written)
 
 
+class Shortened(NamedTuple):
+    """A session that begins on that date, in the place of those that would."""
+
+    day: date
+    begins: str
+    ends: str
+
+
+def shortened(written: str) -> Shortened:
+    """What "2026-11-27 09:30-13:00" means. Raises ValueError."""
+    day, _, times = written.strip().partition(" ")
+    if not re.match(r"\d\d:", times.strip()):
+        raise ValueError(written)
+    of = session(times)
+    return Shortened(holiday(day), of.begins, of.ends)
+
+
 class Market:
     """The moments at which one market opens and closes. It is open from the first moment of a session up to its end;
-    sessions that touch or overlap are one. On a holiday none begins; one that began the evening before goes on.
+    sessions that touch or overlap are one. On a holiday none begins; one that began the evening before goes on. On a
+    shortened day its own sessions begin, and no others.
     """
 
     def __init__(self, hours: Hours) -> None:
         self.zone = hours.zone
         self._zone = named(hours.zone)
-        self._sessions = [session(each) for each in hours.sessions]
-        self._times = [(each, Times(each.begins, hours.zone), Times(each.ends, hours.zone)) for each in self._sessions]
+        sessions = [session(each) for each in hours.sessions]
+        self._times = [(each.days, _timed(each.begins, each.ends, hours.zone)) for each in sessions]
         self._holidays = frozenset(map(holiday, hours.holidays))
+        self._shortened: dict[date, list[_Timed]] = {}
+        for short in map(shortened, hours.shortened):
+            self._shortened.setdefault(short.day, []).append(_timed(short.begins, short.ends, hours.zone))
 
     def at(self, wall_ns: int) -> Now:
         """How it stands at that moment."""
@@ -74,17 +103,20 @@ class Market:
                 return Now(True, wall_ns + _DAY_NS, "") if is_far else Now(True, ends_ns, self._written(ends_ns))
         return Now(False, wall_ns + _DAY_NS, "")
 
-    def _between(self, first: date, days: int) -> Iterator[tuple[int, int]]:
-        for day in (first + ahead * _DAY for ahead in range(days)):
+    def _between(self, first: date, dates: int) -> Iterator[tuple[int, int]]:
+        for day in (first + ahead * _DAY for ahead in range(dates)):
             if day in self._holidays:
                 continue
-            for each, begins, ends in self._times:
-                if day.weekday() in each.days:
-                    over_midnight = _DAY if each.ends <= each.begins else timedelta()
-                    yield begins.on(day).wall_ns, ends.on(day + over_midnight).wall_ns
+            usual = [timed for days, timed in self._times if day.weekday() in days]
+            for timed in self._shortened.get(day, usual):
+                yield timed.begins.on(day).wall_ns, timed.ends.on(day + timed.lasts).wall_ns
 
     def _written(self, wall_ns: int) -> str:
         return f"{datetime.fromtimestamp(wall_ns // 10**9, UTC).astimezone(self._zone):%a %Y-%m-%d %H:%M %Z}"
+
+
+def _timed(begins: str, ends: str, zone: str) -> _Timed:
+    return _Timed(Times(begins, zone), Times(ends, zone), _DAY if ends <= begins else timedelta())
 
 
 def _merged(sessions: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

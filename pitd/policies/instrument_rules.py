@@ -15,11 +15,14 @@ from pitd.core.policy import PASS, Asks, Attempt, Counter, Policy, Unvalued, Ver
 
 
 class Hours(msgspec.Struct, frozen=True, kw_only=True):
-    """When a market trades: sessions as they are written ("mon-fri 09:30-16:00"), in a zone, but for holidays."""
+    """When a market trades: sessions as they are written ("mon-fri 09:30-16:00"), in a zone, but for holidays, and for
+    shortened days ("2026-11-27 09:30-13:00").
+    """
 
     sessions: tuple[str, ...]
     zone: str = "UTC"
     holidays: tuple[str, ...] = ()
+    shortened: tuple[str, ...] = ()
 
 
 class Rules(Limit, frozen=True, kw_only=True, tag_field="control", tag="instrument_rules"):
@@ -51,18 +54,21 @@ class InstrumentRules(Policy):
       is refused with ShortSaleRestriction; buys that are open do not count, since they may never fill. It is looked at
       when the order is taken, in the main stage. A sale of an unknown number of units (by volume at market) is refused.
 
-    - `hours`, with `zone` and `holidays`: outside of the sessions every order is refused with ExchangeClosed, which
-      says when the next one begins. A session is open from its first moment up to its last, which is outside. One that
-      does not end after it begins ends on the next date; its day is the one that it begins on. That a market opens or
-      closes comes in as an entry, so that a replay has the same hours. What is open then stays as it is; a request that
-      has started before is refused on `execute`.
+    - `hours`, with `zone`, `holidays` and `shortened`: outside of the sessions every order is refused with
+      ExchangeClosed, which says when the next one begins. A session is open from its first moment up to its last, which
+      is outside. One that does not end after it begins ends on the next date; its day is the one that it begins on. On
+      a date of `holidays` none begins, on one of `shortened` those that stand there and no others: an early close, a
+      late opening. That a market opens or closes comes in as an entry, so that a replay has the same hours. What is
+      open then stays as it is; a request that has started before is refused on `execute`.
 
     An order that reduces a position passes `allow`, `deny` and the quantities: a list that a desk could not get out by
     would be a trap. `reducing = "reject"` refuses it too, for lists that compliance keeps. Prices hold for every order.
 
     Example, position 10, short_sale = "reject": sell 6 passes, sell 5 on top is refused (11 of 10); the 6 are
     cancelled, then sell 10 passes. Example, hours = ["mon-fri 09:30-12:00", "mon-fri 13:00-16:00"]: on a Monday at
-    09:30 an order passes, at 12:00 it is refused until 13:00, at 16:00 until Tuesday 09:30.
+    09:30 an order passes, at 12:00 it is refused until 13:00, at 16:00 until Tuesday 09:30. With
+    shortened = ["2026-11-27 09:30-13:00"] that Friday's only session ends at 13:00; an overnight market that closes
+    early on the 27th shortens the session of the evening before: "2026-11-26 18:00-13:15".
     """
 
     id: ClassVar[str] = "instrument_rules"

@@ -27,8 +27,8 @@ holidays = ["2026-11-26"]
 """
 
 
-def market(*sessions: str, zone: str = "America/New_York", holidays: tuple[str, ...] = ()) -> Market:
-    return Market(Hours(sessions=sessions, zone=zone, holidays=holidays))
+def market(*sessions: str, zone: str = "America/New_York", **words: tuple[str, ...]) -> Market:
+    return Market(Hours(sessions=sessions, zone=zone, **words))
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,36 @@ def test_on_a_holiday_no_session_begins_and_the_one_of_the_evening_before_goes_o
     assert night.at(ns("2026-11-27 00:00")).until == "Fri 2026-11-27 18:00 EST"
 
 
+@pytest.mark.parametrize(
+    ("at", "is_open", "until"),
+    [
+        ("2026-11-27 14:30", True, "Fri 2026-11-27 13:00 EST"),
+        ("2026-11-27 17:59", True, "Fri 2026-11-27 13:00 EST"),
+        ("2026-11-27 18:00", False, "Mon 2026-11-30 09:30 EST"),
+        ("2026-11-30 18:00", True, "Mon 2026-11-30 16:00 EST"),
+    ],
+)
+def test_on_a_shortened_day_the_market_closes_early_and_opens_as_ever_on_the_next(at, is_open, until):
+    now = market("mon-fri 09:30-16:00", shortened=("2026-11-27 09:30-13:00",)).at(ns(at))
+    assert (now.is_open, now.until) == (is_open, until)
+
+
+def test_an_overnight_market_shortens_the_session_of_the_evening_before():
+    night = market("sun-thu 18:00-17:00", shortened=("2026-11-25 18:00-13:00", "2026-11-26 18:00-13:15"))
+    assert night.at(ns("2026-11-26 17:59")).until == "Thu 2026-11-26 13:00 EST"
+    assert night.at(ns("2026-11-26 18:00")).until == "Thu 2026-11-26 18:00 EST"
+    assert night.at(ns("2026-11-26 23:00")).until == "Fri 2026-11-27 13:15 EST"
+    assert night.at(ns("2026-11-27 18:15")).until == "Sun 2026-11-29 18:00 EST"
+
+
+def test_a_shortened_day_may_have_several_sessions_a_late_opening_or_be_none_of_the_usual():
+    several = market("mon-fri 09:30-16:00", shortened=("2026-11-27 11:00-12:00", "2026-11-27 13:00-14:00"))
+    assert several.at(ns("2026-11-27 15:30")).until == "Fri 2026-11-27 11:00 EST"
+    assert several.at(ns("2026-11-27 17:30")).until == "Fri 2026-11-27 13:00 EST"
+    saturday = market("mon-fri 09:30-16:00", shortened=("2026-11-28 10:00-12:00",))
+    assert saturday.at(ns("2026-11-28 16:00")).is_open
+
+
 def test_a_market_that_is_closed_for_weeks_is_looked_at_again():
     days = tuple(f"2026-{month}-{day:02}" for month in (11, 12) for day in range(1, 31))
     closed = market("09:30-16:00", holidays=days).at(ns("2026-11-24 15:00"))
@@ -82,6 +112,14 @@ def test_a_market_that_is_closed_for_weeks_is_looked_at_again():
         ("hours = []", "limits.x.hours"),
         ('hours = "09:30-16:00"', "limits.x.hours"),
         ('hours = ["09:30-16:00"], holidays = ["26.11.2026"]', "limits.x.holidays"),
+        ('hours = ["09:30-16:00"], shortened = ["2026-11-27"]', "limits.x.shortened"),
+        ('hours = ["09:30-16:00"], shortened = ["2026-11-27 mon 09:30-13:00"]', "limits.x.shortened"),
+        ('hours = ["09:30-16:00"], shortened = ["2026-02-30 09:30-13:00"]', "limits.x.shortened"),
+        (
+            'hours = ["09:30-16:00"], holidays = ["2026-11-27"], shortened = ["2026-11-27 09:30-13:00"]',
+            "limits.x.shortened: 2026-11-27 is a holiday as well",
+        ),
+        ('deny = ["AAPL/USD"], shortened = ["2026-11-27 09:30-13:00"]', "limits.x.shortened"),
         ('hours = ["09:30-16:00"], zone = "Mars/Olympus"', "limits.x.zone"),
         ('deny = ["AAPL/USD"], zone = "UTC"', "limits.x.zone"),
     ],
