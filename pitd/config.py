@@ -21,9 +21,9 @@ from pit.types import Kind, TradingState, check_name, exact
 from . import config_currency, config_files, hours, own_policies, zones
 from .calendar import DayRule
 from .config_files import Places, Written
-from .core.accounts import FIRM
+from .core.accounts import FIRM, OPERATOR, POISONED
 from .core.currency import Currency
-from .core.engine import OPERATOR, POISONED, Bounds
+from .core.engine import Bounds
 from .core.failing import PREFIX as FAILED
 from .core.instruments import Listed
 from .core.limits import DIMENSIONS, Dimension, Group, Limit, Selection

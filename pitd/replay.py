@@ -16,7 +16,8 @@ from . import history
 from .calendar import Calendar
 from .core import adjustments, day_orders, failing, reading, snapshot
 from .core import entry as e
-from .core.engine import OPERATOR, POISONED, CarryOutFailed, Engine, Judgement, exact_context
+from .core.accounts import OPERATOR, POISONED
+from .core.engine import CarryOutFailed, Engine, Judgement, exact_context
 from .core.many import ALL_OR_NONE
 from .core.orders import CLOSED
 from .core.policy import Reported
@@ -248,13 +249,15 @@ class _Other:
             elif isinstance(body.command, e.ApplyReport) and isinstance(row.reply, e.Applied):
                 effects.extend(self._reported(body.command, row))
             elif isinstance(body.command, e.Rearm) and isinstance(row.reply, e.Done):
-                wanted = engine.rearm_effects(body.command.limit, body.command.scope, body.command.room)
+                wanted = engine.by_hand.rearm_effects(body.command.limit, body.command.scope, body.command.room)
                 effects.extend(() if isinstance(wanted, e.Failed) else wanted)
             elif isinstance(body.command, e.AdjustAccounts) and isinstance(row.reply, e.Adjusted):
                 if not row.reply.result.already_applied:
                     effects.extend(self._adjusted(body.command))
             elif isinstance(body.command, e.UnblockScope) and isinstance(row.reply, e.Done):
-                lifted = engine.unblock_effects(body.command.scope)  # a person's own block is lifted as recorded
+                lifted = engine.by_hand.unblock_effects(
+                    body.command.scope
+                )  # a person's own block is lifted as recorded
                 effects.extend(each for each in lifted if getattr(each, "limit", None) not in _OF_PERSONS)
         for effect in row.effects:
             translated = self._translated(effect, holds)
@@ -351,7 +354,7 @@ class _Other:
             return []
         group = self._engine.accounts.group_of(report.account)
         realised = sum((each.realised for each in row.effects if isinstance(each, e.PositionChanged)), Decimal(0))
-        made = self._engine.made_by(report, listed.settlement, realised)
+        made = self._engine.reports.made_by(report, listed.settlement, realised)
         reported = Reported(report, group, listed.settlement, row.entry.now_ns, self._engine.days, made)
         return list(self._engine.pipeline.report(reported) or ())
 

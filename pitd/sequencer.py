@@ -12,8 +12,8 @@ from . import log
 from .calendar import NO_CALENDAR, Calendar
 from .clock import Clock
 from .core import entry as e
-from .core.accounts import FIRM, account_scope
-from .core.engine import MORE_TO_SETTLE, NEW_RISK, POISONED, CarryOutFailed, Engine
+from .core.accounts import FIRM, POISONED, account_scope
+from .core.engine import MORE_TO_SETTLE, NEW_RISK, CarryOutFailed, Engine
 from .core.kills import AN_ENTRY
 from .core.policy import Asks
 from .core.prices import Quote

@@ -11,6 +11,12 @@ FIRM = "firm"
 DECLARED = "accounts"
 """What stands for the limit in the reject of an account that is not declared."""
 
+OPERATOR = "operator"
+"""What stands for the limit in a block that a person has set."""
+
+POISONED = "poisoned"
+"""What stands for the limit in a block that a poisoned entry has left behind. A person lifts it."""
+
 
 def account_scope(account: str) -> str:
     return f"account {account}"

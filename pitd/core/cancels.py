@@ -26,7 +26,7 @@ def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
     if record is None or record.order is None or record.listed is None:
         why = f"no order {command.order_id} of account {command.account} is known, or it closed long ago"
         return Failed(Failure.UNKNOWN_ID, why)
-    engine._lapse_if_due(record)
+    engine.lapse_if_due(record)
     if record.state in ENDED:
         why = f"cancel of order {record.order_id}: it was {record.state} before ({record.ended_by})"
         return Failed(Failure.ALREADY_FINALIZED, why)

@@ -72,7 +72,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         net_fee = fee - fill.fee
         net = msgspec.structs.replace(report, pnl=pnl - fill.pnl, fee=net_fee, fee_asset=fill.fee_asset)
         fee_asset = "" if fill.fee_asset in (None, listed.settlement) else fill.fee_asset or ""
-        wanted = engine._policies_on(net, listed, again.realised - fill.realised)
+        wanted = engine.reports.policies_on(net, listed, again.realised - fill.realised)
         more = again.traded - fill.traded
         reopens = more < 0 and _may_reopen(engine, record)
         left = _left(record, more, is_open=reopens or record.state is WORKING)
@@ -83,12 +83,12 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
             if record.pending is not None:
                 both = engine.modifies.fill(record, more, left)
                 if both is None:
-                    return engine._policy_failed(report)
+                    return engine.reports.policy_failed(report)
                 holds, of_modify = both.holds, both.effect
             elif left:
                 shrunk = engine.pipeline.shrink(holds, record.order, listed, left)
                 if shrunk is None:
-                    return engine._policy_failed(report)
+                    return engine.reports.policy_failed(report)
                 holds = shrunk
         change = Change(again.moved - fill.moved, again.cost - fill.cost, again.realised - fill.realised)
         engine.positions.after(record.account, fill.symbol, change, net_fee, fee_asset)  # raises now, not when done
@@ -119,8 +119,8 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
     assert report.fill_id is not None
     engine.emit(e.FillChanged(id, report.fill_id, again))
     engine.emit(e.ReportNoted(id, report.report_id, fingerprint))
-    blocks = engine._emit_report_effects(wanted)
-    engine._react(record.account, flags, report)
+    blocks = engine.emit_wanted(wanted)
+    engine.reports.react(record.account, flags, report)
     engine.valuation.unrealised.note(record.account)
     return e.Applied(result_of(record, flags, (*blocks, *engine.revalue())))
 
@@ -174,7 +174,7 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
     keeps = engine.pipeline.asks_for_balances or engine.balances.keeps(record.account)
     if report.kind is ReportKind.BUST:
         told = msgspec.structs.replace(report, fee_asset=fill.fee_asset)
-        made = engine.told_or_computed(report, shift)
+        made = engine.reports.told_or_computed(report, shift)
         moves = balances.moved_by(told, record.order, listed, made) if keeps else ()
         return msgspec.structs.replace(
             fill,
@@ -197,7 +197,7 @@ def _told_anew(engine: Engine, report: ExecutionReport, record: OrderRecord, fil
     if fill.side is not None:
         change = positions.filled(base, listed, fill.side, report.quantity, price)
     change = Change(change.quantity, change.cost + shift, change.realised + shift)
-    made = engine.told_or_computed(report, change.realised)
+    made = engine.reports.told_or_computed(report, change.realised)
     moves = balances.moved_by(whole, record.order, listed, made) if keeps else ()
     return fill_of(whole, record.order, listed, change, moves, report.quantity)
 

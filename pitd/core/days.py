@@ -46,7 +46,7 @@ class Days:
 
     def __init__(self) -> None:
         self._by_scope: dict[str, Day] = {}
-        self._own: frozenset[str] = frozenset()
+        self.own: frozenset[str] = frozenset()
         self._hours: dict[str, tuple[bool, str]] = {}
         self.closing: dict[str, Closing] = {}
         """By scope, until no order of its last day is left to close."""
@@ -67,7 +67,7 @@ class Days:
 
     def scope_of(self, account: str) -> str:
         """By whose day an account goes."""
-        return account_scope(account) if account in self._own else FIRM
+        return account_scope(account) if account in self.own else FIRM
 
     def all(self) -> list[tuple[str, Day]]:
         return sorted(self._by_scope.items())
@@ -81,7 +81,7 @@ class Days:
 
     def known(self, scopes: Iterable[str]) -> tuple[str, ...]:
         """Those of these scopes that can have a day."""
-        own = {account_scope(account) for account in self._own} if self._own else set()
+        own = {account_scope(account) for account in self.own} if self.own else set()
         return tuple(scope for scope in scopes if scope == FIRM or scope in own)
 
     def is_new(self, scopes: Sequence[str]) -> IsNew:
@@ -138,10 +138,10 @@ class Days:
         name the hours of a market.
         """
         self._hours = {limit: state for limit, state in self._hours.items() if limit in markets}
-        for account in self._own - own:
+        for account in self.own - own:
             self._by_scope.pop(account_scope(account), None)
             self.closing.pop(account_scope(account), None)
-        self._own = own
+        self.own = own
 
     def load(
         self,

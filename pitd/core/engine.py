@@ -10,24 +10,16 @@ import decimal
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from hashlib import blake2b
 from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
-from pit.errors import InvalidInput
 from pit.types import (
-    MAX_ID_LENGTH,
-    MAX_SCALE,
     Block,
-    ExecutionReport,
     Order,
     Reject,
     RejectCode,
     Rejected,
-    ReportKind,
-    ReportResult,
-    Restriction,
     TradingState,
 )
 
@@ -35,7 +27,6 @@ from . import (
     adjustments,
     balances,
     cancels,
-    corrections,
     day_orders,
     drop_copies,
     failing,
@@ -44,66 +35,49 @@ from . import (
     named,
     overrides,
     pnl,
-    positions,
     shadows,
     statuses,
     trading,
 )
 from . import entry as e
-from .accounts import FIRM, Accounts, account_scope, reject_of, unknown
+from .accounts import Accounts, reject_of, unknown
+from .by_hand import ByHand
 from .currency import Currency
 from .days import Day, Days
 from .entry import EndedBy, Failed, Failure, Hold
 from .instruments import Instruments, Listed
 from .kills import Cancels
+from .limit_changes import LimitChanges
 from .modifies import Modifies
-from .numbers import EXACT, ZERO, NotRepresentable, canonical
+from .numbers import EXACT, ZERO
 from .orders import (
     CLOSED,
     ENDED,
     HELD,
     LEASED,
-    QUARANTINED,
     ROLLED_BACK,
     SENT,
+    SHARED_VENUE_ID,
     WORKING,
     Event,
     Leases,
     OrderRecord,
     Orders,
     Request,
-    Step,
     step,
+    why_not,
 )
 from .pipeline import Pipeline
-from .policy import Asks, Attempt, Policy, Reported, Unvalued, whole_quantity
+from .policy import Asks, Attempt, Policy, Unvalued, whole_quantity
 from .positions import Positions
 from .prices import Quote
-from .results import result_of
+from .reports import Reports
 from .sessions import Session, Sessions
 from .valuation import Valuation
-
-OPERATOR = "operator"
-"""What stands for the limit in a block that a person has set."""
-
-POISONED = "poisoned"
-"""What stands for the limit in a block that a poisoned entry has left behind. A person lifts it."""
-
-LEAST_QUANTITY = Decimal(1).scaleb(-MAX_SCALE)
-"""The smallest quantity that there is, where an instrument declares no lot."""
-
-REPORTS = "reports"
-"""Who has set the trading state of an account that a fill of its own had set: the configuration's [reports]."""
-
-SHARED_VENUE_ID = "shared_venue_id"
-"""Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
-
 
 _SKIPPED_MOST = 256
 """So many settled leases are let go of at once, at the most, while somebody asks for the first that runs."""
 
-_LONGEST_NS = 3_650 * 86_400_000_000_000
-"""Ten years: moments that far away still fit the 64 bits that they travel in."""
 
 _COMMIT, _COMMIT_LATE, _ROLLBACK, _OWNER = Event.COMMIT, Event.COMMIT_LATE, Event.ROLLBACK, EndedBy.OWNER
 """Bound once: to look a member up in its enum costs more than to compare it."""
@@ -229,7 +203,7 @@ class Engine:
         self.instruments = instruments or Instruments({})
         self.pipeline = Pipeline(policies)
         self._setup_of = setup_of
-        self._setup: Setup | None = None
+        self.setup: Setup | None = None
         self.positions = Positions()
         self.positions.regroup(groups or {})
         self.valuation = Valuation(self.positions, lambda symbol: self.instruments.named(symbol))
@@ -245,6 +219,9 @@ class Engine:
         self.sessions = Sessions(window=self.bounds.window, ended_kept=self.bounds.sessions_ended_kept)
         self.leases = Leases()
         self.modifies = Modifies(self)
+        self.reports = Reports(self)
+        self.by_hand = ByHand(self)
+        self.limit_changes = LimitChanges(self)
         self.reactions: Mapping[str, TradingState] = {}
         self.cancels = Cancels()
         self.orders.to_cancel = self.cancels.requests
@@ -277,19 +254,19 @@ class Engine:
             e.Quarantine: self._quarantine,
             e.Renew: self._renew,
             e.Drop: self._drop,
-            e.ApplyReport: self._report,
+            e.ApplyReport: self.reports.report,
             e.EndOwnSession: self._end_own_session,
-            e.BlockScope: self._block,
-            e.UnblockScope: self._unblock,
-            e.Rearm: self._rearm,
-            e.SettleOrder: self._settle_order,
-            e.CloseOrder: self._close_order,
-            e.AcceptHistory: self._accept_history,
-            e.SetTradingState: self._set_trading_state,
+            e.BlockScope: self.by_hand.block,
+            e.UnblockScope: self.by_hand.unblock,
+            e.Rearm: self.by_hand.rearm,
+            e.SettleOrder: self.by_hand.settle_order,
+            e.CloseOrder: self.by_hand.close_order,
+            e.AcceptHistory: self.by_hand.accept_history,
+            e.SetTradingState: self.by_hand.set_trading_state,
             e.ShutDown: self._shut_down,
-            e.SetLimit: self._set_limit,
-            e.SetLimits: self._set_limits,
-            e.ClearLimit: self._clear_limit,
+            e.SetLimit: self.limit_changes.set_limit,
+            e.SetLimits: self.limit_changes.set_limits,
+            e.ClearLimit: self.limit_changes.clear_limit,
             e.Reload: self._reload,
             e.TakeOrder: self._take,
             e.AdjustAccounts: self._adjust,
@@ -367,6 +344,11 @@ class Engine:
         """The moment of the last entry applied."""
         return self._now_ns
 
+    @property
+    def wall_ns(self) -> int:
+        """The wall time of the last entry applied."""
+        return self._wall_ns
+
     def stand_at(self, seq: int, now_ns: int, quotes: tuple[Quote, ...] = (), wall_ns: int = 0) -> None:
         """Where a state that was loaded from a snapshot goes on from; and what the entry in hand knows of prices, for a
         judgement.
@@ -438,7 +420,13 @@ class Engine:
             return ()
         effects = failing.revalued(self, tuple(unrealised.moved))
         unrealised.looked_at()
-        return self._emit_report_effects(effects)
+        return self.emit_wanted(effects)
+
+    def emit_wanted(self, wanted: Sequence[e.Effect]) -> tuple[Block, ...]:
+        """Carries out what policies want: the blocks among it."""
+        for effect in wanted:
+            self.emit(effect)
+        return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
 
     def has_due(self, now_ns: int) -> bool:
         """Whether there is something to give back by then.
@@ -538,7 +526,7 @@ class Engine:
                 over = self.overrides.ended_by(body.wall_ns)
                 if over:
                     self.emit(e.Overridden((), tuple((each.limit, each.key) for each in over)))
-                    self._settle_shadows()
+                    self.settle_shadows()
                 return e.Done(len(over))
             case e.DayDue() | e.DayEndDue() | e.DayOrdersDue() | e.HoursDue():
                 wanted = day_orders.decided(self, body)
@@ -567,7 +555,7 @@ class Engine:
         order = command.order
         known = self.orders.by_key.get((order.account, order.id))
         if known is not None:
-            self._lapse_if_due(known)
+            self.lapse_if_due(known)
             if self.is_retry(known, order, session):
                 return self.accepted_again(known, command.sent)
         attempt = self.attempt_of(order, session.client)
@@ -599,7 +587,7 @@ class Engine:
             if owner is None or owner.client != session.client:
                 return Failed(Failure.NOT_AUTHORIZED, f"request {request.request_id} belongs to another client")
         if request.lease_end_ns <= self._now_ns or request.session in self.sessions.ending:
-            self.emit(e.RequestEnded(request.request_id, self._lapse_reason(request.session)))
+            self.emit(e.RequestEnded(request.request_id, self.lapse_reason(request.session)))
             return self._no_request(command.request_id)
         order = request.order
         self.emit(e.RequestEnded(request.request_id, EndedBy.EXECUTED))
@@ -656,7 +644,7 @@ class Engine:
             self.accounts.group_of(order.account),
             self._now_ns,
             self.positions,
-            self._quote_of(listed.symbol) if self._quotes else None,
+            self.quote_of(listed.symbol) if self._quotes else None,
             self.days,
             self.balances,
             None,
@@ -675,7 +663,7 @@ class Engine:
         finally:
             self._now_ns, self._quotes = kept
 
-    def _quote_of(self, symbol: str) -> Quote | None:
+    def quote_of(self, symbol: str) -> Quote | None:
         """What the entry in hand knows of an instrument's price, unless that is too old to be used."""
         for quote in self._quotes:
             if quote.symbol == symbol and self._now_ns - quote.at_ns <= self.bounds.quote_ns:
@@ -791,7 +779,7 @@ class Engine:
         """Takes an order that both stages have let pass: the one at that place of the entry."""
         order = attempt.order
         state = SENT if sent else HELD
-        lease_ns = self._granted_ns(lease_ns)
+        lease_ns = self.granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         id = e.leg_id(self._seq, leg) if leg else self._seq
         self.emit(e.OrderOpened(id, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))
@@ -801,7 +789,7 @@ class Engine:
         """The order that has this id already, where it stands by now."""
         known = self.orders.by_key.get((order.account, order.id))
         if known is not None:
-            self._lapse_if_due(known)
+            self.lapse_if_due(known)
         return known
 
     def is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
@@ -827,7 +815,8 @@ class Engine:
             reason=f"order id {known.order_id} has been used: that order {now}; use a new id",
         )
 
-    def _granted_ns(self, wish_ns: int | None) -> int:
+    def granted_ns(self, wish_ns: int | None) -> int:
+        """How long a lease is given, whatever was wished for."""
         bounds = self.bounds
         if wish_ns is None:
             return bounds.lease_ns
@@ -856,16 +845,16 @@ class Engine:
         if record.taken_from and not is_mine:
             why = f"order {record.order_id} has been taken by the gateway {record.client}, and is its to settle"
             return Failed(Failure.NOT_AUTHORIZED, why)
-        self._lapse_if_due(record)
+        self.lapse_if_due(record)
         does = step(Event.TAKE, record)
         if does.refuse is not None:
-            return Failed(does.refuse, _why_not(Event.TAKE, record))
+            return Failed(does.refuse, why_not(Event.TAKE, record))
         if is_mine and record.state is SENT:
             return e.Taken(record.reservation_id, record.order, SENT, record.lease_end_ns, True)
         stops = self.stops_on_open(record, session.client)
         if stops:
             return _refused(record.order, stops)
-        lease_ns = self._granted_ns(command.lease_ns)
+        lease_ns = self.granted_ns(command.lease_ns)
         end_ns = self._now_ns + lease_ns
         self.emit(e.OrderTaken(record.reservation_id, session.client, session.id, lease_ns, end_ns))
         if record.state is not SENT:
@@ -893,7 +882,7 @@ class Engine:
         reply = self._on_reservation(command.reservation_id, session, Event.RENEW, guarded=True)
         if type(reply) is not e.Stands:
             return reply
-        lease_ns = self._granted_ns(command.lease_ns)
+        lease_ns = self.granted_ns(command.lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         if command.reservation_id in self.orders.modified:
             self.emit(e.ModifyLeaseSet(command.reservation_id, lease_ns, lease_end_ns))
@@ -920,10 +909,10 @@ class Engine:
         if record.client != session.client and event is not _COMMIT_LATE:
             return Failed(Failure.NOT_AUTHORIZED, _whose(record, session))
         if record.lease_end_ns <= self._now_ns or self.sessions.ending:
-            self._lapse_if_due(record)
+            self.lapse_if_due(record)
         does = step(event, record)
         if does.refuse is not None:
-            return Failed(does.refuse, _why_not(event, record))
+            return Failed(does.refuse, why_not(event, record))
         if guarded and record.order is not None and not (event is Event.MARK_SENT and record.state is SENT):
             stops = self.stops_on_open(record)
             if stops:
@@ -1002,15 +991,16 @@ class Engine:
         else:
             self._lapse(self.orders.open[id], ended_by)
 
-    def _lapse_if_due(self, record: OrderRecord) -> None:
+    def lapse_if_due(self, record: OrderRecord) -> None:
         """A command that meets a lease past its end finds it ended, whether or not an entry has said so yet."""
         if record.state in LEASED and self._has_lapsed(record):
-            self._lapse(record, self._lapse_reason(record.session))
+            self._lapse(record, self.lapse_reason(record.session))
 
     def _has_lapsed(self, record: OrderRecord) -> bool:
         return record.lease_end_ns <= self._now_ns or record.session in self.sessions.ending
 
-    def _lapse_reason(self, session_id: int) -> EndedBy:
+    def lapse_reason(self, session_id: int) -> EndedBy:
+        """What has ended a lease of that session."""
         ending = self.sessions.ending.get(session_id)
         return ending.ended_by if ending is not None and ending.ended_by is not None else EndedBy.LEASE
 
@@ -1024,345 +1014,6 @@ class Engine:
         return e.Done()
 
     # ------------------------------------------------------------------------------------------ reports
-
-    def _report(self, command: e.ApplyReport, session: Session) -> e.Reply:
-        report = command.report
-        fingerprint = _fingerprint(report)
-        record = self._order_of(report, fingerprint)
-        if record is None:
-            return self._report_of_stranger(report, fingerprint)
-        if isinstance(record, Failed):
-            return record
-        if (
-            report.venue_order_id is not None
-            and record.venue_order_id is not None
-            and report.venue_order_id != record.venue_order_id
-            and not self._may_be_called(record, report)
-        ):
-            return Failed(
-                Failure.INVALID_INPUT,
-                f"report {report.report_id}: order {record.order_id} is {record.venue_order_id} at the venue, "
-                f"not {report.venue_order_id}",
-            )
-        before = None if record.reports is None else record.reports.get(report.report_id)
-        if before is not None:
-            if before != fingerprint:
-                return Failed(
-                    Failure.INVALID_INPUT,
-                    f"report {report.report_id} of order {record.order_id} was applied before with other content; "
-                    "this one changes nothing",
-                )
-            return e.Applied(result_of(record, (), (), already_applied=True))
-        if record.reports is not None and len(record.reports) >= self.bounds.reports_per_order:
-            return Failed(Failure.CAPACITY_EXCEEDED, f"order {record.order_id} has had {len(record.reports)} reports")
-        if report.kind in corrections.FLAGS:
-            self._lapse_if_due(record)
-            return corrections.apply(self, report, record, fingerprint)
-        return self._apply_report(report, record, fingerprint)
-
-    def _may_be_called(self, record: OrderRecord, report: ExecutionReport) -> bool:
-        """Whether the venue may call an order by another id than the last: by one from before, or by a modify's."""
-        assert report.venue_order_id is not None
-        return (
-            report.kind is ReportKind.REPLACED
-            or record.pending is not None
-            or self.orders.is_named(record, report.venue_order_id)
-        )
-
-    def _order_of(self, report: ExecutionReport, fingerprint: bytes) -> OrderRecord | Failed | None:
-        """The order that a report names by its own id, else by the venue's. One of several is never guessed."""
-        record = None if report.order_id is None else self.orders.by_key.get((report.account, report.order_id))
-        if record is not None or report.venue_order_id is None:
-            return record
-        fits = self.orders.behind(report.account, report.venue_order_id, report.report_id, fingerprint)
-        is_new_id = report.kind is ReportKind.REPLACED and len(fits) == 1  # the venue's own doing may give it one
-        if (
-            report.order_id is not None
-            and not is_new_id
-            and any(each.order_id != report.venue_order_id for each in fits)
-        ):
-            why = (
-                f"report {report.report_id}: order {report.order_id} is not known here, and {report.venue_order_id} at "
-                f"the venue is order {fits[0].order_id}; give the one that is right"
-            )
-            return Failed(Failure.INVALID_INPUT, why)
-        if len(fits) > 1:
-            named = ", ".join(each.order_id for each in fits)
-            why = (
-                f"report {report.report_id}: {report.venue_order_id} names several orders of account {report.account} "
-                f"({named}), and nothing was booked; give report.order_id"
-            )
-            return Failed(Failure.INVALID_INPUT, why)
-        return fits[0] if fits else None
-
-    def _apply_report(
-        self, report: ExecutionReport, record: OrderRecord, fingerprint: bytes, *, is_noted: bool = True
-    ) -> e.Reply:
-        """Books a report; one that stands for a status (not `is_noted`) has no identity of its own."""
-        id = record.reservation_id
-        self._lapse_if_due(record)
-        final = _FINAL.get(report.kind)
-        told_before = statuses.absorbed(record, report) if is_noted else ZERO
-        whole = report
-        try:
-            report = statuses.without(report, told_before)
-        except InvalidInput:
-            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
-        if report.kind in _WITHOUT_STATE or (told_before and report.kind is not ReportKind.FILL):
-            does = Step()
-        else:
-            does = step(Event.ALIVE_REPORT if final is None else Event.FINAL_REPORT, record)
-        told = None
-        listed = record.listed or (None if report.instrument is None else self.instruments.find(report.instrument))
-        try:
-            fill = self._fill(report, record) if report.kind is ReportKind.FILL else None
-            if report.kind is ReportKind.REPLACED and record.order is not None and record.state is not CLOSED:
-                told = self.modifies.replacement(report, record)
-            moved = self._moved(report, record.order, listed, record.asked_by)
-            paid = self._paid(report, record.order, listed, moved)
-            wanted = self._policies_on(report, listed, moved.realised)
-        except (NotRepresentable, Unvalued):
-            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
-        if isinstance(wanted, Failed):
-            return wanted
-        if isinstance(fill, Failed):
-            return fill
-        if isinstance(told, Failed):
-            return told
-        flags = [*([does.flag] if does.flag else []), *moved.flags]
-        if does.to is not None and does.to is not record.state:
-            if does.to in ENDED:
-                self.modifies.order_ends(record)
-            self.emit(e.OrderMoved(id, does.to, final, ""))
-        if report.venue_order_id is not None and self.learn_name(record, report.venue_order_id):
-            flags.append(SHARED_VENUE_ID)
-        if told is not None:
-            flags += told.flags
-            self.modifies.replaced(record, told, report.venue_order_id)
-        elif report.kind is ReportKind.REPLACE_REJECTED:
-            self.modifies.replace_rejected(record)
-        elif report.kind is ReportKind.CANCEL_REJECTED and (record.cancel_asked_ns or self.cancels.is_asked(id)):
-            self.emit(e.CancelRefused(id, kills.again_ns(self, id)))
-        if fill is not None:
-            if fill.of_modify is not None:
-                self.emit(fill.of_modify)
-            self.emit(fill.effect)
-            if fill.overfilled:
-                flags.append("overfill")
-        if moved.effect is not None:
-            self.emit(moved.effect)
-        if paid is not None:
-            self.emit(paid)
-        is_filled = fill is not None and not record.open_quantity and not self.modifies.may_go_on(record)
-        if is_filled and record.state is WORKING:
-            self.modifies.order_ends(record)
-            self.emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))
-        for flag in flags:
-            if flag not in record.flags:
-                self.emit(e.OrderFlagged(id, flag))
-        is_final = final is not None or (not record.open_quantity and not self.modifies.may_go_on(record))
-        if is_noted:
-            kept = None
-            if whole.kind is ReportKind.FILL and listed is not None:
-                kept = self._remembered(whole, record.order, listed, moved.effect, paid, told_before)
-            self.emit(e.ReportNoted(id, report.report_id, fingerprint, is_final, kept))
-        if told_before:
-            self.emit(e.StatusNoted(id, record.ahead - told_before, record.ahead_worth))
-        blocks = self._emit_report_effects(wanted)
-        self._react(record.account, tuple(flags), report)
-        self.valuation.unrealised.note(report.account)
-        return e.Applied(result_of(record, tuple(flags), (*blocks, *self.revalue())))
-
-    def _remembered(
-        self,
-        report: ExecutionReport,
-        order: Order | None,
-        listed: Listed,
-        moved: e.PositionChanged | None,
-        paid: e.BalancesMoved | None,
-        told_before: Decimal,
-    ) -> e.Fill:
-        """A fill with what it did; the part that a status had counted before did so at the average of then."""
-        assert report.quantity is not None
-        change = positions.Change(ZERO, ZERO, ZERO)
-        if moved is not None:
-            change = positions.Change(moved.quantity, moved.cost, moved.realised)
-        side = report.side if order is None else order.side
-        if told_before and side is not None:
-            price = report.price if report.price is not None or order is None else order.price
-            before = positions.filled(positions.FLAT, listed, side, told_before, price)
-            change = positions.Change(change.quantity + before.quantity, change.cost + before.cost, change.realised)
-        moves = () if paid is None else paid.moves
-        if told_before and (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
-            moves = balances.moved_by(report, order, listed, self.told_or_computed(report, change.realised))
-        return corrections.fill_of(report, order, listed, change, moves, report.quantity - told_before)
-
-    def _react(self, account: str, flags: tuple[str, ...], report: ExecutionReport) -> None:
-        """What the configuration wants done about fills that ought not to be: the account may only reduce, or halts."""
-        if not self.reactions:
-            return
-        for flag in flags:
-            state = self.reactions.get(flag)
-            if state is None or report.kind not in _TRADED:
-                continue
-            scope = account_scope(account)
-            before = self.trading.of(scope)
-            if before is None or _STRICT.index(before.state) < _STRICT.index(state):
-                named = report.order_id or report.venue_order_id
-                why = f"{flag}: report {report.report_id} of order {named}"
-                self.emit(e.TradingStateSet(Restriction(scope=scope, state=state, author=REPORTS, reason=why)))
-
-    def _fill(self, report: ExecutionReport, record: OrderRecord) -> _Fill | Failed:
-        """What a fill leaves open, counted by the engine itself; never below zero."""
-        assert report.quantity is not None
-        traded = report.quantity
-        order, listed = record.order, record.listed
-        if order is not None and order.volume is not None and listed is not None:
-            if not report.price:
-                return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a volume order's fill needs a price")
-            traded = listed.notional(report.price, report.quantity)
-        was_open = record.open_quantity
-        overfilled = traded > record.may_trade and record.state is not CLOSED
-        left = was_open - traded if traded < was_open else ZERO
-        if traded is not report.quantity and listed is not None and report.price:
-            least = listed.notional(report.price, listed.lot or LEAST_QUANTITY)
-            left = left if left >= least else ZERO  # dust: not even the smallest quantity can trade for it
-        holds = record.holds
-        if record.pending is not None:
-            shrunk_both = self.modifies.fill(record, traded, left)
-            if shrunk_both is None:
-                return self._policy_failed(report)
-            filled = e.OrderFilled(record.reservation_id, report.quantity, left, shrunk_both.holds)
-            return _Fill(filled, overfilled, shrunk_both.effect)
-        if left and order is not None and listed is not None:
-            shrunk = self.pipeline.shrink(holds, order, listed, left)
-            if shrunk is None:
-                return self._policy_failed(report)
-            holds = shrunk
-        return _Fill(e.OrderFilled(record.reservation_id, report.quantity, left, holds), overfilled)
-
-    def _moved(self, report: ExecutionReport, order: Order | None, listed: Listed | None, client: str = "") -> _Moved:
-        """What a report does to the position, and what about it has to be looked at."""
-        flags = [pnl.IGNORED] if report.pnl and self.pnl_sources.computes(report.account) else []
-        if listed is None or (report.kind is not ReportKind.FILL and not report.fee):
-            return _Moved(None, tuple(flags))
-        change = positions.Change(ZERO, ZERO, ZERO)
-        if report.kind is ReportKind.FILL:
-            assert report.quantity is not None
-            side = report.side if order is None else order.side
-            price = report.price if report.price is not None or order is None else order.price
-            if side is None:
-                flags.append("unknown_side")
-            else:
-                held = self.positions.of(report.account, listed.symbol)
-                change = positions.filled(held, listed, side, report.quantity, price)
-            if report.price is None:
-                flags.append("unpriced_fill")
-        fee_asset = "" if report.fee_asset in (None, listed.settlement) else report.fee_asset or ""
-        fee = report.fee or ZERO
-        self.positions.after(report.account, listed.symbol, change, fee, fee_asset)  # raises now, not when done
-        effect = e.PositionChanged(report.account, listed.symbol, *change, fee, client, fee_asset)
-        return _Moved(effect, tuple(flags))
-
-    def _paid(
-        self, report: ExecutionReport, order: Order | None, listed: Listed | None, moved: _Moved
-    ) -> e.BalancesMoved | None:
-        """What a report does to balances, where anybody keeps them. Raises NotRepresentable."""
-        if listed is None or not (self.pipeline.asks_for_balances or self.balances.keeps(report.account)):
-            return None
-        made = self.told_or_computed(report, moved.realised)
-        moves = balances.added_up(balances.moved_by(report, order, listed, made))
-        if not moves:
-            return None
-        self.balances.after(report.account, moves)  # raises now rather than when it is done
-        return e.BalancesMoved(report.account, moves)
-
-    def _policies_on(
-        self, report: ExecutionReport, listed: Listed | None, realised: Decimal
-    ) -> tuple[e.Effect, ...] | Failed:
-        if listed is None:
-            if report.pnl or report.fee:
-                return Failed(
-                    Failure.INVALID_INPUT,
-                    f"report {report.report_id}: the order is not known here, and without a known instrument its P&L "
-                    "has no asset; give report.instrument",
-                )
-            return ()
-        group = self.accounts.group_of(report.account)
-        made = self.made_by(report, listed.settlement, realised)
-        wanted = self.pipeline.report(Reported(report, group, listed.settlement, self._now_ns, self.days, made))
-        return self._policy_failed(report) if wanted is None else wanted
-
-    def told_or_computed(self, report: ExecutionReport, realised: Decimal) -> Decimal:
-        """The P&L of a report whose fill has closed so much: by its account's rule, without the fee."""
-        return realised if self.pnl_sources.computes(report.account) else report.pnl or ZERO
-
-    def made_by(self, report: ExecutionReport, settlement: str, realised: Decimal) -> pnl.Amounts:
-        """What a report makes its account, of which so much was closed: by the account's own rule."""
-        return pnl.made(report, settlement, realised, is_computed=self.pnl_sources.computes(report.account))
-
-    def _policy_failed(self, report: ExecutionReport) -> Failed:
-        return Failed(Failure.SYSTEM_UNAVAILABLE, f"report {report.report_id}: a policy failed; nothing changed")
-
-    def _report_of_stranger(self, report: ExecutionReport, fingerprint: bytes) -> e.Reply:
-        """A fill of an unknown order is truth and flagged; anything else about one changes nothing, money apart."""
-        flags: tuple[str, ...] = ("unknown_order",)
-        if report.kind in corrections.FLAGS:
-            named = report.order_id or report.venue_order_id
-            why = f"report {report.report_id}: fill {report.fill_id} of order {named} is not known here"
-            return Failed(Failure.INVALID_INPUT, f"{why}, and nothing was changed")
-        strange = () if self.accounts.may_trade(report.account) else ("unknown_account",)
-        if report.kind is not ReportKind.FILL and not report.pnl and not report.fee:
-            return e.Applied(ReportResult(order_id=report.order_id, state=None, open_quantity=None, flags=flags))
-        listed = None if report.instrument is None else self.instruments.find(report.instrument)
-        if report.instrument is not None and listed is None:
-            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: {report.instrument} is not declared")
-        if listed is None:
-            return Failed(
-                Failure.INVALID_INPUT,
-                f"report {report.report_id}: order {report.order_id or report.venue_order_id} is not known here; "
-                "give report.instrument, so that the fill can be booked",
-            )
-        try:
-            moved = self._moved(report, None, listed)
-            paid = self._paid(report, None, listed, moved)
-            wanted = self._policies_on(report, listed, moved.realised)
-        except NotRepresentable:
-            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: a sum would be too large to be exact")
-        if isinstance(wanted, Failed):
-            return wanted
-        order_id = report.order_id or report.venue_order_id
-        assert order_id is not None
-        if (report.account, order_id) in self.orders.by_key:  # named by a venue id that is another order's own id
-            return Failed(Failure.INVALID_INPUT, f"report {report.report_id}: {order_id} names another order here")
-        self.emit(e.StrangerNoted(self._seq, report.account, order_id, report.venue_order_id))
-        record = self.orders.closed[self._seq]
-        if report.quantity is not None:
-            self.emit(e.OrderFilled(self._seq, report.quantity, ZERO, ()))
-        if moved.effect is not None:
-            self.emit(moved.effect)
-        if paid is not None:
-            self.emit(paid)
-        flags += (*strange, *moved.flags)
-        for flag in flags[1:]:
-            self.emit(e.OrderFlagged(self._seq, flag))
-        is_fill = report.kind is ReportKind.FILL
-        kept = self._remembered(report, None, listed, moved.effect, paid, ZERO) if is_fill and fingerprint else None
-        if fingerprint:
-            self.emit(e.ReportNoted(self._seq, report.report_id, fingerprint, False, kept))
-        else:  # a status, which has no identity of its own
-            assert report.quantity is not None
-            worth = statuses.worth(listed, report.quantity, report.price)
-            self.emit(e.StatusNoted(self._seq, report.quantity, worth))
-        blocks = self._emit_report_effects(wanted)
-        self._react(report.account, flags, report)
-        self.valuation.unrealised.note(report.account)
-        return e.Applied(result_of(record, flags, (*blocks, *self.revalue())))
-
-    def _emit_report_effects(self, wanted: Sequence[e.Effect]) -> tuple[Block, ...]:
-        for effect in wanted:
-            self.emit(effect)
-        return tuple(effect.block for effect in wanted if type(effect) is e.Blocked)
 
     def learn_name(self, record: OrderRecord, venue_order_id: str) -> bool:
         """Notes what the venue calls an order. True when another open one goes by that id: both are flagged."""
@@ -1379,143 +1030,14 @@ class Engine:
 
     # ------------------------------------------------------------------------------------------ operators
 
-    def _block(self, command: e.BlockScope, session: Session) -> e.Reply:
-        problem = _bad_scope(command.scope) or named.nobody_in(self, command.scope) or _bad_reason(command.reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        block = Block(
-            scope=command.scope,
-            code=RejectCode.ACCOUNT_BLOCKED,
-            limit=OPERATOR,
-            reason=command.reason,
-            author=session.client,
-        )
-        self.emit(e.Blocked(block))
-        return e.Done(1)
-
     def _cancel_all(self, command: e.CancelAll, session: Session) -> e.Reply:
         return kills.cancel_all(self, command, session.client)
-
-    def _unblock(self, command: e.UnblockScope, session: Session) -> e.Reply:
-        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        wanted = self.unblock_effects(command.scope)
-        if not wanted:
-            others = [block.limit for block in self.accounts.blocks() if block.scope == command.scope]
-            hint = f"; it is held by {', '.join(others)}: {failing.mend(others)}" if others else ""
-            return Failed(Failure.UNKNOWN_ID, f"no operator has blocked {command.scope}{hint}")
-        for effect in wanted:
-            self.emit(effect)
-        return e.Done(sum(type(effect) in (e.Unblocked, e.ShadowUnblocked) for effect in wanted))
-
-    def unblock_effects(self, scope: str) -> list[e.Effect]:
-        """What a person lifts by unblocking a scope; nothing where nothing is a person's to lift. Changes nothing."""
-        wanted: list[e.Effect] = []
-        for block in self.accounts.blocks():
-            owner = self.pipeline.owner_of(block.limit)  # none for a person's own, and for a limit that is no more
-            if block.scope != scope or failing.is_one(block.limit) or not (owner is None or owner.lifts_by_hand):
-                continue
-            wanted.append(e.Unblocked(scope, block.limit))
-            policy = self.policies.get(block.author)
-            if policy is not None:  # else its latch would stay behind, and the limit never trip again if it came back
-                wanted += self.pipeline.as_effects(policy, policy.lift(block.limit, scope).effects)
-        return [*wanted, *shadows.unblock_effects(self, scope)]
-
-    def _set_trading_state(self, command: e.SetTradingState, session: Session) -> e.Reply:
-        scope, is_stop = command.scope, command.state is not TradingState.ACTIVE
-        problem = trading.bad_scope(scope) or _bad_reason(command.reason)
-        if not problem and is_stop:  # what is halted may always be let go, whatever the configuration knows by now
-            problem = named.nobody_in(self, scope) or named.nothing_named(self, scope)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        before = self.trading.of(scope)
-        if before is None and not is_stop:
-            others = ", ".join(each.scope for each in self.trading.restrictions()[:5])
-            return Failed(Failure.UNKNOWN_ID, f"{scope} is not halted or reducing; what is: {others or 'nothing'}")
-        if before is None and len(self.trading) >= self.bounds.restrictions:
-            return Failed(
-                Failure.CAPACITY_EXCEEDED, f"{len(self.trading)} scopes are halted or reducing: halt the firm instead"
-            )
-        restriction = Restriction(scope=scope, state=command.state, author=session.client, reason=command.reason)
-        self.emit(e.TradingStateSet(restriction))
-        return e.Done(1)
-
-    def _rearm(self, command: e.Rearm, session: Session) -> e.Reply:
-        problem = _bad_scope(command.scope) or _bad_reason(command.reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        wanted = self.rearm_effects(command.limit, command.scope, command.room)
-        if isinstance(wanted, Failed):
-            return wanted
-        for effect in wanted:
-            self.emit(effect)
-        return e.Done(1)
-
-    def rearm_effects(self, limit: str, scope: str, room: Decimal) -> list[e.Effect] | Failed:
-        """What rearming a limit would do, or why it can't be. Changes nothing."""
-        policy = self.pipeline.owner_of(limit)
-        if policy is None:
-            return Failed(Failure.UNKNOWN_ID, f"no limit is named {limit}")
-        try:
-            verdict = policy.rearm(limit, scope, room)
-        except NotRepresentable:
-            return Failed(Failure.INVALID_INPUT, f"rearm {limit}: a sum would be too large to be exact")
-        except Exception as trouble:
-            why = f"rearm {limit}: {policy.id} failed ({type(trouble).__name__}); nothing changed"
-            return Failed(Failure.SYSTEM_UNAVAILABLE, why)
-        if verdict.rejects:
-            return Failed(Failure.INVALID_INPUT, verdict.rejects[0].reason)
-        effects = self.pipeline.as_effects(policy, verdict.effects)
-        if self.accounts.block(scope, limit) is not None:
-            effects.append(e.Unblocked(scope, limit))
-        if self.accounts.shadow_block(scope, limit) is not None:
-            effects.append(e.ShadowUnblocked(scope, limit))
-        return effects
-
-    def _settle_order(self, command: e.SettleOrder, session: Session) -> e.Reply:
-        event = Event.SETTLE_WORKING if command.working else Event.SETTLE_NOT_SENT
-        return self._by_person(command.account, command.order_id, command.reason, event, session)
-
-    def _close_order(self, command: e.CloseOrder, session: Session) -> e.Reply:
-        return self._by_person(command.account, command.order_id, command.reason, Event.CLOSE, session)
-
-    def _by_person(self, account: str, order_id: str, reason: str, event: Event, session: Session) -> e.Reply:
-        problem = _bad_reason(reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        record = self.orders.by_key.get((account, order_id))
-        if record is None:
-            return Failed(Failure.UNKNOWN_ID, f"no order {order_id} of account {account} is known")
-        if event is Event.SETTLE_NOT_SENT and record.filled_quantity:
-            traded = f"{record.filled_quantity:f}"
-            why = f"order {order_id} has traded {traded}, so it was sent; settle it as working, or close it"
-            return Failed(Failure.ALREADY_FINALIZED, why)
-        self._lapse_if_due(record)
-        does = step(event, record)
-        if does.refuse is not None:
-            return Failed(does.refuse, _why_not(event, record))
-        if does.to is not None and does.to is not record.state:
-            ended_by = EndedBy.OPERATOR if does.to in ENDED else None
-            if does.to in ENDED:
-                self.modifies.order_ends(record)
-            self.emit(e.OrderMoved(record.reservation_id, does.to, ended_by, f"{session.client}: {reason}"))
-        return e.Stands(record.state)
-
-    def _accept_history(self, command: e.AcceptHistory, session: Session) -> e.Reply:
-        problem = _bad_reason(command.reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        if not self.disputed_seq:
-            return Failed(Failure.UNKNOWN_ID, "no client knows more than this history: there is nothing to accept")
-        self.emit(e.HistoryAccepted(self.disputed_seq))
-        return e.Done(1)
 
     def _adjust(self, command: e.AdjustAccounts, session: Session) -> e.Reply:
         return adjustments.adjust(self, command, session.client, self.emit)
 
     def _shut_down(self, command: e.ShutDown, session: Session) -> e.Reply:
-        problem = _bad_reason(command.reason)
+        problem = named.bad_reason(command.reason)
         return Failed(Failure.INVALID_INPUT, problem) if problem else e.Done(1)
 
     # ------------------------------------------------------------------------------------------ carrying out
@@ -1554,7 +1076,7 @@ class Engine:
             request_id=effect.request_id, order=effect.order, session=effect.session, lease_end_ns=effect.lease_end_ns
         )
         self.leases.add(effect.lease_end_ns, effect.request_id)
-        self._own(effect.session, effect.request_id)
+        self.own(effect.session, effect.request_id)
 
     def _do_request_ended(self, effect: e.RequestEnded) -> None:
         request = self.requests.pop(effect.request_id)
@@ -1586,7 +1108,7 @@ class Engine:
         self.orders.begin(record)
         if state is HELD or state is SENT:
             self.leases.add(effect.lease_end_ns, id)
-            self._own(effect.session, id)
+            self.own(effect.session, id)
 
     def _do_order_adopted(self, effect: e.OrderAdopted) -> None:
         record = self.orders.find(effect.reservation_id)
@@ -1638,7 +1160,7 @@ class Engine:
         orders.filled(record, effect.quantity, effect.open_quantity)
         record.heard_ns = self._now_ns
         if holds is not record.holds and holds != record.holds:
-            self._replace_holds(record, holds)
+            self.replace_holds(record, holds)
 
     def _do_order_named(self, effect: e.OrderNamed) -> None:
         record = self.orders.find(effect.reservation_id)
@@ -1720,7 +1242,7 @@ class Engine:
         record.session, record.restarts = effect.session, 0
         record.lease_ns, record.lease_end_ns = effect.lease_ns, effect.lease_end_ns
         self.leases.add(effect.lease_end_ns, effect.reservation_id)
-        self._own(effect.session, effect.reservation_id)
+        self.own(effect.session, effect.reservation_id)
         self.cancels.handed_over(effect.reservation_id, self._seq)
 
     def _do_position_changed(self, effect: e.PositionChanged) -> None:
@@ -1746,124 +1268,27 @@ class Engine:
         self.accounts.lift(effect.scope, effect.limit)
         self.cancels.lift(effect.scope, effect.limit)
 
-    def _set_limit(self, command: e.SetLimit, session: Session) -> e.Reply:
-        return self._set(((command.limit, command.values),), command, session)
-
-    def _set_limits(self, command: e.SetLimits, session: Session) -> e.Reply:
-        """All of it, or nothing."""
-        if not command.limits:
-            return Failed(Failure.INVALID_INPUT, "set which limits? None is named")
-        if len({limit for limit, _ in command.limits}) < len(command.limits):
-            return Failed(Failure.INVALID_INPUT, "a limit is named twice; say all its numbers at once")
-        return self._set(command.limits, command, session)
-
-    def _set(
-        self,
-        limits: Sequence[tuple[str, tuple[tuple[str, str], ...]]],
-        command: e.SetLimit | e.SetLimits,
-        session: Session,
-    ) -> e.Reply:
-        reason, ends = command.reason, (command.lasts_ns, command.until_wall_ns)
-        problem = _bad_reason(reason) or self._bad_end(e.SetLimit("", (), reason, *ends))
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        put: tuple[overrides.Override, ...] = ()
-        for limit, values in limits:
-            more_put = self._overrides_of(e.SetLimit(limit, values, reason, *ends), session.client)
-            if isinstance(more_put, Failed):
-                return more_put
-            put += more_put
-        more = sum(self.overrides.get(each.limit, each.key) is None for each in put)
-        if len(self.overrides) + more > self.bounds.overrides:
-            return Failed(Failure.CAPACITY_EXCEEDED, f"{len(self.overrides)} numbers are set already; clear some")
-        problem = "" if self._setup is None else self.overrides.contradiction(self._setup.terms, put)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        self.emit(e.Overridden(put))
-        self._settle_shadows()
-        return e.LimitSet(put)
-
-    def _overrides_of(self, command: e.SetLimit, author: str) -> tuple[overrides.Override, ...] | Failed:
-        """What a command asks for, over what is configured; or why nothing of it can be."""
-        limit = command.limit
-        terms = None if self._setup is None else self._setup.terms
-        if terms is not None and limit in terms.names() and not terms.keys(limit):
-            return Failed(Failure.INVALID_INPUT, f"{limit} has no number that could be set")
-        if terms is None or not terms.keys(limit):
-            known = overrides.expected(terms.names() if terms is not None else ())
-            return Failed(Failure.UNKNOWN_ID, f"no limit is named {limit[:80]}; configured: {known}")
-        if not command.values:
-            return Failed(Failure.INVALID_INPUT, f"set what of {limit}? It has {', '.join(terms.keys(limit))}")
-        until_wall_ns = command.until_wall_ns
-        if command.lasts_ns is not None:
-            until_wall_ns = self._wall_ns + command.lasts_ns
-        put = {}
-        for key, written in command.values:
-            if key not in terms.keys(limit) or key in put:
-                why = "is named twice" if key in put else "can't be set at run time"
-                can = ", ".join(terms.keys(limit))
-                return Failed(Failure.INVALID_INPUT, f"{limit}: {key[:80]} {why}; its numbers: {can}")
-            try:
-                value = terms.read(limit, key, written)
-            except overrides.Unreadable as trouble:
-                return Failed(Failure.INVALID_INPUT, str(trouble))
-            base = terms.base(limit, key)
-            put[key] = overrides.Override(
-                limit, key, value, base, value, author, command.reason, self._wall_ns, until_wall_ns
-            )
-        return tuple(put.values())
-
-    def _bad_end(self, command: e.SetLimit) -> str:
-        """Why an override can't end then, or nothing."""
-        if command.lasts_ns is not None and command.until_wall_ns is not None:
-            return "say how long it lasts, or until when; not both"
-        if command.lasts_ns is not None and not 0 < command.lasts_ns <= _LONGEST_NS:
-            return f"it lasts {command.lasts_ns / 1e9:g} s: more than 0 s and at most ten years are wanted"
-        if command.until_wall_ns is not None and not 0 < command.until_wall_ns - self._wall_ns <= _LONGEST_NS:
-            return "its end is past, or more than ten years away"
-        return ""
-
-    def _clear_limit(self, command: e.ClearLimit, session: Session) -> e.Reply:
-        problem = _bad_reason(command.reason)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, problem)
-        cleared = tuple(
-            (each.limit, each.key)
-            for each in self.overrides.of(command.limit)
-            if command.key is None or command.key == each.key
-        )
-        if not cleared:
-            known = overrides.expected([f"{each.limit} {each.key}" for each in self.overrides.all()])
-            named = " ".join(filter(None, (command.limit[:80], (command.key or "")[:80])))
-            return Failed(Failure.UNKNOWN_ID, f"nobody has set {named}; set now: {known}")
-        problem = "" if self._setup is None else self.overrides.contradiction(self._setup.terms, (), cleared)
-        if problem:
-            return Failed(Failure.INVALID_INPUT, f"{problem}; clear both, or set the other first")
-        self.emit(e.Overridden((), cleared))
-        self._settle_shadows()
-        return e.Done(len(cleared))
-
     def _reload(self, command: e.Reload, session: Session) -> e.Reply:
-        problem = _bad_reason(command.configured.reason)
+        problem = named.bad_reason(command.configured.reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         self._reconfigure(command.configured)
         return e.Reloaded(command.configured.changes, command.waiting, self.disagreements())
 
-    def _settle_shadows(self) -> None:
+    def settle_shadows(self) -> None:
         for effect in shadows.settled(self):
             self.emit(effect)
 
     def disagreements(self) -> tuple[str, ...]:
         """Where the configuration is not what an override was set over, and what holds there, in words."""
-        if self._setup is None:
+        if self.setup is None:
             return ()
-        terms = self._setup.terms
+        terms = self.setup.terms
         return tuple(filter(None, (overrides.disagreement(each, terms) for each in self.overrides.all())))
 
     def base_of(self, override: overrides.Override) -> str | None:
         """What is configured now where a person has set another number; None for nothing."""
-        terms = None if self._setup is None else self._setup.terms
+        terms = None if self.setup is None else self.setup.terms
         if terms is None or override.key not in terms.keys(override.limit):
             return None
         return terms.base(override.limit, override.key)
@@ -1876,7 +1301,7 @@ class Engine:
         policies, groups = dict(self.policies), self.accounts.groups()
         self.emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
         self._begin_limits()
-        self._settle_shadows()
+        self.settle_shadows()
         holds_the_same = groups == self.accounts.groups() and all(
             id in policies and policy.holds_as(policies[id]) for id, policy in self.policies.items()
         )
@@ -1919,8 +1344,8 @@ class Engine:
 
     def _do_overridden(self, effect: e.Overridden) -> None:
         self.overrides.put(effect.put, effect.cleared)
-        assert self._setup is not None
-        self._take_policies(self._setup)
+        assert self.setup is not None
+        self._take_policies(self.setup)
 
     def configure(
         self,
@@ -1941,7 +1366,7 @@ class Engine:
             return
         setup = self._setup_of(settings)
         self._take_policies(setup)
-        self._setup = setup
+        self.setup = setup
         self.bounds = setup.bounds
         self.reactions = setup.reactions
         self.days.go_by(setup.own_days, setup.markets)
@@ -2028,9 +1453,9 @@ class Engine:
     def _do_holds_replaced(self, effect: e.HoldsReplaced) -> None:
         record = self.orders.find(effect.reservation_id)
         assert record is not None
-        self._replace_holds(record, effect.holds)
+        self.replace_holds(record, effect.holds)
 
-    def _replace_holds(self, record: OrderRecord, holds: tuple[Hold, ...]) -> None:
+    def replace_holds(self, record: OrderRecord, holds: tuple[Hold, ...]) -> None:
         """Takes back what the order held and applies what it holds now; one that has ended only remembers it."""
         if record.state not in ENDED:
             for hold in reversed(record.holds):
@@ -2059,41 +1484,11 @@ class Engine:
         self.disputed_seq = 0
         self.accepted_seq = effect.seen_seq
 
-    def _own(self, session_id: int, id: int) -> None:
+    def own(self, session_id: int, id: int) -> None:
+        """Has a session settle that reservation or request."""
         session = self.sessions.by_id.get(session_id) or self.sessions.get(session_id)
         assert session is not None
         session.unsettled[id] = None
-
-
-class _Moved(NamedTuple):
-    effect: e.PositionChanged | None
-    flags: tuple[str, ...]
-
-    @property
-    def realised(self) -> Decimal:
-        return ZERO if self.effect is None else self.effect.realised
-
-
-class _Fill(NamedTuple):
-    effect: e.OrderFilled
-    overfilled: bool
-    of_modify: e.ModifyHolds | None = None
-
-
-_STRICT = list(TradingState)
-"""From loose to strict."""
-
-_TRADED = frozenset({ReportKind.FILL, ReportKind.CORRECT, ReportKind.BUST})
-"""The reports of what has traded: what they find closed, or unknown, or open again, is reacted to."""
-
-_WITHOUT_STATE = frozenset({ReportKind.REPLACE_REJECTED, ReportKind.CANCEL_REJECTED})
-"""What the venue refused to do says nothing of where the order stands: it may be unknown there, or be over."""
-
-_FINAL = {
-    ReportKind.CANCELLED: EndedBy.CANCELLED,
-    ReportKind.EXPIRED: EndedBy.EXPIRED,
-    ReportKind.REJECTED: EndedBy.REJECTED,
-}
 
 
 def exact_context() -> decimal.Context:
@@ -2117,42 +1512,10 @@ def _undeclared(listed: Listed) -> str:
     return f"{listed.symbol} is not declared; add [instruments.{listed.symbol}] to the configuration"
 
 
-def _fingerprint(report: ExecutionReport) -> bytes:
-    """What a report says, whatever zeros its numbers carry and by whichever id it names the order."""
-    given = (report.quantity, report.price, report.pnl, report.fee)
-    numbers = [None if number is None else str(canonical(number)) for number in given]
-    about: tuple[str, ...] = () if report.fill_id is None else (report.fill_id,)
-    if report.fee_asset is not None:
-        about += ("fee in", report.fee_asset)
-    return blake2b(msgspec.msgpack.encode((report.kind, *numbers, *about)), digest_size=8).digest()
-
-
-def _why_not(event: Event, record: OrderRecord) -> str:
-    who = f"order {record.order_id}"
-    if record.state is WORKING:
-        return f"{event} of {who}: it is working at the venue; only its reports or an operator end it"
-    if record.state is QUARANTINED:
-        return f"{event} of {who}: its lease ended and it is quarantined; commit it, or roll it back if it was not sent"
-    hint = "; if it did reach the venue, commit(late=True)" if record.state is ROLLED_BACK else ""
-    why = f", {record.reason}" if record.reason else ""
-    return f"{event} of {who}: it was {record.state} before ({record.ended_by}{why}){hint}"
-
-
 def _whose(record: OrderRecord, session: Session) -> str:
     if record.taken_from == session.client:
         return f"order {record.order_id} has been taken by the gateway {record.client}, which settles it from here on"
     return f"order {record.order_id} belongs to another client"
-
-
-def _bad_scope(scope: str) -> str:
-    kind, _, name = scope.partition(" ")
-    if scope == FIRM or (kind in ("account", "group", "client") and name.strip() and len(name) <= MAX_ID_LENGTH):
-        return ""
-    return f'a scope is "firm", "group NAME", "account NAME" or "client NAME", not {scope[:80]!r}'
-
-
-def _bad_reason(reason: str) -> str:
-    return "" if reason.strip() else "a reason is wanted: it is recorded with your name"
 
 
 __all__ = ["Bounds", "CarryOutFailed", "Engine", "Result", "exact_context"]

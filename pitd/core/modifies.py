@@ -72,7 +72,7 @@ class Modifies:
             return Failed(Failure.UNKNOWN_ID, why)
         if record.client != session.client:
             return Failed(Failure.NOT_AUTHORIZED, f"order {record.order_id} belongs to another client")
-        engine._lapse_if_due(record)
+        engine.lapse_if_due(record)
         self._lapse_if_due(record)
         order = _changed(record, record.order, command)
         if isinstance(order, Failed):
@@ -91,7 +91,7 @@ class Modifies:
             rejects = self._stops(record, order, open_quantity)
         if rejects:
             return e.Refused(Rejected(order_id=record.order_id, rejects=rejects, shadow_rejects=shadow_rejects))
-        lease_ns = engine._granted_ns(command.lease_ns)
+        lease_ns = engine.granted_ns(command.lease_ns)
         end_ns = engine.now_ns + lease_ns
         modify_id = engine.seq
         worse = engine.pipeline.worse(record.holds, holds)
@@ -407,10 +407,10 @@ class Modifies:
             lease_end_ns=effect.lease_end_ns,
         )
         engine.orders.modifies(record, modify)
-        engine._replace_holds(record, effect.holds)
+        engine.replace_holds(record, effect.holds)
         record.heard_ns = engine.now_ns
         engine.leases.add(effect.lease_end_ns, effect.modify_id)
-        engine._own(effect.session, effect.modify_id)
+        engine.own(effect.session, effect.modify_id)
 
     def do_moved(self, effect: e.ModifyMoved) -> None:
         engine = self._engine
@@ -425,7 +425,7 @@ class Modifies:
         engine.orders.change(record, move)
         record.heard_ns = engine.now_ns
         if was not in ENDED and effect.state in ENDED:
-            engine._replace_holds(record, modify.old if record.open_quantity else ())
+            engine.replace_holds(record, modify.old if record.open_quantity else ())
             modify.old = modify.new = ()
         if was in LEASED and effect.state not in LEASED:
             modify.lease_end_ns = 0
@@ -458,7 +458,7 @@ class Modifies:
         record = engine.orders.find(effect.reservation_id)
         assert record is not None
         engine.orders.change(record, lambda: engine.orders.replace(record, effect.order, effect.open_quantity))
-        engine._replace_holds(record, effect.holds)
+        engine.replace_holds(record, effect.holds)
         record.heard_ns = engine.now_ns
 
     def do_leases_restarted(self, now_ns: int) -> None:
@@ -487,7 +487,7 @@ class Modifies:
             engine.accounts.group_of(record.account),
             engine.now_ns,
             engine.positions,
-            engine._quote_of(record.listed.symbol),
+            engine.quote_of(record.listed.symbol),
             engine.days,
             engine.balances,
             open_quantity,
@@ -553,7 +553,7 @@ class Modifies:
             return
         engine = self._engine
         if modify.lease_end_ns <= engine.now_ns or modify.session in engine.sessions.ending:
-            self.lapse(modify.modify_id, engine._lapse_reason(modify.session))
+            self.lapse(modify.modify_id, engine.lapse_reason(modify.session))
 
     def _move(
         self,

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pit.types import MAX_ID_LENGTH
+
+from .accounts import FIRM
+
 if TYPE_CHECKING:
     from .engine import Engine
 
@@ -56,3 +60,16 @@ def _list(names: Iterable[str]) -> str:
     known = sorted(names)
     more = f" and {len(known) - _SHOWN_MOST} more" if len(known) > _SHOWN_MOST else ""
     return (", ".join(known[:_SHOWN_MOST]) or "none") + more
+
+
+def bad_scope(scope: str) -> str:
+    """Why that is no scope that can be blocked, or nothing."""
+    kind, _, name = scope.partition(" ")
+    if scope == FIRM or (kind in ("account", "group", "client") and name.strip() and len(name) <= MAX_ID_LENGTH):
+        return ""
+    return f'a scope is "firm", "group NAME", "account NAME" or "client NAME", not {scope[:80]!r}'
+
+
+def bad_reason(reason: str) -> str:
+    """Why that is no reason, or nothing."""
+    return "" if reason.strip() else "a reason is wanted: it is recorded with your name"

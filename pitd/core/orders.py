@@ -34,6 +34,9 @@ AT_ONCE = frozenset({TimeInForce.IOC, TimeInForce.FOK})
 _FOR_A_DAY = frozenset({TimeInForce.DAY, TimeInForce.GTD, TimeInForce.IOC, TimeInForce.FOK})
 """Good for their day, for several, or for a moment: what is still open of them then has no last report."""
 
+SHARED_VENUE_ID = "shared_venue_id"
+"""Flags open orders of one account that go by the same id at the venue: reports must name them by their own ids."""
+
 LOST_LEASE = frozenset({EndedBy.LEASE, EndedBy.CLIENT_GONE, EndedBy.FENCED})
 
 
@@ -239,6 +242,18 @@ def step(event: Event, record: OrderRecord) -> Step:
     if event is _COMMIT_LATE and record.ended_by is EndedBy.OPERATOR and not record.final_seen:
         return _to(WORKING, "late_commit")  # a person ended it, and no final report was ever seen
     return found
+
+
+def why_not(event: Event, record: OrderRecord) -> str:
+    """What an event that may not happen to an order is answered."""
+    who = f"order {record.order_id}"
+    if record.state is WORKING:
+        return f"{event} of {who}: it is working at the venue; only its reports or an operator end it"
+    if record.state is QUARANTINED:
+        return f"{event} of {who}: its lease ended and it is quarantined; commit it, or roll it back if it was not sent"
+    hint = "; if it did reach the venue, commit(late=True)" if record.state is ROLLED_BACK else ""
+    why = f", {record.reason}" if record.reason else ""
+    return f"{event} of {who}: it was {record.state} before ({record.ended_by}{why}){hint}"
 
 
 def modify_step(event: Event, modify: Modify) -> Step:

@@ -37,15 +37,15 @@ def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
     """
     status = command.status
     bare = _report(status, ReportKind.ACCEPTED)
-    record = engine._order_of(bare, b"")
+    record = engine.reports.order_of(bare, b"")
     if isinstance(record, Failed):
         return record
     if record is None:
         if not status.cum_quantity:
             return e.Applied(_unknown(status))
         fill = _report(status, ReportKind.FILL, status.cum_quantity, status.average_price)
-        return engine._report_of_stranger(fill, b"")
-    engine._lapse_if_due(record)
+        return engine.reports.of_stranger(fill, b"")
+    engine.lapse_if_due(record)
     missing = status.cum_quantity - record.filled_quantity
     if missing < 0:
         return e.Applied(result_of(record, (), (), already_applied=True))
@@ -62,7 +62,7 @@ def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
             return Failed(
                 Failure.INVALID_INPUT, f"status of order {record.order_id}: what is missing has no exact price"
             )
-        reply = engine._apply_report(fill, record, b"", is_noted=False)
+        reply = engine.reports.book(fill, record, b"", is_noted=False)
         if not isinstance(reply, e.Applied):
             return reply
         ahead, ahead_worth = ahead + missing, ahead_worth + worth(listed, missing, price)
@@ -71,7 +71,7 @@ def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
     if kind is None and status.status is VenueState.WORKING and record.state not in (WORKING, *ENDED):
         kind = ReportKind.ACCEPTED
     if kind is not None and record.state not in ENDED:
-        reply = engine._apply_report(_report(status, kind), record, b"", is_noted=False)
+        reply = engine.reports.book(_report(status, kind), record, b"", is_noted=False)
         if not isinstance(reply, e.Applied):
             return reply
         flags, is_news = (*flags, *reply.result.flags), True

@@ -24,7 +24,8 @@ from pit import wire
 from pitd import history
 from pitd.clock import ManualClock
 from pitd.core import entry as e
-from pitd.core.engine import POISONED, CarryOutFailed, exact_context
+from pitd.core.accounts import POISONED
+from pitd.core.engine import CarryOutFailed, exact_context
 from pitd.core.policy import Attempt, Policy, Verdict
 from pitd.core.reading import Reader
 from pitd.errors import JournalBusy, JournalFailed

@@ -16,7 +16,8 @@ import pit
 from pit import wire
 from pitd import translate
 from pitd.core import entry as e
-from pitd.core.engine import SHARED_VENUE_ID, Engine
+from pitd.core.engine import Engine
+from pitd.core.orders import SHARED_VENUE_ID
 
 from . import limits, settings
 from .cancels import Cancels, Stop
