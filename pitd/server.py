@@ -121,8 +121,9 @@ class Server:
         self._socket.setsockopt(zmq.LINGER, 200)
         self._socket.setsockopt(zmq.BACKLOG, 512)
         self._socket.setsockopt(zmq.SNDHWM, 2_000)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5_000)
+        if not self.endpoint.startswith("ipc://"):  # over ipc the kernel tells who has died
+            self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
+            self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5_000)
         try:
             self._socket.bind(self.endpoint)
         except zmq.ZMQError as trouble:

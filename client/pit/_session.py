@@ -117,6 +117,11 @@ class Session:
         return self._is_open
 
     @property
+    def is_older(self) -> bool:
+        """Whether the daemon is one of the release before this one."""
+        return self._protocol < wire.PROTOCOL
+
+    @property
     def in_flight(self) -> int:
         return len(self._flights)
 
@@ -230,11 +235,17 @@ class Session:
 
     def sent(self, frames: Frames) -> None:
         """Notes that a message has left: from here on its outcome can be unknown."""
-        header = wire.unpack_header(frames[0])
-        if header.message in (_COMMAND, _POSTED):
-            flight = self._flights.get(header.number)
+        header = frames[0]
+        if header[0] == _COMMAND or header[0] == _POSTED:
+            flight = self._flights.get(wire.number_in(header))
             if flight is not None:
                 flight.was_sent = True
+
+    def all_sent(self) -> None:
+        """Notes that everything has left that was to be sent."""
+        outbox, self.outbox = self.outbox, []
+        for frames in outbox:
+            self.sent(frames)
 
     def give_up(self, ticket: int) -> bool:
         """Stops waiting for a command or query. False when it never left, so that nothing can have happened."""

@@ -1,13 +1,13 @@
-"""The blocking socket: moves a session's messages, waits by the deadline, and tells the kinds of silence apart."""
+"""The blocking transport: moves a session's messages, waits by the deadline, and tells the kinds of silence apart."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import select
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-import zmq
-
 from . import _calls, _process, wire
 from ._session import Session
-from .errors import Closed, Forked, InvalidInput, NotAuthorized, PitError, PostedFailed, Unavailable
+from ._zmq_pipe import Link, Pipe
+from .errors import Closed, Forked, InvalidInput, PitError, PostedFailed, Unavailable
 from .keys import Curve
 from .types import CancelRequest
 
@@ -31,13 +30,12 @@ GOODBYE_S = 0.3
 PROBE_S = 0.2
 
 _LOOK_OUT_S = 300e-6
-"""How long the socket is watched for an answer, at the most, before sleeping until it comes."""
+"""How long an answer is looked out for, at the most, before sleeping until it comes. Not at all where answers have
+taken longer of late.
+"""
 
 SEE_THROUGH_S = 1.0
 """How long a close or the end of the process waits for what was posted, at the most."""
-
-_POLLIN, _NOBLOCK, _MORE = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.SNDMORE | zmq.NOBLOCK)
-"""As plain numbers: pyzmq's are enums, and `a | b` of two of those costs more than a send."""
 
 HEAR_NS = 9_000_000_000
 """How long a question for what is to be cancelled waits at the daemon, at the most."""
@@ -50,6 +48,12 @@ _FOR_ROOM = 0
 
 _FOR_POSTED = -1
 """Stands for a ticket: wait until everything posted has been answered."""
+
+_FOR_WELCOME = -2
+"""Stands for a ticket: wait until the daemon has welcomed this client."""
+
+_PROBE_EVERY_S = 0.1
+"""How often is looked whether a daemon has come back, while somebody waits to be told by a descriptor."""
 
 
 class ZmqTransport:
@@ -71,16 +75,23 @@ class ZmqTransport:
         self._is_hearing = False
         """Whether the daemon has been asked to tell what is to be cancelled."""
         self._asked_at = 0.0
-        self._socket, self._handshake = open_socket(endpoint, curve)
-        self._to_look_at = [(self._socket, _POLLIN)]
+        self._is_probing = False
+        self._link = open_link(endpoint, curve)
+        deadline = time.monotonic() + timeout_s
         try:
             self._session.greet()
-            self._wait(None, time.monotonic() + timeout_s)
+            self._wait(_FOR_WELCOME, deadline)
+            if self._session.is_older and isinstance(self._link, Pipe):
+                self._link.close()
+                self._link = open_link(endpoint, curve, is_older=True)
+                self._session.greet()
+                self._wait(_FOR_WELCOME, deadline)
         except BaseException:
-            self._handshake.close()
-            self._socket.close(linger=0)
+            self._link.close()
             self._is_closed = True
             raise
+        if isinstance(self._link, Pipe):
+            self._link.opened, self._link.dropped = self._opened, self._dropped
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         deadline = time.monotonic() + timeout_s
@@ -125,7 +136,7 @@ class ZmqTransport:
             if not self._session.has_room:
                 self._wait(_FOR_ROOM, time.monotonic() + timeout_s)
             self._session.post(command, order_id)
-            send_outbox(self._session, self._socket)
+            self._link.send(self._session)
             if not self._is_seen_through:
                 self._is_seen_through = True
                 at_exit.add(self)
@@ -159,7 +170,7 @@ class ZmqTransport:
                 found = self._session.take_notices()
                 left_s = deadline - time.monotonic()
                 if not found and left_s > 0 and self._bell is None:
-                    self._bell = Bell(self._socket)
+                    self._bell = Bell(self._link.fileno())
                 bell = self._bell
             finally:
                 if self._bell is not None:
@@ -173,7 +184,7 @@ class ZmqTransport:
         if self._bell is None:
             self._take_turn(PROBE_S)
             try:
-                self._bell = Bell(self._socket)
+                self._bell = Bell(self._link.fileno())
                 self._bell.ring(True)  # somebody must look once
             finally:
                 self._lock.release()
@@ -202,11 +213,11 @@ class ZmqTransport:
             raise session.over
 
     def _take_in(self) -> None:
-        session, sock = self._session, self._socket
-        send_outbox(session, sock)
-        while sock.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-            session.received(sock.recv(), sock.recv())
-        send_outbox(session, sock)
+        session, link = self._session, self._link
+        link.send(session)
+        while (message := link.take()) is not None:
+            session.received(*message)
+        link.send(session)
 
     def _ring(self) -> None:
         """Has the descriptor say what there is by now: the call may have taken libzmq's own notice away."""
@@ -214,11 +225,29 @@ class ZmqTransport:
             self._take_in()
             session = self._session
             self._bell.ring(bool(session.notices) or not session.is_watching or session.over is not None)
+            if self._link.fileno() < 0 and session.over is None and not self._is_probing:
+                self._is_probing = True
+                threading.Thread(target=self._probe, args=(self._bell,), name="pit", daemon=True).start()
+
+    def _opened(self, fd: int) -> None:
+        if self._bell is not None:
+            self._bell.follow(fd)
+
+    def _dropped(self, fd: int) -> None:
+        if self._bell is not None:
+            self._bell.leave(fd)
+
+    def _probe(self, bell: Bell) -> None:
+        """Rings once a daemon listens again: without a connection there is nothing that would turn readable."""
+        while not self._is_closed and reached(self._endpoint) is not None:
+            time.sleep(_PROBE_EVERY_S)
+        self._is_probing = False
+        bell.ring(True)
 
     def leave(self) -> None:
         """Sees what was posted through before the process ends. Raises PostedFailed."""
         if _process.pid == self._pid and not self._is_closed:
-            see_through(self._session, self._socket)
+            see_through(self._session, self._link)
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
@@ -240,8 +269,7 @@ class ZmqTransport:
             if self._bell is not None:
                 self._bell.close()
                 self._bell = None
-            self._handshake.close()
-            self._socket.close(linger=0)
+            self._link.close()
             self._lock.release()
 
     # ------------------------------------------------------------------------------------------ within
@@ -249,175 +277,126 @@ class ZmqTransport:
     def _take_turn(self, timeout_s: float) -> None:
         if _process.pid != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
-        if not self._lock.acquire(timeout=timeout_s):
+        if not self._lock.acquire(False) and not self._lock.acquire(timeout=timeout_s):
             raise Unavailable(f"nothing was sent: other threads kept this engine busy for {timeout_s:g} s")
         if self._is_closed:
             self._lock.release()
             raise Closed("this engine has been closed")
 
-    def _wait(self, ticket: int | None, deadline: float) -> wire.Reply | None:
-        """The reply to a ticket, or None at the deadline. Without a ticket: until the daemon has welcomed us."""
-        session, sock = self._session, self._socket
-        began = time.monotonic()
+    def _wait(self, ticket: int, deadline: float) -> wire.Reply | None:
+        """The reply to a ticket, or None at the deadline; or once what else is waited for has happened."""
+        session, link = self._session, self._link
+        now = began = time.monotonic()
         again_at = began + AGAIN_S
         while True:
-            send_outbox(session, sock)
+            if session.outbox:
+                link.send(session)
             if session.over is not None:
                 raise session.over
-            if (ticket is None and session.is_open) or (ticket == _FOR_ROOM and session.has_room):
+            if ticket <= 0 and self._has_happened(ticket):
                 return None
-            if ticket == _FOR_POSTED and not session.posted:
-                return None
-            now = time.monotonic()
             if now >= deadline:
-                if ticket is None:
-                    self._handshake.check(self._endpoint)
-                    raise Unavailable(f"no welcome in time: {self._why_silent()}")
-                if ticket == _FOR_ROOM:
-                    why = f"nothing was sent: {session.in_flight} commands wait for their answers"
-                    raise Unavailable(f"{why}: {self._why_silent()}")
-                if ticket == _FOR_POSTED:
-                    raise _calls.unconfirmed(session.posted)
+                self._raise_overdue(ticket)
                 return None
             if now >= again_at:
                 session.again()
                 again_at = now + AGAIN_S
                 continue
-            if session.outbox or deadline - now < AGAIN_S:
-                interest = zmq.POLLIN | (zmq.POLLOUT if session.outbox else 0)
-                ready = sock.poll(max(1, int(min(deadline, again_at) * 1e3 - now * 1e3)), interest)
-                if not ready & zmq.POLLIN:
-                    continue
-            if ticket is not None:
-                self._look_out(now)
-            try:
-                header = sock.recv()  # for AGAIN_S at the most; a poll before it would cost more than it
-            except zmq.Again:
+            round_trip_s = self._round_trip_s
+            look_out_s = 0.0 if ticket <= 0 or round_trip_s > _LOOK_OUT_S else min(2 * round_trip_s, _LOOK_OUT_S)
+            message = link.receive(session, min(deadline, again_at) - now, look_out_s)
+            now = time.monotonic()
+            if message is None:
+                link.send(session)  # perhaps there is a connection again
                 continue
-            answer = session.received(header, sock.recv())
+            answer = session.received(*message)
             if answer is not None and answer.ticket == ticket:
-                self._round_trip_s += (min(time.monotonic() - began, 2 * _LOOK_OUT_S) - self._round_trip_s) / 8
+                self._round_trip_s += (min(now - began, 2 * _LOOK_OUT_S) - round_trip_s) / 8
                 return answer.reply
 
-    def _look_out(self, now: float) -> None:
-        """Looks for the answer for a moment before it sleeps: to be woken costs more than a quick daemon takes. Who
-        else wants the processor gets it meanwhile; a daemon that has been slow of late is not waited for in this way.
-        """
-        if self._round_trip_s > _LOOK_OUT_S:
-            return
-        until = now + min(2 * self._round_trip_s, _LOOK_OUT_S)
-        while not zmq.zmq_poll(self._to_look_at, 0):
-            os.sched_yield()
-            if time.monotonic() > until:
-                return
+    def _has_happened(self, ticket: int) -> bool:
+        session = self._session
+        if ticket == _FOR_WELCOME:
+            return session.is_open
+        return session.has_room if ticket == _FOR_ROOM else not session.posted
+
+    def _raise_overdue(self, ticket: int) -> None:
+        """Raises what it means that something has not happened by the deadline. An answer is its caller's business."""
+        if ticket == _FOR_WELCOME:
+            self._link.check(self._endpoint)
+            raise Unavailable(f"no welcome in time: {self._why_silent()}")
+        if ticket == _FOR_ROOM:
+            why = f"nothing was sent: {self._session.in_flight} commands wait for their answers"
+            raise Unavailable(f"{why}: {self._why_silent()}")
+        if ticket == _FOR_POSTED:
+            raise _calls.unconfirmed(self._session.posted)
 
     def _why_silent(self) -> str:
         return why_silent(self._endpoint)
 
 
 class Bell:
-    """A descriptor that is readable while there is something to be told: libzmq's own alone says so but once."""
+    """A descriptor that is readable while there is something to be told: libzmq's own says so but once, and that of a
+    plain connection goes with it.
+    """
 
-    def __init__(self, sock: zmq.Socket[bytes]) -> None:
+    def __init__(self, fd: int) -> None:
+        self._lock = threading.Lock()
         self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._either = select.epoll()
         self._either.register(self._event, select.EPOLLIN)
-        self._either.register(int(sock.getsockopt(zmq.FD)), select.EPOLLIN)
         self._is_rung = False
+        if fd >= 0:
+            self.follow(fd)
 
     def fileno(self) -> int:
         return self._either.fileno()
+
+    def follow(self, fd: int) -> None:
+        """Is readable while that one is, too."""
+        self._either.register(fd, select.EPOLLIN)
+
+    def leave(self, fd: int) -> None:
+        """That one is about to be closed."""
+        with contextlib.suppress(FileNotFoundError):
+            self._either.unregister(fd)
 
     def wait(self, most_s: float) -> None:
         """Returns when it is readable, or after so long."""
         self._either.poll(most_s, 1)
 
     def ring(self, is_on: bool) -> None:
-        if is_on and not self._is_rung:
-            os.eventfd_write(self._event, 1)
-        elif self._is_rung and not is_on:
-            os.eventfd_read(self._event)
-        self._is_rung = is_on
+        with self._lock:
+            if self._either.closed:
+                return
+            if is_on and not self._is_rung:
+                os.eventfd_write(self._event, 1)
+            elif self._is_rung and not is_on:
+                os.eventfd_read(self._event)
+            self._is_rung = is_on
 
     def close(self) -> None:
-        self._either.close()
-        os.close(self._event)
+        with self._lock:
+            self._either.close()
+            os.close(self._event)
 
 
-class Handshake:
-    """What becomes of the exchange of keys, which libzmq tells by a socket of its own; nothing where there are none."""
-
-    def __init__(self, sock: zmq.Socket[bytes], curve: Curve | None) -> None:
-        self._sock = sock
-        self._monitor = None if curve is None else sock.get_monitor_socket(_HANDSHAKE_FAILED)
-
-    def check(self, endpoint: str) -> None:
-        """Raises NotAuthorized when the daemon refused the key; Unavailable when it is not the daemon that is meant."""
-        failed = 0
-        while self._monitor is not None and self._monitor.poll(0):
-            failed |= struct.unpack("=hi", self._monitor.recv_multipart()[0])[0]
-        if failed & zmq.EVENT_HANDSHAKE_FAILED_AUTH:
-            raise NotAuthorized(f"{endpoint} does not know this client's key: see [clients.NAME] key_file there")
-        if failed:
-            raise Unavailable(
-                f"{endpoint} does not speak to this client: is server_key the public key of that daemon, and has it a "
-                "[daemon] key_file?"
-            )
-
-    def close(self) -> None:
-        if self._monitor is not None:
-            self._sock.disable_monitor()
-            self._monitor.close(linger=0)
-            self._monitor = None
-
-
-_HANDSHAKE_FAILED = (
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
-)
-
-
-def open_socket(endpoint: str, curve: Curve | None = None) -> tuple[zmq.Socket[bytes], Handshake]:
-    """A socket that connects by itself, as often as it must, and what tells of its handshake.
-
-    Raises InvalidInput when the endpoint can't be meant.
+def open_link(endpoint: str, curve: Curve | None = None, *, is_older: bool = False) -> Link:
+    """What moves messages to and from that place. `is_older`: a daemon of the release before this one, which closes
+    connections that answer no heartbeats. Raises InvalidInput when the endpoint can't be meant.
     """
     if not endpoint.startswith(("ipc://", "tcp://")):
         raise InvalidInput(f'endpoint: "ipc:///path" or "tcp://host:port" is wanted, not {endpoint!r}')
-    sock: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.DEALER)
-    if curve is not None:
-        sock.setsockopt_string(zmq.CURVE_SERVERKEY, curve.server)
-        sock.setsockopt_string(zmq.CURVE_PUBLICKEY, curve.own.public)
-        sock.setsockopt_string(zmq.CURVE_SECRETKEY, curve.own.secret)
-    sock.setsockopt(zmq.IMMEDIATE, 1)  # else messages queue up for nobody
-    sock.setsockopt(zmq.LINGER, 0)
-    sock.setsockopt(zmq.RCVTIMEO, int(AGAIN_S * 1000))
-    sock.setsockopt(zmq.RECONNECT_IVL, 20)
-    sock.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
-    sock.setsockopt(zmq.MAXMSGSIZE, 16 * wire.MAX_MESSAGE_BYTES)
-    handshake = Handshake(sock, curve)
-    try:
-        sock.connect(endpoint)
-    except zmq.ZMQError as trouble:
-        handshake.close()
-        sock.close(linger=0)
-        raise InvalidInput(f"endpoint: {endpoint!r} cannot be meant: {trouble}") from trouble
-    return sock, handshake
+    if endpoint.startswith("ipc://") and not is_older:
+        place = place_of(endpoint)
+        assert isinstance(place, str)
+        return Pipe(endpoint, place)
+    from ._zmq_dealer import Dealer  # takes longer to load than to connect
+
+    return Dealer(endpoint, curve)
 
 
-def send_outbox(session: Session, sock: zmq.Socket[bytes]) -> None:
-    """Sends what a session has to say, as far as there is a connection that takes it."""
-    while session.outbox:
-        frames = session.outbox[0]
-        try:
-            sock.send(frames[0], _MORE)
-        except zmq.Again:
-            return
-        sock.send(frames[1])
-        session.sent(frames)
-        del session.outbox[0]
-
-
-def see_through(session: Session, sock: zmq.Socket[bytes]) -> None:
+def see_through(session: Session, link: Link) -> None:
     """Waits a bounded while until everything posted is answered. Raises PostedFailed for what is not, or has failed."""
     deadline = time.monotonic() + SEE_THROUGH_S
     session.confirm_posted()
@@ -426,9 +405,10 @@ def see_through(session: Session, sock: zmq.Socket[bytes]) -> None:
         if now >= again_at:
             session.again()
             again_at = now + AGAIN_S
-        send_outbox(session, sock)
-        if sock.poll(max(1, int((min(deadline, again_at) - now) * 1e3))):
-            session.received(sock.recv(), sock.recv())
+        link.send(session)
+        message = link.receive(session, min(deadline, again_at) - now)
+        if message is not None:
+            session.received(*message)
     failures = session.take_failures(is_over=True)
     if failures:
         raise PostedFailed(failures)
@@ -467,6 +447,11 @@ at_exit = _AtExit()
 
 def why_silent(endpoint: str) -> str:
     """What a plain connect finds at a silent endpoint: no socket, no permission, nobody listening, or no answer."""
+    return why_not_reached(endpoint, reached(endpoint))
+
+
+def reached(endpoint: str) -> OSError | ValueError | None:
+    """What keeps a plain connect from a place; None when it is reached."""
     try:
         place = place_of(endpoint)
         if isinstance(place, str):
@@ -477,8 +462,8 @@ def why_silent(endpoint: str) -> str:
             with socket.create_connection(place, timeout=PROBE_S):
                 pass
     except (OSError, ValueError) as trouble:
-        return why_not_reached(endpoint, trouble)
-    return why_not_reached(endpoint, None)
+        return trouble
+    return None
 
 
 def place_of(endpoint: str) -> str | tuple[str, int]:

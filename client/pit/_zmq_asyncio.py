@@ -1,7 +1,8 @@
-"""The asyncio socket: many calls under way on one session, no thread, one future a call.
+"""The asyncio transport: many calls under way on one session, no thread, one future a call.
 
-libzmq's descriptor says once that something has changed, and any send or receive may take that notice away. So the
-socket is emptied whenever it is touched, and looked at once more after each send.
+A plain connection is readable as long as there is something to read. libzmq's descriptor says once that something has
+changed, and any send or receive may take that notice away: that socket is emptied whenever it is touched, and looked at
+once more after each send.
 """
 
 from __future__ import annotations
@@ -14,8 +15,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
-import zmq
-
 from . import _calls, _process, wire
 from ._session import Session
 from ._zmq import (
@@ -27,20 +26,21 @@ from ._zmq import (
     SEE_THROUGH_S,
     Bell,
     at_exit,
-    open_socket,
+    open_link,
     place_of,
     see_through,
-    send_outbox,
     why_not_reached,
 )
+from ._zmq_pipe import RECONNECT_S, Pipe
 from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
 from .keys import Curve
 from .types import CancelRequest
 
-_POLLIN, _NOBLOCK = int(zmq.POLLIN), int(zmq.NOBLOCK)
-
 _NOBODY_WAITS_S = 4 * AGAIN_S
 """How often is said again what nobody waits for: its number is to be settled."""
+
+_RECONNECT_FOR_NOBODY_S = 0.1
+"""How often another connection is tried while nobody waits for an answer, but for what is to be cancelled."""
 
 
 class _Call:
@@ -97,10 +97,12 @@ class AsyncZmqTransport:
         self._is_hearing = False
         self._hearers: list[asyncio.Future[None]] = []
         """Who waits to hear what is to be cancelled."""
-        self._socket, self._handshake = open_socket(endpoint, curve)
-        self._to_look_at = [(self._socket, _POLLIN)]
-        self._fd: int = self._socket.getsockopt(zmq.FD)  # type: ignore[assignment]
-        self._loop.add_reader(self._fd, self._move)
+        self._curve = curve
+        self._is_ended = False
+        self._fd = -1
+        self._is_writing = False
+        """Whether the loop looks out for room to write."""
+        self._use(is_older=False)
 
     async def open(self, timeout_s: float) -> None:
         """Returns once the daemon has welcomed this client. Raises Unavailable, ProtocolError, or its no."""
@@ -111,8 +113,12 @@ class AsyncZmqTransport:
             await call.woken
             self._raise_trouble(call)
             if not self._session.is_open:
-                self._handshake.check(self._endpoint)
+                self._link.check(self._endpoint)
                 raise Unavailable(f"no welcome in time: {await self._why_silent()}")
+            if self._session.is_older and self._pipe is not None:
+                self._link.close()
+                self._use(is_older=True)
+                await self.open(max(0.0, call.deadline - self._loop.time()))
         except BaseException:
             self._end()
             raise
@@ -235,7 +241,7 @@ class AsyncZmqTransport:
 
     def fileno(self) -> int:
         if self._bell is None:
-            self._bell = Bell(self._socket)
+            self._bell = Bell(self._fd)
             self._bell.ring(True)  # somebody must look once
         return self._bell.fileno()
 
@@ -260,7 +266,7 @@ class AsyncZmqTransport:
     def leave(self) -> None:
         """Sees what was posted through before the process ends; its loop is over by then. Raises PostedFailed."""
         if _process.pid == self._pid and not self._is_ended:
-            see_through(self._session, self._socket)
+            see_through(self._session, self._link)
 
     def monotonic_ns(self) -> int:
         return time.monotonic_ns()
@@ -311,8 +317,12 @@ class AsyncZmqTransport:
 
         Each send on its own would wake libzmq's thread. In any case what has come in is looked at after it.
         """
+        pipe = self._pipe
         if self._session.in_flight <= 1:
-            send_outbox(self._session, self._socket)
+            self._link.send(self._session)
+            if pipe is not None and self._fd >= 0 and not pipe.has_unsent:
+                self._set_timer(min(call.deadline, call.began + AGAIN_S))
+                return  # what comes of it is told by the descriptor
         self._look_soon()
         self._set_timer(min(call.deadline, call.began + AGAIN_S))
 
@@ -346,25 +356,32 @@ class AsyncZmqTransport:
             self._loop.call_soon(self._look)
 
     def _look(self) -> None:
+        """Sends what has been said in this turn of the loop."""
         self._is_look_due = False
-        self._move()
+        if self._pipe is None:
+            self._move()
+        elif not self._is_ended and _process.pid == self._pid:
+            self._link.send(self._session)
+            self._look_out_for_room(self._pipe)
 
     def _move(self) -> None:
-        """Takes in what has come and sends what is to be said, until neither is left: the descriptor tells it once."""
-        session, sock = self._session, self._socket
-        if sock.closed or _process.pid != self._pid:
+        """Takes in what has come and sends what is to be said, until neither is left."""
+        session, link = self._session, self._link
+        if self._is_ended or _process.pid != self._pid:
             return
         if self._room and session.has_room:
             self._let_in()
-        send_outbox(session, sock)
         try:
-            if zmq.zmq_poll(self._to_look_at, 0):  # to ask costs less than a receive in vain, but more than one
-                while (header := _next(sock)) is not None:
-                    self._take(header, _rest(sock))
-                    if self._room and session.has_room:
-                        self._let_in()
-            if waiting := len(session.outbox):
-                send_outbox(session, sock)
+            link.send(session)
+            for message in link.drain():
+                self._take(*message)
+                if self._room and session.has_room:
+                    self._let_in()
+            if session.outbox and self._pipe is not None:
+                if self._fd >= 0 and not self._pipe.has_unsent:
+                    self._look_soon()  # it goes together with what is said by those who are woken now
+            elif waiting := len(session.outbox):
+                link.send(session)
                 if len(session.outbox) < waiting:
                     self._look_soon()
         except ProtocolError as trouble:
@@ -372,6 +389,8 @@ class AsyncZmqTransport:
             self._look_soon()
         if session.over is not None:
             self._wake_all(None)
+        if self._pipe is not None:
+            self._look_out_for_room(self._pipe)
         if self._is_hearing:
             self._ring()
 
@@ -443,20 +462,19 @@ class AsyncZmqTransport:
             again_at = max(min(call.began for call in waiting), self._said_again_at) + AGAIN_S
         else:
             again_at = max(now, self._said_again_at + _NOBODY_WAITS_S)
-        if not waiting and not self._session.in_flight:
+        is_lost = self._fd < 0 and self._session.over is None
+        if not waiting and not self._session.in_flight and not (is_lost and self._is_hearing):
             return  # quiet until the next call
         if now >= again_at and self._session.over is None:
             self._session.again()
             self._said_again_at = now
             again_at = now + (AGAIN_S if waiting else _NOBODY_WAITS_S)
         self._move()
+        if is_lost and self._fd < 0:
+            again_at = min(again_at, now + (RECONNECT_S if waiting else _RECONNECT_FOR_NOBODY_S))
         self._set_timer(min([again_at, *(call.deadline for call in waiting)]))
 
     # ------------------------------------------------------------------------------------------ the end
-
-    @property
-    def _is_ended(self) -> bool:
-        return self._socket.closed
 
     def _end(self) -> None:
         self._is_closed = True
@@ -464,14 +482,59 @@ class AsyncZmqTransport:
             self._timer.cancel()
         if self._is_ended:
             return
+        self._is_ended = True
         if not self._loop.is_closed():
             self._wake_all(None)
-            self._loop.remove_reader(self._fd)
+        self._forget_fd(self._fd)
         if self._bell is not None:
             self._bell.close()
             self._bell = None
-        self._handshake.close()
-        self._socket.close(linger=0)
+        self._link.close()
+
+    # ------------------------------------------------------------------------------------------ the descriptor
+
+    def _use(self, *, is_older: bool) -> None:
+        """Opens what moves messages, and has the loop watch its descriptor as soon as there is one."""
+        self._link = open_link(self._endpoint, self._curve, is_older=is_older)
+        self._pipe = self._link if isinstance(self._link, Pipe) else None
+        if self._pipe is not None:
+            self._pipe.opened, self._pipe.dropped = self._watch_fd, self._lost_fd
+        else:
+            self._watch_fd(self._link.fileno())
+
+    def _watch_fd(self, fd: int) -> None:
+        self._fd = fd
+        if not self._loop.is_closed():
+            self._loop.add_reader(fd, self._move)
+        if self._bell is not None:
+            self._bell.follow(fd)
+
+    def _lost_fd(self, fd: int) -> None:
+        """A plain connection is about to be closed; another one is made as soon as there is somebody to speak to."""
+        self._forget_fd(fd)
+        if not self._is_ended and not self._loop.is_closed():
+            self._set_timer(self._loop.time() + RECONNECT_S)
+
+    def _forget_fd(self, fd: int) -> None:
+        if self._fd < 0:
+            return
+        self._fd = -1
+        if not self._loop.is_closed():
+            self._loop.remove_reader(fd)
+            self._loop.remove_writer(fd)
+        self._is_writing = False
+        if self._bell is not None:
+            self._bell.leave(fd)
+
+    def _look_out_for_room(self, pipe: Pipe) -> None:
+        """Has the loop tell when there is room for what a plain connection has not taken yet."""
+        if self._is_writing is pipe.has_unsent or self._fd < 0:
+            return
+        self._is_writing = pipe.has_unsent
+        if self._is_writing:
+            self._loop.add_writer(self._fd, self._move)
+        else:
+            self._loop.remove_writer(self._fd)
 
     async def _why_silent(self) -> str:
         """What a plain connect finds at the endpoint, without holding up the loop."""
@@ -486,17 +549,3 @@ class AsyncZmqTransport:
         except (OSError, ValueError) as trouble:
             return why_not_reached(self._endpoint, trouble)
         return why_not_reached(self._endpoint, None)
-
-
-def _next(sock: zmq.Socket[bytes]) -> bytes | None:
-    try:
-        return sock.recv(_NOBLOCK)
-    except zmq.Again:
-        return None
-
-
-def _rest(sock: zmq.Socket[bytes]) -> bytes:
-    try:
-        return sock.recv(_NOBLOCK)
-    except zmq.Again:
-        raise ProtocolError("the daemon's message is a header without a body") from None

@@ -76,6 +76,8 @@ class Message(IntEnum):
 
 
 _HEADER = struct.Struct("<BQQQ")
+HEADER_SIZE = _HEADER.size
+_NUMBER_AT = slice(9, 17)
 
 
 class Header(NamedTuple):
@@ -134,6 +136,11 @@ def unpack_header(frame: bytes) -> Header:
         return _new(Header, _HEADER.unpack(frame))
     except struct.error:
         raise ProtocolError(f"a header of {_HEADER.size} bytes is wanted, not {len(frame)}") from None
+
+
+def number_in(header_frame: bytes) -> int:
+    """The number in a header that is one."""
+    return int.from_bytes(header_frame[_NUMBER_AT], "little")
 
 
 class Body(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):

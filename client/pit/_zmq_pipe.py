@@ -1,0 +1,308 @@
+"""A connection over a Unix socket that speaks ZMTP by itself, as a DEALER does.
+
+libzmq hands every message to a thread of its own and back, at either end: six wake-ups a round trip, and more time than
+a check takes. Here the call that speaks writes, and the call that waits reads. Nobody reads in between, so nobody
+answers a heartbeat: a daemon of this release sends none over ipc, where the kernel tells who has died.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from . import wire
+from ._session import Session
+from .errors import InvalidInput, ProtocolError
+
+Message = tuple[bytes, bytes]
+"""Header and body."""
+
+RECONNECT_S = 0.02
+"""So long after a connection could not be made the next one is tried."""
+
+_AT_ONCE = 1 << 16
+"""So many bytes are read at once."""
+
+_LONGEST_PATH = 107
+
+_MOST_BYTES = 16 * wire.MAX_MESSAGE_BYTES
+
+_MORE, _LONG, _COMMAND = 1, 2, 4
+"""The flags of a ZMTP frame."""
+
+_GREETING_SIZE = 64
+_GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
+
+_HEADER = bytes((_MORE, wire.HEADER_SIZE))
+"""What stands before a header."""
+
+_BODY_AT = 2 + wire.HEADER_SIZE
+
+
+class Link(Protocol):
+    """What moves a session's messages: plain, or by libzmq."""
+
+    def fileno(self) -> int:
+        """A descriptor that turns readable when there may be something to take; -1 without a connection."""
+
+    def send(self, session: Session) -> None:
+        """Sends what a session has to say, as far as there is a connection that takes it."""
+
+    def receive(self, session: Session, most_s: float, look_out_s: float = 0.0) -> Message | None:
+        """The next message; None when none has come by then, or something can be sent. Raises ProtocolError.
+
+        It is looked out for that long at first: to be woken costs more than a quick daemon takes. Who else wants the
+        processor gets it meanwhile.
+        """
+
+    def take(self) -> Message | None:
+        """The next message that is here. Raises ProtocolError."""
+
+    def drain(self) -> Iterable[Message]:
+        """What is here. Where the descriptor says only once that there is something: until nothing is left."""
+
+    def check(self, endpoint: str) -> None:
+        """Raises what is known of why nobody welcomes us."""
+
+    def close(self) -> None: ...
+
+
+def framed(header: bytes, body: bytes) -> bytes:
+    """A message as it travels."""
+    size = len(body)
+    if size < 256:
+        return b"%b%b\0%c%b" % (_HEADER, header, size, body)
+    return b"%b%b%c%b%b" % (_HEADER, header, _LONG, size.to_bytes(8, "big"), body)
+
+
+class Pipe:
+    """One connection at a time to the same place. It is made when there is something to send, again where it was lost.
+
+    Whatever interrupts it between two bytes costs the connection and nothing else: all that is not answered is said
+    again over the next one.
+    """
+
+    def __init__(self, endpoint: str, path: str) -> None:
+        """Raises InvalidInput for a path that no socket can have."""
+        if not path.strip("\0") or len(os.fsencode(path)) > _LONGEST_PATH:
+            raise InvalidInput(
+                f"endpoint: {endpoint!r} cannot be meant: a path of 1 to {_LONGEST_PATH} bytes is wanted"
+            )
+        self.opened: Callable[[int], object] = _nobody_asks
+        """Told the descriptor of each connection."""
+        self.dropped: Callable[[int], object] = _nobody_asks
+        """Told it again before that is closed."""
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._poll = select.poll()
+        self._next_try = 0.0
+        self._unsent = b""
+        self._is_new = True
+        """Whether the other side's greeting is still to come."""
+        self._rest = b""
+        """What has come of a message that is not whole yet."""
+        self._frames: list[bytes] = []
+        self._come: deque[Message] = deque()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._socket is not None
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits until the other side has read."""
+        return bool(self._unsent)
+
+    def fileno(self) -> int:
+        """The descriptor, readable while there is something to take; -1 without a connection."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def send(self, session: Session) -> None:
+        """Sends what a session has to say. On a new connection it says hello first."""
+        if self._socket is None and not self._connect(session):
+            return
+        if self._unsent:
+            self._push(self._unsent)
+        outbox = session.outbox
+        if not outbox or self._unsent or self._socket is None:
+            return
+        data = framed(*outbox[0]) if len(outbox) == 1 else b"".join([framed(*frames) for frames in outbox])
+        try:
+            if not self._push(data):
+                return
+        except BaseException:  # a signal handler raised: nobody knows whether it has left
+            session.all_sent()
+            raise
+        session.all_sent()
+
+    def receive(self, session: Session, most_s: float, look_out_s: float = 0.0) -> Message | None:
+        if self._come:
+            return self._come.popleft()
+        if self._socket is None:
+            time.sleep(min(most_s, RECONNECT_S))
+            return None
+        poll = self._poll.poll
+        if look_out_s:
+            until = time.perf_counter() + look_out_s
+            while not poll(0):
+                os.sched_yield()
+                if time.perf_counter() > until:
+                    break
+            else:
+                self._read()
+                return self._come.popleft() if self._come else None
+        if poll(max(1, int(most_s * 1e3))):
+            self._read()
+        return self._come.popleft() if self._come else None
+
+    def check(self, endpoint: str) -> None:
+        """Nothing is known that a plain connect would not tell."""
+
+    def take(self) -> Message | None:
+        if not self._come and self._socket is not None:
+            self._read()
+        return self._come.popleft() if self._come else None
+
+    def drain(self) -> list[Message]:
+        if self._socket is not None:
+            self._read()
+        come, self._come = self._come, deque()
+        return list(come)
+
+    def close(self) -> None:
+        self._drop()
+
+    # ------------------------------------------------------------------------------------------ within
+
+    def _connect(self, session: Session) -> bool:
+        now = time.monotonic()
+        if now < self._next_try:
+            return False
+        self._next_try = now + RECONNECT_S
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made.setblocking(False)
+            made.connect(self._path)
+        except OSError:
+            made.close()
+            return False
+        except BaseException:
+            made.close()
+            raise
+        self._socket = made
+        self._is_new = True
+        self._poll.register(made, select.POLLIN)
+        self.opened(made.fileno())
+        session.greet()
+        return self._push(_GREETING + bytes((_COMMAND, len(_READY))) + _READY)
+
+    def _push(self, data: bytes) -> bool:
+        """Hands data to the kernel, or keeps it until that takes it. False when there is no connection any more."""
+        assert self._socket is not None
+        try:
+            count = self._socket.send(data)
+            if count < len(data) or self._unsent:
+                self._unsent = data[count:]
+                self._poll.modify(self._socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
+            return True
+        except BlockingIOError:
+            if not self._unsent:
+                self._poll.modify(self._socket, select.POLLIN | select.POLLOUT)
+            self._unsent = data
+            return True
+        except OSError:
+            self._drop()
+            return False
+        except BaseException:
+            self._drop()
+            raise
+
+    def _read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(_AT_ONCE)
+            if not data:
+                self._drop()
+                return
+            if self._rest:
+                data = self._rest + data
+            rest = self._split(self._behind_greeting(data) if self._is_new else data)
+            self._rest = rest if self._socket is not None else b""
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop()
+        except BaseException:  # what was read may be lost
+            self._drop()
+            raise
+
+    def _behind_greeting(self, data: bytes) -> bytes:
+        """What follows the greeting, once that has come; until then all of it is kept."""
+        if len(data) < _GREETING_SIZE:
+            return data
+        if data[0] != 0xFF or data[9] != 0x7F or data[10] < 3:
+            raise ProtocolError("what listens there speaks no ZMTP 3")
+        self._is_new = False
+        return data[_GREETING_SIZE:]
+
+    def _split(self, data: bytes) -> bytes:
+        """Takes whole messages out of data: what is left of it."""
+        if self._is_new:
+            return data
+        at, end = 0, len(data)
+        while at + 2 <= end:
+            if data.startswith(_HEADER, at) and at + _BODY_AT + 2 <= end and not (data[at + _BODY_AT] or self._frames):
+                after = at + _BODY_AT + 2 + data[at + _BODY_AT + 1]
+                if after > end:
+                    break
+                self._come.append((data[at + 2 : at + _BODY_AT], data[at + _BODY_AT + 2 : after]))
+                at = after
+                continue
+            flags, size, body_at = data[at], data[at + 1], at + 2
+            if flags & _LONG:
+                body_at = at + 9
+                if body_at > end:
+                    break
+                size = int.from_bytes(data[at + 1 : body_at], "big")
+                if size > _MOST_BYTES:
+                    raise ProtocolError(f"the daemon's message has {size} bytes, more than {_MOST_BYTES}")
+            after = body_at + size
+            if after > end:
+                break
+            self._frame(flags, data[body_at:after])
+            at = after
+        return data[at:]
+
+    def _frame(self, flags: int, frame: bytes) -> None:
+        if flags & _COMMAND:
+            if frame.startswith(b"\x04PING"):
+                pong = b"\x04PONG" + frame[7:]
+                self._push(self._unsent + bytes((_COMMAND, len(pong))) + pong)
+            return
+        self._frames.append(frame)
+        if not flags & _MORE:
+            frames, self._frames = self._frames, []
+            if len(frames) != 2:
+                raise ProtocolError(f"the daemon's message has {len(frames)} frames; a header and a body are wanted")
+            self._come.append((frames[0], frames[1]))
+
+    def _drop(self) -> None:
+        """Gives the connection up. What has come is kept."""
+        gone, self._socket = self._socket, None
+        self._unsent = self._rest = b""
+        self._frames = []
+        if gone is not None:
+            fd = gone.fileno()
+            self._poll.unregister(fd)
+            self.dropped(fd)
+            gone.close()
+
+
+def _nobody_asks(fd: int) -> None:
+    pass
