@@ -1,4 +1,4 @@
-"""The ROUTER loop: reads a batch, has it put in order, lets the replies go. The only daemon file that knows ZeroMQ."""
+"""The loop: reads a batch, has it put in order, lets the replies go. What it reads from is a door (door.py)."""
 
 from __future__ import annotations
 
@@ -7,31 +7,24 @@ import decimal
 import fcntl
 import os
 import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import zmq
-
 from pit import wire
 
-from . import zap
 from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
+from .door import Door
 from .errors import EndpointBusy, EndpointFailed
 from .journal import SegmentJournal
 from .journal_tools.archive import JournalArchive
 from .journal_tools.past import JournalPast
-from .keygen import own_pair
 from .living import Living
-from .peers import Proof, origin_of
+from .pipes import Pipes
 from .reload import Reloader
 from .sequencer import Sequencer
-
-_EVENT = struct.Struct("=hi")
-"""The first frame of what a socket monitor says: the event, and its value."""
 
 _IDLE_MS = 1_000
 
@@ -56,9 +49,6 @@ _ROUNDS = 16
 """So many batches at the most before the other descriptors are looked at."""
 
 _HELLO = bytes([wire.Message.HELLO])
-
-_POLLIN, _NOBLOCK, _SNDMORE, _SRCFD = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.SRCFD)
-"""As plain numbers: pyzmq's are enums, and `a | b` of two of those costs more than a send."""
 
 
 class Server:
@@ -85,11 +75,7 @@ class Server:
         self._reloader = reloader
         if reloader is not None:
             reloader.adopted.append(self._go_by)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._look = [(self._socket, _POLLIN)]
-        """What `zmq_poll` is asked about: half the price of the socket's own EVENTS."""
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._door = self._make_door()
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
         self._used_s: dict[bytes, float] = {}
@@ -100,10 +86,7 @@ class Server:
         """About how long after a batch the next message has come of late."""
         self._is_stopping = False
         self._is_to_reload = False
-        self._has_key = bool(config.daemon.key_file) and config.daemon.endpoint.startswith("tcp://")
-        self._gate: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
-        self._gatekeeper = zap.Gatekeeper()
-        self._conversations.house.keys_refused = lambda: self._gatekeeper.refused
+        self._conversations.house.keys_refused = lambda: self._door.keys_refused
         self.endpoint = config.daemon.endpoint
 
     def bind(self, held_fd: int | None = None) -> None:
@@ -112,34 +95,15 @@ class Server:
         Raises EndpointBusy when another daemon serves it, EndpointFailed when it can't be, ConfigError when the
         daemon's key can't be read.
         """
-        if held_fd is not None:
-            self._socket.setsockopt(zmq.USE_FD, held_fd)
-        if self._has_key:
-            self._ask_for_keys()
-        self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, wire.MAX_MESSAGE_BYTES)
-        self._socket.setsockopt(zmq.LINGER, 200)
-        self._socket.setsockopt(zmq.BACKLOG, 512)
-        self._socket.setsockopt(zmq.SNDHWM, 2_000)
-        if not self.endpoint.startswith("ipc://"):  # over ipc the kernel tells who has died
-            self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1_000)
-            self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 5_000)
-        try:
-            self._socket.bind(self.endpoint)
-        except zmq.ZMQError as trouble:
-            if trouble.errno == zmq.EADDRINUSE:
-                raise EndpointBusy(f"{self.endpoint}: another process listens there") from trouble
-            raise EndpointFailed(f"{self.endpoint}: cannot be opened: {trouble}") from trouble
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._door.bind(held_fd)
+        self.endpoint = self._door.endpoint
 
-    def _ask_for_keys(self) -> None:
-        """Lets in only whom the gatekeeper knows. It stands at its place before the endpoint is opened."""
-        pair = own_pair(self._config.daemon.key_file)
-        self._gate.setsockopt(zmq.LINGER, 0)
-        self._gate.bind(zap.ENDPOINT)
-        self._socket.setsockopt(zmq.CURVE_SERVER, 1)
-        self._socket.setsockopt_string(zmq.CURVE_SECRETKEY, pair.secret)
-        self._socket.setsockopt(zmq.ZAP_DOMAIN, zap.DOMAIN)
+    def _make_door(self) -> Door:
+        if self._config.daemon.endpoint.startswith("ipc://"):
+            return Pipes(self._config.daemon.endpoint)
+        from .router import Router  # takes long to load
+
+        return Router(lambda: self._config)
 
     def stop(self) -> None:
         """Asks the loop to finish the batch in hand and end. May be called from a signal handler or a thread."""
@@ -154,13 +118,9 @@ class Server:
     def run(self) -> None:
         """Serves until stopped. Raises CarryOutFailed when the engine's state can no longer be trusted."""
         decimal.setcontext(exact_context())
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
+        sequencer, door = self._sequencer, self._door
         for fd in (self._wake_in.fileno(), self._living.fileno()):
-            poller.register(fd, zmq.POLLIN)
-        poller.register(self._monitor, zmq.POLLIN)
-        poller.register(self._gate, zmq.POLLIN)
-        sequencer = self._sequencer
+            door.watch_also(fd)
         sequencer.now_ns = sequencer.read_clock_ns()
         rounds = 0
         """Batches since the other descriptors were looked at: they have their turn under any load."""
@@ -173,10 +133,10 @@ class Server:
             idle_ms = self.between()
             wait_ms = 0 if rounds == _ROUNDS else self._wait_ms(idle_ms)
             back_by_ns = sequencer.now_ns + wait_ms * 1_000_000  # counted from the batch: it may stop before the poll
-            ready = poller.poll(wait_ms)
+            is_news = door.wait(wait_ms)
             sequencer.woke(back_by_ns)
-            if ready and (len(ready) > 1 or ready[0][0] is not self._socket):
-                self._let_in()
+            if is_news:
+                door.let_in()
                 self._hear_of_ends()
                 self._hear_of_finds()
             rounds = 1 if self._one_batch() else 0
@@ -185,11 +145,7 @@ class Server:
         """Lets the last replies leave and gives the endpoint up."""
         if self._conversations.is_shut_down:
             time.sleep(_READ_BY_S)
-        self._socket.disable_monitor()
-        self._monitor.close(linger=0)
-        self._gate.close(linger=0)
-        self._socket.close(linger=200)
-        self._context.term()
+        self._door.close()
         self._living.close()
         if self._archive is not None:
             self._archive.close()
@@ -235,25 +191,25 @@ class Server:
             return False
         until = time.perf_counter() + min(2 * self._pause_s, _AWAKE_S)
         while time.perf_counter() < until:
-            if zmq.zmq_poll(self._look, 0):
+            if self._door.is_spoken_to():
                 return True
             os.sched_yield()
         return False
 
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
+        door = self._door
         left = most = self._config.daemon.batch
         self._now_s = began = time.perf_counter()
         try:
-            while left and (identity := self._next()) is not None:
+            while left and (message := door.next()) is not None:
                 if left == most:
                     self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
                 left -= 1
-                self._read(identity)
-                if self._is_over_its_share(identity):
+                identity, header, body = message
+                self._take(identity, header, body)
+                if not door.has_more(is_first=left == most - 1) or self._is_over_its_share(identity):
                     break
-                if left == most - 1 and not zmq.zmq_poll(self._look, 0):
-                    break  # it came alone, as those of a quiet client do: to ask costs less than a receive in vain
             if self._living.has_dying:
                 self._living.end_dead(has_more=not left)
             self._sequencer.end_due()
@@ -287,55 +243,25 @@ class Server:
         self._conversations.tally(identity).over_share += 1
         return True
 
-    def _next(self) -> bytes | None:
-        """Who sent the next message, or None where there is none."""
-        try:
-            return self._socket.recv(_NOBLOCK)
-        except zmq.Again:
-            return None
-
-    def _read(self, identity: bytes) -> None:
-        """Takes in the rest of a message."""
-        sock = self._socket
-        header = sock.recv(copy=False)
-        if not header.more:
-            self._conversations.refuse_malformed(identity, "a message is a header and a body")
-            return
-        body = sock.recv(copy=False)
-        if body.more:
-            while sock.recv(copy=False).more:
-                pass
-            self._conversations.refuse_malformed(identity, "a message is two frames, no more")
-            return
-        head = header.bytes
-        if head[:1] == _HELLO:
-            self._conversations.take(identity, head, body.bytes, self._proof(header))
-            self._watch(identity, header)
-            return
-        session = self._conversations.session_of(identity)
-        if session is not None and not self._living.is_from(session, header.get(_SRCFD), header.get("Peer-Address")):
-            self._conversations.lost(identity)  # a connection may choose its identity, also one that was another's
-        self._conversations.take(identity, head, body.bytes)
-
-    def _proof(self, frame: zmq.Frame) -> Proof:
-        """What nobody can forge of who speaks: the kernel's word, or the key that we have checked ourselves."""
-        if self.endpoint.startswith("ipc://"):
-            return Proof(origin=origin_of(str(frame.get("Peer-Address"))))
-        return Proof(key=str(frame.get("User-Id")) if self._has_key else None)
-
-    def _watch(self, identity: bytes, frame: zmq.Frame) -> None:
-        self._hear_of_disconnects()  # of who had this descriptor before, before it stands for the one who speaks now
-        session = self._conversations.session_of(identity)
-        if session is not None:
-            address = str(frame.get("Peer-Address"))
-            self._living.watch(session, origin_of(address), int(frame.get(zmq.SRCFD)), address)
-
-    def _let_in(self) -> None:
-        """Answers whose keys are known here."""
-        while self._gate.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-            answer = self._gatekeeper.answer(self._config, self._gate.recv_multipart())
-            if answer is not None:
-                self._gate.send_multipart(answer)
+    def _take(self, identity: bytes, header: bytes, body: bytes) -> None:
+        """Has a message answered."""
+        door, conversations = self._door, self._conversations
+        if not header:
+            conversations.refuse_malformed(identity, body.decode())
+        elif header[:1] == _HELLO:
+            if not door.names_connections:
+                self._hear_of_disconnects()  # of who had this descriptor before it stands for the one who speaks
+            speaker = door.speaker(identity)
+            conversations.take(identity, header, body, speaker.proof)
+            session = conversations.session_of(identity)
+            if session is not None:
+                self._living.watch(session, speaker.origin, speaker.source_fd, speaker.address)
+        else:
+            if not door.names_connections:
+                session = conversations.session_of(identity)
+                if session is not None and not self._living.is_from(session, *door.place(identity)):
+                    conversations.lost(identity)  # it may have chosen an identity that was another's
+            conversations.take(identity, header, body)
 
     def _hear_of_ends(self) -> None:
         """Takes in which processes have died and which connections have ended."""
@@ -355,27 +281,16 @@ class Server:
             self._wake_out.send(b"x")
 
     def _hear_of_disconnects(self) -> None:
-        while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-            _, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
-            self._living.disconnected(source_fd)
+        self._door.ended(self._living.disconnected)
 
     def _send_out(self) -> int:
         """Lets everything go that has been answered: how much that was."""
-        out, self._conversations.out = self._conversations.out, []
-        for identity, header, body in out:
-            self._send(identity, header, body)
+        conversations = self._conversations
+        out = conversations.out
+        if out:
+            conversations.out = []
+            self._sequencer.metrics.unsendable += self._door.send(out, conversations.lost)
         return len(out)
-
-    def _send(self, identity: bytes, header: bytes, body: bytes) -> None:
-        """Lets a reply go. Who is gone or does not read loses it, and can ask for it again; nobody is waited for."""
-        try:
-            self._socket.send(identity, _SNDMORE | _NOBLOCK)
-            self._socket.send(header, _SNDMORE | _NOBLOCK)
-            self._socket.send(body, _NOBLOCK)
-        except zmq.ZMQError as trouble:
-            self._sequencer.metrics.unsendable += 1
-            if trouble.errno == zmq.EHOSTUNREACH:
-                self._conversations.lost(identity)
 
 
 @contextlib.contextmanager

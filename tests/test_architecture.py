@@ -41,7 +41,7 @@ ENTRY_POINTS = {"pitd.cli", "pitd.local", "pitd.operator.report", "pitd.replay_c
 """Who may ask for the parts to be put together. The demo goes through one of them, or starts `pitd run`."""
 
 ZEROMQ = {
-    "pitd.server",
+    "pitd.router",
     "pitd.keygen",
     "pitd.bench.echo",
     "pitd.demo.processes",

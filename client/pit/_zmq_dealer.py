@@ -1,4 +1,4 @@
-"""A connection by libzmq's own socket: over tcp, with keys where they are wanted, and to a daemon of the last release."""
+"""A connection by libzmq's own socket: over tcp, with keys where they are wanted, and to a daemon that is older."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import zmq
 
 from . import wire
 from ._session import Session
-from ._zmq_pipe import Message
 from .errors import InvalidInput, NotAuthorized, ProtocolError, Unavailable
 from .keys import Curve
+from .zmtp import Message
 
 AGAIN_S = 0.25
 

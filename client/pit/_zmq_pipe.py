@@ -11,16 +11,13 @@ import os
 import select
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from . import wire
 from ._session import Session
 from .errors import InvalidInput, ProtocolError
-
-Message = tuple[bytes, bytes]
-"""Header and body."""
+from .zmtp import Message, NotSpoken, Splitter, framed, opening
 
 RECONNECT_S = 0.02
 """So long after a connection could not be made the next one is tried."""
@@ -30,19 +27,9 @@ _AT_ONCE = 1 << 16
 
 _LONGEST_PATH = 107
 
+_OPENING = opening(b"DEALER")
+
 _MOST_BYTES = 16 * wire.MAX_MESSAGE_BYTES
-
-_MORE, _LONG, _COMMAND = 1, 2, 4
-"""The flags of a ZMTP frame."""
-
-_GREETING_SIZE = 64
-_GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
-_READY = b"\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER\x08Identity\x00\x00\x00\x00"
-
-_HEADER = bytes((_MORE, wire.HEADER_SIZE))
-"""What stands before a header."""
-
-_BODY_AT = 2 + wire.HEADER_SIZE
 
 
 class Link(Protocol):
@@ -73,14 +60,6 @@ class Link(Protocol):
     def close(self) -> None: ...
 
 
-def framed(header: bytes, body: bytes) -> bytes:
-    """A message as it travels."""
-    size = len(body)
-    if size < 256:
-        return b"%b%b\0%c%b" % (_HEADER, header, size, body)
-    return b"%b%b%c%b%b" % (_HEADER, header, _LONG, size.to_bytes(8, "big"), body)
-
-
 class Pipe:
     """One connection at a time to the same place. It is made when there is something to send, again where it was lost.
 
@@ -103,16 +82,8 @@ class Pipe:
         self._poll = select.poll()
         self._next_try = 0.0
         self._unsent = b""
-        self._is_new = True
-        """Whether the other side's greeting is still to come."""
-        self._rest = b""
-        """What has come of a message that is not whole yet."""
-        self._frames: list[bytes] = []
-        self._come: deque[Message] = deque()
-
-    @property
-    def is_connected(self) -> bool:
-        return self._socket is not None
+        self._splitter = Splitter(_MOST_BYTES)
+        self._come = self._splitter.come
 
     @property
     def has_unsent(self) -> bool:
@@ -172,8 +143,9 @@ class Pipe:
     def drain(self) -> list[Message]:
         if self._socket is not None:
             self._read()
-        come, self._come = self._come, deque()
-        return list(come)
+        come = list(self._come)
+        self._come.clear()
+        return come
 
     def close(self) -> None:
         self._drop()
@@ -196,11 +168,12 @@ class Pipe:
             made.close()
             raise
         self._socket = made
-        self._is_new = True
+        self._splitter = Splitter(_MOST_BYTES)
+        self._splitter.come = self._come  # what has come over the one before is still to be taken
         self._poll.register(made, select.POLLIN)
         self.opened(made.fileno())
         session.greet()
-        return self._push(_GREETING + bytes((_COMMAND, len(_READY))) + _READY)
+        return self._push(_OPENING)
 
     def _push(self, data: bytes) -> bool:
         """Hands data to the kernel, or keeps it until that takes it. False when there is no connection any more."""
@@ -225,78 +198,32 @@ class Pipe:
 
     def _read(self) -> None:
         assert self._socket is not None
+        splitter = self._splitter
         try:
             data = self._socket.recv(_AT_ONCE)
             if not data:
                 self._drop()
                 return
-            if self._rest:
-                data = self._rest + data
-            rest = self._split(self._behind_greeting(data) if self._is_new else data)
-            self._rest = rest if self._socket is not None else b""
+            splitter.feed(data)
         except BlockingIOError:
             return
         except OSError:
             self._drop()
+            return
+        except NotSpoken as trouble:
+            self._drop()
+            raise ProtocolError(f"the daemon does not speak as it should: {trouble}") from trouble
         except BaseException:  # what was read may be lost
             self._drop()
             raise
-
-    def _behind_greeting(self, data: bytes) -> bytes:
-        """What follows the greeting, once that has come; until then all of it is kept."""
-        if len(data) < _GREETING_SIZE:
-            return data
-        if data[0] != 0xFF or data[9] != 0x7F or data[10] < 3:
-            raise ProtocolError("what listens there speaks no ZMTP 3")
-        self._is_new = False
-        return data[_GREETING_SIZE:]
-
-    def _split(self, data: bytes) -> bytes:
-        """Takes whole messages out of data: what is left of it."""
-        if self._is_new:
-            return data
-        at, end = 0, len(data)
-        while at + 2 <= end:
-            if data.startswith(_HEADER, at) and at + _BODY_AT + 2 <= end and not (data[at + _BODY_AT] or self._frames):
-                after = at + _BODY_AT + 2 + data[at + _BODY_AT + 1]
-                if after > end:
-                    break
-                self._come.append((data[at + 2 : at + _BODY_AT], data[at + _BODY_AT + 2 : after]))
-                at = after
-                continue
-            flags, size, body_at = data[at], data[at + 1], at + 2
-            if flags & _LONG:
-                body_at = at + 9
-                if body_at > end:
-                    break
-                size = int.from_bytes(data[at + 1 : body_at], "big")
-                if size > _MOST_BYTES:
-                    raise ProtocolError(f"the daemon's message has {size} bytes, more than {_MOST_BYTES}")
-            after = body_at + size
-            if after > end:
-                break
-            self._frame(flags, data[body_at:after])
-            at = after
-        return data[at:]
-
-    def _frame(self, flags: int, frame: bytes) -> None:
-        if flags & _COMMAND:
-            if frame.startswith(b"\x04PING"):
-                pong = b"\x04PONG" + frame[7:]
-                self._push(self._unsent + bytes((_COMMAND, len(pong))) + pong)
-            return
-        self._frames.append(frame)
-        if not flags & _MORE:
-            frames, self._frames = self._frames, []
-            if len(frames) != 2:
-                raise ProtocolError(f"the daemon's message has {len(frames)} frames; a header and a body are wanted")
-            self._come.append((frames[0], frames[1]))
+        if splitter.to_answer:
+            answer, splitter.to_answer = splitter.to_answer, b""
+            self._push(self._unsent + answer)
 
     def _drop(self) -> None:
         """Gives the connection up. What has come is kept."""
         gone, self._socket = self._socket, None
-        self._unsent = self._rest = b""
-        self._frames = []
+        self._unsent = b""
         if gone is not None:
             fd = gone.fileno()
             self._poll.unregister(fd)

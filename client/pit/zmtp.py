@@ -1,0 +1,148 @@
+"""ZMTP 3, the language of ZeroMQ's connections, as far as messages of two frames over a plain connection need it.
+
+Both ends of an ipc connection speak it by themselves here, and libzmq's sockets understand them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+
+from . import wire
+
+Message = tuple[bytes, bytes]
+"""Header and body. A message of more or fewer frames has an empty header, and why that is wrong as its body."""
+
+_MORE, _LONG, _COMMAND = 1, 2, 4
+"""The flags of a frame."""
+
+_NULL = b"NULL".ljust(20, b"\0")
+GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + _NULL + bytes(32)
+_GREETING_SIZE = len(GREETING)
+
+_LENGTH = struct.Struct(">Q")
+_LONG_AT = 1 + _LENGTH.size
+
+_HEADER = bytes((_MORE, wire.HEADER_SIZE))
+"""What stands before a header."""
+
+_BODY_AT = len(_HEADER) + wire.HEADER_SIZE
+"""Where, from there on, the frame of the body begins; where that is short its bytes begin two further."""
+
+
+class NotSpoken(Exception):
+    """What came is no ZMTP that is meant here. The connection can't be used any more."""
+
+
+def opening(socket_type: bytes) -> bytes:
+    """What each side says first: its greeting, and that it is ready."""
+    ready = b"\x05READY\x0bSocket-Type" + struct.pack(">I", len(socket_type)) + socket_type
+    if socket_type == b"DEALER":
+        ready += b"\x08Identity\0\0\0\0"
+    return GREETING + bytes((_COMMAND, len(ready))) + ready
+
+
+def framed(header: bytes, body: bytes) -> bytes:
+    """A message as it travels."""
+    size = len(body)
+    if size < 256:
+        return b"%b%b\0%c%b" % (_HEADER, header, size, body)
+    return b"%b%b%c%b%b" % (_HEADER, header, _LONG, _LENGTH.pack(size), body)
+
+
+class Splitter:
+    """Takes messages out of the bytes that come over one connection."""
+
+    __slots__ = ("_count", "_frames", "_is_new", "_is_ready", "_most_bytes", "_rest", "come", "to_answer")
+
+    def __init__(self, most_bytes: int) -> None:
+        """`most_bytes`: so large is a frame at the most."""
+        self.come: deque[Message] = deque()
+        self.to_answer = b""
+        """What is to be sent for what has come: answers to heartbeats."""
+        self._most_bytes = most_bytes
+        self._rest = b""
+        """What has come of a frame that is not whole yet."""
+        self._frames: list[bytes] = []
+        self._count = 0
+        """How many frames the message in hand has so far. No more than two of them are kept."""
+        self._is_new = True
+        self._is_ready = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the other side has said all that comes before the first message."""
+        return self._is_ready
+
+    def feed(self, data: bytes) -> None:
+        """Takes bytes. Raises NotSpoken."""
+        if self._rest:
+            data = self._rest + data
+        at, end = 0, len(data)
+        if self._is_new:
+            if end < _GREETING_SIZE:
+                self._rest = data
+                return
+            if data[0] != 0xFF or data[9] != 0x7F or data[10] < 3 or data[12:32] != _NULL:
+                raise NotSpoken("no greeting of ZMTP 3 without keys")
+            self._is_new = False
+            at = _GREETING_SIZE
+        come = self.come
+        while (short_at := at + 2) <= end:
+            body_at = at + _BODY_AT
+            if body_at + 2 <= end and not data[body_at] and data.startswith(_HEADER, at) and not self._count:
+                after = body_at + 2 + data[body_at + 1]  # nearly all are like this: a header, and a short body
+                if after > end:
+                    break
+                if not self._is_ready:
+                    raise NotSpoken("a message before READY")
+                come.append((data[short_at:body_at], data[body_at + 2 : after]))
+                at = after
+                continue
+            flags = data[at]
+            if flags & _LONG:
+                begin = at + _LONG_AT
+                if begin > end:
+                    break
+                size: int = _LENGTH.unpack_from(data, at + 1)[0]
+            else:
+                begin, size = short_at, data[at + 1]
+            if size > self._most_bytes:
+                raise NotSpoken(f"a frame of {size} bytes, more than {self._most_bytes}")
+            after = begin + size
+            if after > end:
+                break
+            self._frame(flags, data[begin:after])
+            at = after
+        self._rest = data[at:]
+
+    def _frame(self, flags: int, frame: bytes) -> None:
+        if flags & _COMMAND:
+            if frame.startswith(b"\x05READY"):
+                self._is_ready = True
+            elif frame.startswith(b"\x04PING"):
+                pong = b"\x04PONG" + frame[7:23]
+                self.to_answer += bytes((_COMMAND, len(pong))) + pong
+            elif frame.startswith(b"\x05ERROR"):
+                raise NotSpoken("the other side has refused the connection")
+            return
+        if not self._is_ready:
+            raise NotSpoken("a message before READY")
+        self._count += 1
+        if self._count <= 2:
+            self._frames.append(frame)
+        if flags & _MORE:
+            return
+        count, frames = self._count, self._frames
+        self._count, self._frames = 0, []
+        if count == 2 and frames[0]:
+            self.come.append((frames[0], frames[1]))
+        else:
+            self.come.append((b"", wrong(count)))
+
+
+def wrong(count: int) -> bytes:
+    """Why a message of so many frames can't be meant, as the body in its place."""
+    if count == 2:
+        return b"a header of %d bytes is wanted, not 0" % wire.HEADER_SIZE
+    return b"a message is a header and a body" if count == 1 else b"a message is two frames, no more"
