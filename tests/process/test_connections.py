@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import decimal
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import zmq
-from daemon import until
+from daemon import PATIENCE_S, until
 
-from pit import wire
+from pit import wire, zmtp
 from pitd import bootstrap, config
 from pitd.clock import SystemClock
 from pitd.core.engine import exact_context
+from pitd.core.sessions import Session
+from pitd.router import Router
 from pitd.server import Server
 
 
-@pytest.fixture
-def server(home: Path) -> Iterator[Server]:
+@contextmanager
+def serving(endpoint: str) -> Iterator[Server]:
     """A server that takes a step only when the test says so."""
-    settings = config.parse(f'daemon.endpoint = "ipc://{home}/pitd.sock"\n')
+    settings = config.parse(f'daemon.endpoint = "{endpoint}"\n')
     server = Server(bootstrap.build_sequencer(settings, SystemClock()), settings)
     server.bind()
     with decimal.localcontext(exact_context()):
@@ -30,17 +33,28 @@ def server(home: Path) -> Iterator[Server]:
     server.close()
 
 
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving("tcp://127.0.0.1:*") as server:
+        yield server
+
+
 @contextmanager
 def said_hello(server: Server, name: str) -> Iterator[None]:
     """A connection whose hello has been read, and nothing since; at the end it is closed, which is not read yet."""
-    with zmq.Context.instance().socket(zmq.DEALER) as socket:
-        socket.connect(server.endpoint)
+    with zmq.Context.instance().socket(zmq.DEALER) as sock:
+        sock.connect(server.endpoint)
         body = wire.encode(wire.Hello(wire.PROTOCOL, name, os.urandom(16), 0, 0))
-        socket.send_multipart([wire.pack_header(wire.Message.HELLO, 0, 0, 0), body])
-        until(lambda: server._socket.poll(100), "a hello")
+        sock.send_multipart([wire.pack_header(wire.Message.HELLO, 0, 0, 0), body])
+        until(lambda: router(server)._socket.poll(100), "a hello")
         server._one_batch()
         yield
-    until(lambda: server._monitor.poll(100), "the end of the connection")
+    until(lambda: router(server)._monitor.poll(100), "the end of the connection")
+
+
+def router(server: Server) -> Router:
+    assert isinstance(server._door, Router)
+    return server._door
 
 
 def lost(server: Server) -> set[str]:
@@ -63,3 +77,122 @@ def test_the_end_of_a_connection_is_not_taken_for_the_end_of_the_next_one(server
             assert f"next{attempt}" in lost(server)
             return
     pytest.skip("no connection got the descriptor of the one before it")
+
+
+# ---------------------------------------------------------------------------------------------- over a Unix socket
+
+
+@pytest.fixture
+def local(home: Path) -> Iterator[Server]:
+    with serving(f"ipc://{home}/pitd.sock") as server:
+        yield server
+
+
+@contextmanager
+def plain(server: Server) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(PATIENCE_S)
+        sock.connect(server.endpoint.removeprefix("ipc://"))
+        server._door.wait(1_000)
+        yield sock
+
+
+def hello(name: str) -> bytes:
+    said = wire.Hello(wire.PROTOCOL, name, os.urandom(16))
+    return zmtp.framed(wire.pack_header(wire.Message.HELLO, 0, 0, 0), wire.encode(said))
+
+
+def session_of(server: Server, name: str) -> Session:
+    session = server._sequencer.engine.sessions.live(name)
+    assert session is not None
+    return session
+
+
+def a_batch(server: Server) -> None:
+    server._door.wait(1_000)
+    server._one_batch()
+
+
+def test_what_was_said_before_the_end_is_taken_in_before_the_end(local: Server) -> None:
+    with plain(local) as sock:
+        sock.sendall(zmtp.opening(b"DEALER") + hello("mm1"))
+        a_batch(local)
+        session = session_of(local, "mm1")
+        sock.sendall(zmtp.framed(wire.pack_header(wire.Message.COMMAND, session.id, 1, 0), wire.encode(wire.Goodbye())))
+    local._door.wait(1_000)
+    local._hear_of_ends()
+    assert not lost(local), "its last words wait"
+    local._one_batch()
+    assert session.ended_by is not None
+    local._door.wait(1_000)
+    local._hear_of_ends()
+    assert not lost(local), "it has said goodbye"
+
+
+def test_a_connection_that_ends_without_a_word_is_lost(local: Server) -> None:
+    with plain(local) as sock:
+        sock.sendall(zmtp.opening(b"DEALER") + hello("mm1"))
+        a_batch(local)
+    assert local._door.wait(1_000), "there is something to look at"
+    local._hear_of_ends()
+    assert lost(local) == {"mm1"}
+
+
+def test_connections_have_turns_however_much_one_has_said(local: Server) -> None:
+    with plain(local) as loud, plain(local) as quiet:
+        for sock, name in ((loud, "loud"), (quiet, "quiet")):
+            sock.sendall(zmtp.opening(b"DEALER") + hello(name))
+            a_batch(local)
+        junk = zmtp.framed(wire.pack_header(wire.Message.QUERY, 1, 1, 0), wire.encode(wire.Ping()))
+        loud.sendall(junk * 100)
+        quiet.sendall(junk)
+        local._door.wait(1_000)
+        came = [message[0] for _ in range(4) if (message := local._door.next()) is not None]
+        assert len(set(came)) == 2
+
+
+def test_who_does_not_read_loses_answers_and_holds_up_nobody(local: Server) -> None:
+    with plain(local) as deaf, plain(local) as other:
+        deaf.sendall(zmtp.opening(b"DEALER") + hello("deaf"))
+        a_batch(local)
+        identity = local._conversations._identity_of[session_of(local, "deaf").id]
+        large = (identity, wire.pack_header(wire.Message.QUERY, 0, 1, 0), bytes(200_000))
+        gone: list[bytes] = []
+        assert sum(local._door.send([large], gone.append) for _ in range(20)) > 0
+        assert not gone, "it is there, and may ask again"
+        other.sendall(zmtp.opening(b"DEALER") + hello("other"))
+        a_batch(local)
+        assert other.recv(1 << 16)
+
+
+def test_what_was_kept_for_a_slow_reader_comes_whole_and_in_order(local: Server) -> None:
+    with plain(local) as slow:
+        slow.sendall(zmtp.opening(b"DEALER") + hello("slow"))
+        a_batch(local)
+        identity = local._conversations._identity_of[session_of(local, "slow").id]
+        header = wire.pack_header(wire.Message.QUERY, 0, 1, 0)
+        bodies = [bytes([n]) * 60_000 for n in range(10)]
+        assert local._door.send([(identity, header, body) for body in bodies], lambda _: None) == 0
+        splitter = zmtp.Splitter(1 << 20)
+        while len(splitter.come) < len(bodies) + 1:
+            splitter.feed(slow.recv(1 << 16))
+            local._door.wait(0)
+        assert [body for _, body in splitter.come][1:] == bodies
+
+
+def test_one_that_is_not_meant_is_let_go_and_nobody_else(local: Server) -> None:
+    with plain(local) as stranger, plain(local) as other:
+        stranger.sendall(b"GET / HTTP/1.1\r\nHost: here\r\nAccept: */*\r\nUser-Agent: somebody else\r\n\r\n")
+        local._door.wait(1_000)
+        local._hear_of_ends()
+        while stranger.recv(1 << 16):
+            pass
+        other.sendall(zmtp.opening(b"DEALER") + hello("other"))
+        a_batch(local)
+        assert session_of(local, "other").ended_by is None
+
+
+def test_an_answer_for_one_that_is_gone_is_counted_as_lost(local: Server) -> None:
+    gone: list[bytes] = []
+    assert local._door.send([(b"nobody", bytes(25), b"")], gone.append) == 1
+    assert gone == [b"nobody"]
