@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -306,6 +307,38 @@ def test_a_refusal_that_was_said_twice_does_not_hit_the_next_call() -> None:
                 held = engine.execute_pre_trade(an_order())
                 assert isinstance(held, pit.Reservation)
                 held.rollback()
+
+
+def of_before(header: wire.Header, body: bytes) -> list[bytes]:
+    """A daemon of the release before this one."""
+    if header.message == wire.Message.HELLO and wire.decode_hello(body).protocol != wire.PROTOCOL - 1:
+        return reply(header, wire.Failed(wire.FailureCode.PROTOCOL, "the other one is spoken here"))
+    return polite(header, body)
+
+
+def test_a_daemon_of_the_release_before_hears_from_who_answers_its_heartbeats(endpoint: str) -> None:
+    """It would take a connection for lost that is silent between two calls: libzmq's own is not."""
+    with far_end(endpoint, of_before) as end:
+        with connect(endpoint) as engine:
+            assert type(engine._transport._link).__name__ == "Dealer"  # type: ignore[attr-defined]
+            assert engine.execute_pre_trade(an_order())
+
+        async def ask() -> None:
+            async with pit.connect_async("mm2", endpoint, timeout_s=PATIENCE_S) as twin:
+                assert type(twin._transport._link).__name__ == "Dealer"  # type: ignore[attr-defined]
+                assert await twin.execute_pre_trade(an_order())
+
+        asyncio.run(ask())
+        assert len(end.commands()) == 4, "two orders and two goodbyes"
+
+
+def test_what_is_larger_than_the_kernel_takes_at_once_arrives_whole(endpoint: str) -> None:
+    """It waits here until the daemon reads; nobody else waits with it for longer than that."""
+    with far_end(endpoint) as end, connect(endpoint) as engine:
+        large = wire.Adjust("a", (), "many", tuple(f"{n:0>60}" for n in range(9_000)))
+        assert engine._transport.command(large, PATIENCE_S) == wire.Done()
+        assert max(len(body) for _, body in end.heard) > 500_000
+        assert engine.ping()
 
 
 def test_two_engines_of_one_process_do_not_disturb_each_other(endpoint: str) -> None:
