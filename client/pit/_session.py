@@ -359,10 +359,13 @@ class Session:
 
     def _is_still_open(self, header: wire.Header, reply: wire.Reply) -> bool:
         """Whether a settle was refused, so that the number is not used up: it is asked again. What the command itself
-        was answered carries its mark; protocol 1 has no marks, and there a settle that is in order is never refused.
+        was answered carries its mark; protocol 1 has no marks, and there only the words tell.
         """
-        is_refused = isinstance(reply, wire.Failed) and reply.code is wire.FailureCode.INVALID_INPUT
-        return is_refused and not header.session and self._protocol >= 2
+        if not isinstance(reply, wire.Failed) or reply.code is not wire.FailureCode.INVALID_INPUT:
+            return False
+        if self._protocol >= 2:
+            return not header.session
+        return any(words in reply.message for words in _REFUSED_SETTLES)
 
     def _is_meant(self, header: wire.Header) -> bool:
         """Whether this is about the command that has the number now, and not about one that had it and was refused."""
@@ -530,6 +533,9 @@ def _is_command(number: int, header_frame: bytes) -> bool:
     header = wire.unpack_header(header_frame)
     return header.message in (_COMMAND, _POSTED) and header.number == number
 
+
+_REFUSED_SETTLES = ("is beyond the window", "cannot have been received")
+"""What a daemon says of a number that it does not settle, and of no command."""
 
 _NUMBERED = (_COMMAND, _POSTED, _SETTLE)
 

@@ -231,8 +231,10 @@ def test_a_refusal_that_comes_after_a_number_behind_was_voided_frees_nothing(scr
     assert script.listen() == [("COMMAND", 3, 2)]
 
 
-def test_a_settle_that_is_refused_leaves_the_number_open(script: Script) -> None:
+@pytest.mark.parametrize("protocol", wire.SPOKEN)
+def test_a_settle_that_is_refused_leaves_the_number_open(script: Script, protocol: int) -> None:
     """Else the session would go on behind a number that the daemon still waits for, and never be served again."""
+    script.session._protocol = protocol
     lost = script.session.submit(check("a"))
     script.listen()
     script.session.give_up(lost)
@@ -243,14 +245,16 @@ def test_a_settle_that_is_refused_leaves_the_number_open(script: Script) -> None
     assert script.listen() == [("SETTLE", 1, 0)]
 
 
-def test_a_settle_that_finds_a_command_that_could_not_be_done_is_answered(script: Script) -> None:
+@pytest.mark.parametrize("protocol", wire.SPOKEN)
+def test_a_settle_that_finds_a_command_that_could_not_be_done_is_answered(script: Script, protocol: int) -> None:
     """Its answer is the daemon's no to the command, and not to the settle."""
+    script.session._protocol = protocol
     lost = script.session.submit(check("a"))
     script.listen()
     script.session.give_up(lost)
     script.listen()
     no = wire.Failed(wire.FailureCode.INVALID_INPUT, "modify of order o1: wait for the venue's answer")
-    assert script.answer(wire.Message.SETTLE, 1, no, to=check("a")) is None
+    assert script.answer(wire.Message.SETTLE, 1, no, to=check("a") if protocol >= 2 else None) is None
     assert script.session.in_flight == 0
     script.session.submit(check("b"))
     assert script.listen() == [("COMMAND", 2, 1)]
