@@ -83,7 +83,7 @@ class Book:
             self.cells.pop(symbol, None)
             return
         asset = cell.listed.settlement
-        if asset not in self.totals or cell.at_ns < self.oldest_ns[asset]:
+        if asset not in self.oldest_ns or cell.at_ns < self.oldest_ns[asset]:
             self.oldest_ns[asset] = cell.at_ns
         self.cells[symbol] = cell
         self._add(cell.listed, NOTHING if before is None else before.worth, cell.worth)
@@ -107,12 +107,13 @@ class Book:
         for symbol, (settlement, why) in self.unvalued.items():
             if asset is None or settlement is None or settlement == asset:
                 return f"{symbol}: {why}"
-        for settlement in self.oldest_ns if asset is None else (asset,):
+        for settlement in tuple(self.oldest_ns) if asset is None else (asset,):
             oldest_ns = self.oldest_ns.get(settlement)
             if oldest_ns is None or now_ns - oldest_ns <= max_age_ns:
                 continue
             ages = {symbol: cell.at_ns for symbol, cell in self.cells.items() if cell.listed.settlement == settlement}
             if not ages:
+                del self.oldest_ns[settlement]
                 continue
             stale = min(ages, key=ages.__getitem__)
             self.oldest_ns[settlement] = ages[stale]  # it was of a mark that is no more

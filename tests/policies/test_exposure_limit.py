@@ -166,6 +166,36 @@ def test_a_stale_mark_anywhere_in_the_book_is_no_mark() -> None:
     assert asks(core, "buy", 1, account="beta") == [], "it holds none"
 
 
+def test_a_stale_mark_counts_as_such_also_where_what_it_marks_is_worth_nothing() -> None:
+    limit = 'control = "exposure_limit", each = "account", settlement = "USD", max_gross = 3000, max_age = "5s"'
+    core = Core(f"{INSTRUMENTS}[limits]\nit = {{ {limit} }}\n")
+    core.quote(mark="0", symbol="SPREAD")
+    core.report(fill("ghost", 10, "0", instrument="SPREAD", side="buy"))
+    assert isinstance(core.check(order(instrument="SPREAD", quantity=1)), e.Accepted)
+    core.advance(4)
+    core.quote(mark="100")
+    assert isinstance(core.check(order(quantity=1)), e.Accepted)
+    core.advance(1.001)
+    core.quote(mark="100")
+    no = core.check(order(quantity=1)).rejected
+    assert no.code is RejectCode.MARK_PRICE_UNAVAILABLE and "SPREAD: its mark is 5.001 s old" in no.reason
+
+
+def test_what_is_held_no_more_makes_no_mark_stale() -> None:
+    core = marked(Core(LIMIT))
+    holds(core, 1, MSFT)
+    assert asks(core, "buy", 1) == []
+    holds(core, -1, MSFT)
+    core.advance(6)
+    core.quotes = (Quote("AAPL/USD", Decimal(100), None, None, core.now_ns),)
+    assert asks(core, "buy", 1) == []
+    core.advance(5)
+    core.quotes = ()
+    assert asks(core, "buy", 1) == []
+    core.advance(0.001)
+    assert asks(core, "buy", 1)[0][0] == "MarkPriceUnavailable"
+
+
 def test_a_limit_may_take_older_marks_than_the_gate() -> None:
     core = exposed('each = "account", settlement = "USD", max_gross = 3000, max_age = "1m"')
     asks(core, "buy", 1)
