@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,14 +24,13 @@ from . import (
     config,
     config_files,
     journal,
+    limit_words,
     log,
     replay_cli,
     systemd,
 )
-from .config import control_of
 from .config_diff import Difference, differences, runs_on
 from .core.engine import CarryOutFailed, Engine
-from .core.limits import Limit
 from .core.numbers import text
 from .errors import EXIT_DIFFERENT, EXIT_INVARIANT, EXIT_USAGE, ConfigError, PitdError
 from .health import Unsound
@@ -40,7 +38,6 @@ from .journal_tools import parser as journal_parser
 from .journal_tools.background import Verification
 from .journal_tools.words import printable
 from .limit_terms import would_be
-from .own_policies import OwnLimit
 from .pulse import Pulse
 from .reload import Reloader, announcing, tell_disagreements
 from .running import own_name, settings_of
@@ -173,7 +170,7 @@ def check_config(options: argparse.Namespace) -> int:
         print(f"instrument {symbol}: {listed.kind}, multiplier {text(listed.multiplier)} {listed.settlement}{extra}")
     for limit in settings.limits:
         places = ", ".join(Path(place).name for place in written.places.every(f"limits.{limit.name}"))
-        print(f"limit {limit.name}: {_shown_limit(limit)} ({places})")
+        print(f"limit {limit.name}: {limit_words.told(limit)} ({places})")
     for name in written.passed_over:
         print(f"warning: {name} was not read: a drop-in's name ends with {config_files.SUFFIX} and begins with no dot")
     if not settings.limits:
@@ -236,30 +233,6 @@ def demo(options: argparse.Namespace) -> int:
     if not 0 < options.seconds <= 3_600:
         _parser().error(f"demo --seconds: more than 0, at most 3600 are wanted, not {options.seconds:g}")
     return run_demo(options)
-
-
-def _shown_limit(limit: Limit) -> str:
-    by = f"over {'the firm' if limit.over == 'firm' else 'group ' + limit.over.group}" if limit.over else ""
-    words = [control_of(limit), by or f"for each {' and '.join(limit.each)}"]
-    for name in type(limit).__struct_fields__:
-        value = getattr(limit, name)
-        if name in Limit.__struct_fields__ or value is None or isinstance(limit, OwnLimit):
-            continue
-        if name.endswith("_ns"):
-            words.append(f"{name.removesuffix('_ns')} {value / 1e9:g} s")
-        elif isinstance(value, str):
-            words.append(f"{name} {value}")
-        elif isinstance(value, frozenset):
-            words.append(f"{name} {', '.join(sorted(value))}")
-        else:
-            words.append(f"{name} {text(Decimal(value))}")
-    words += [f"{key} {value}" for key, value in limit.own.items()] if isinstance(limit, OwnLimit) else []
-    for title, selection in (("only", limit.only), ("except", limit.without)):
-        for name in selection.__struct_fields__ if selection is not None else ():
-            value = getattr(selection, name)
-            if value is not None:
-                words.append(f"{title} {name} {value if isinstance(value, str) else ', '.join(sorted(value))}")
-    return "; ".join(words)
 
 
 def _written(options: argparse.Namespace) -> config_files.Written:

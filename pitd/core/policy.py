@@ -470,7 +470,7 @@ class Policy:
 
     def rearm(self, limit: str, scope: str, room: Decimal) -> Verdict:
         """New room for a tripped limit, by an operator. A reject says why there is none."""
-        why = f"{limit} is a {self.id}, which has no latch: there is nothing to rearm"
+        why = f"{limit} ({self.id}) has no latch: there is nothing to rearm"
         return Verdict(rejects=(Reject(code=RejectCode.OTHER, policy=self.id, limit=limit, scope=scope, reason=why),))
 
     def adjust_pnl(self, account: str, group: str | None, settlement: str, amount: Decimal, *, is_set: bool) -> Verdict:

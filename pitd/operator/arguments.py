@@ -49,10 +49,10 @@ def parser() -> argparse.ArgumentParser:
     whole = _Parser(
         prog="pitctl",
         description="Looks into a running pitd, and lets a person act: halt, reduce, block, rearm, settle. What is "
-        "changed is journaled with who did it (--name) and why (--reason). All but ping, isready and status needs the "
-        'role "operate": [clients.NAME] roles = ["operate"].',
+        "changed is journaled with who did it (--name) and why (--reason). All but ping, isready and status needs a "
+        'role, "observe" to look and "operate" to act: [clients.NAME] roles = ["operate"].',
         epilog="exit codes: 0 done (isready: takes new orders), 1 it said no (isready: refuses new orders), "
-        "2 no answer, 64 usage, 77 not allowed",
+        "2 no answer, 64 usage, 77 not allowed, 130 interrupted",
     )
     whole.add_argument("--version", action="version", version=f"pitctl {__version__}")
     commands = whole.add_subparsers(metavar="COMMAND", required=True)

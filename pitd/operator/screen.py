@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -327,9 +328,14 @@ class _Fitting(Table):
     """A table where it fits; where the terminal would have to break words, each line as a block of its own."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        wanted = self.__rich_measure__(console, options.update(max_width=10_000)).minimum
-        if wanted <= options.max_width or not self.row_count:
+        wide = options.update(max_width=10_000)
+        wanted = self.__rich_measure__(console, wide)
+        if wanted.minimum <= options.max_width or not self.row_count:
+            if wanted.maximum > options.max_width:
+                self._share_out(console, wide, options.max_width - wanted.minimum)
             yield from super().__rich_console__(console, options)
+            if not self.row_count:
+                yield Text(" none", style="dim")
             return
         names = [str(column.header) for column in self.columns]
         cells = [list(column.cells) for column in self.columns]
@@ -342,6 +348,25 @@ class _Fitting(Table):
                     block.add_row(name, column[at])
             yield block
             yield Text()
+
+    def _share_out(self, console: Console, wide: ConsoleOptions, left: int) -> None:
+        """Gives each column what its longest word needs, and what is left to those that have more to say. Rich takes
+        from the widest, and breaks their words.
+        """
+        least, most = [], []
+        for column in self.columns:
+            told = [Measurement.get(console, wide, cell) for cell in (Text(str(column.header)), *column.cells)]
+            least.append(max(each.minimum for each in told))
+            most.append(max(each.maximum for each in told))
+        while left > 0:
+            short = [at for at, width in enumerate(least) if width < most[at]]
+            if not short:
+                break
+            for at in short[:left]:
+                least[at] += 1
+            left -= len(short[:left])
+        for column, width in zip(self.columns, least, strict=True):
+            column.width = width
 
 
 def table_of(*columns: str) -> Table:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from policies.test_laws import SETTINGS
 
 from pitd import bootstrap, cli, config, config_files
 from pitd.config_diff import differences
@@ -188,6 +189,26 @@ def test_check_config_says_where_each_limit_was_written_and_what_was_passed_over
     assert "limit size: order_size_limit; for each account; max_quantity 1; max_notional 250000; " in said
     assert "(desk.toml:2, 10.toml:2)" in said
     assert "20.tml was not read" in said
+
+
+HOURS = """
+[limits.nyse]
+control = "instrument_rules"
+zone = "UTC"
+hours = ["mon-fri 09:30-16:00"]
+holidays = ["2026-12-25"]
+"""
+
+
+def test_check_config_tells_limits_of_every_control(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    files.path.write_text(SETTINGS + HOURS, encoding="utf-8")
+    assert cli.main(["check-config", "--config", str(files.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split(":")[0].removeprefix("limit "): line for line in lines if line.startswith("limit ")}
+    assert set(told) == {limit.name for limit in config.parse(SETTINGS + HOURS, "all.toml").limits}
+    assert "hours mon-fri 09:30-16:00 (UTC), except on 2026-12-25" in told["nyse"]
+    assert "max_notional 95000; per day; only settlement USD" in told["daily"] and "window 2 s" in told["flow"]
+    assert "max_messages 3; window 5 s; orders; cancels refuse" in told["msgs"] and "deny BTC/USDT" in told["rule"]
 
 
 # ---------------------------------------------------------------------------------------------- lines

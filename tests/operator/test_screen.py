@@ -30,6 +30,34 @@ def test_no_terminal_is_so_narrow_that_a_name_is_broken(width: int) -> None:
     assert max(map(len, shown(width).splitlines())) <= width
 
 
+NAMES = (
+    "beta-long-account-name-7",
+    "us",
+    "2026-11-24 18:00:00 UTC",
+    "max_quantity",
+    "-1000.25",
+    "operator",
+    "day_loss (firm)",
+)
+
+
+@pytest.mark.parametrize("width", range(40, 140))
+def test_no_word_is_broken_whatever_has_to_fold(width: int) -> None:
+    heads = ("account", "group", "until", "number", ">configured", "by", "stopped by")
+    table = table_of(*heads)
+    add_row(table, *NAMES)
+    screen = io.StringIO()
+    Console(file=screen, width=width, highlight=False).print(table)
+    words = {word for each in (*NAMES, *heads) for word in each.lstrip(">").split()}
+    assert words <= set(screen.getvalue().split())
+
+
+def test_a_table_without_lines_says_so() -> None:
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(table_of("scope", "why"))
+    assert screen.getvalue().split() == ["scope", "why", screen.getvalue().split()[2], "none"]
+
+
 def test_where_names_would_be_broken_each_line_becomes_a_block_without_what_is_empty() -> None:
     blocks = shown(30).split("\n\n")
     assert [line.split()[0] for line in blocks[1].splitlines()] == ["account", "order", "open"]
