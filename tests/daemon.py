@@ -19,6 +19,17 @@ PATIENCE_S = 200.0 if os.environ.get("PITD_LONG") else 20.0
 """How long a test waits for what should take milliseconds, on a machine that may be busy: long modes run for hours."""
 
 
+LOAD_ALL = """
+import importlib, pkgutil, shutil
+import pit, pitd
+for package in (pit, pitd):
+    for each in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if each.name not in ("pitd.laws", "pitd.operator.__main__"):
+            importlib.import_module(each.name)
+"""
+"""Loads what is loaded when it is wanted, before a test becomes another user, who can't read a Python of root's own."""
+
+
 class Daemon:
     """A `pitd run` of its own, on an ipc endpoint of its own unless the configuration names another."""
 

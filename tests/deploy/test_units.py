@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemon import PATIENCE_S, folder, until
+from daemon import LOAD_ALL, PATIENCE_S, folder, until
 from manager import Managed, managed
 from process.conftest import LIMITS
 
@@ -321,13 +321,15 @@ def test_tcp_is_served_under_the_units_rules_by_the_socket_that_is_handed_over(h
             daemon.close()
 
 
-AUDITOR = """
+AUDITOR = (
+    LOAD_ALL
+    + """
 import os, sys
-import pit.types, pitd.cli, pitd.journal_tools.verify
 group = int(sys.argv[1])
 os.setgroups([]); os.setresgid(group, group, group); os.setresuid(54321, 54321, 54321)
 sys.exit(pitd.cli.main(["journal", "verify", sys.argv[2]]))
 """
+)
 AUDIT_GROUP = 54322
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from daemon import PATIENCE_S, Daemon, running, until
+from daemon import LOAD_ALL, PATIENCE_S, Daemon, running, until
 from process.conftest import LIMITS
 
 import pit
@@ -154,17 +154,15 @@ def test_an_endpoint_that_cannot_be_opened_is_an_io_error(home: Path) -> None:
     assert "cannot be opened" in done.stderr
 
 
-# A Python of root's own can't be read any more once we are another user: what it loads later is loaded before.
-AS_A_USER = """
-import importlib, os, pkgutil, shutil, sys
-import pit._zmq, pitd.cli
-for each in pkgutil.walk_packages(pitd.__path__, "pitd."):
-    if each.name not in ("pitd.laws", "pitd.operator.__main__"):
-        importlib.import_module(each.name)
+AS_A_USER = (
+    LOAD_ALL
+    + """
+import os, sys
 if os.getuid() == 0:
     os.setgid(65534)
     os.setuid(65534)
 """
+)
 SERVE = AS_A_USER + "sys.exit(pitd.cli.main(['run', '--config', sys.argv[1]]))"
 CALL = AS_A_USER + "print(pit.connect('mm1', timeout_s=20).ping(), pit.default_endpoint())"
 
