@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import functools
 import itertools
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -55,8 +56,11 @@ signed_price = true
 _ids = itertools.count(1)
 
 
+@functools.cache
 def parsed(settings: str) -> config.Config:
-    """Settings, read. The accounts that they declare are not the only ones that trade, unless they say so."""
+    """Settings, read once: thousands of tests have the same ones. The accounts that they declare are not the only ones
+    that trade, unless they say so.
+    """
     read = config.parse(settings, "test.toml")
     if "unknown_accounts" in settings:
         return read

@@ -18,6 +18,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("pitd")
 
 SLOW = (
+    "tests/core/test_asking.py::test_the_largest_size_passes_and_the_next_one_does_not",
     "tests/deploy/",
     "tests/journal/test_damage.py",
     "tests/journal/test_outcome.py",
@@ -27,11 +28,14 @@ SLOW = (
     "tests/operator/test_bench.py",
     "tests/operator/test_with_a_daemon.py",
     "tests/policies/test_exposure_model.py",
+    "tests/policies/test_own_policies.py::test_check_policy_shows_the_smallest_example_that_breaks_a_law",
     "tests/process/test_clients.py",
     "tests/process/test_demo.py",
     "tests/process/test_events.py",
     "tests/process/test_flooding.py",
     "tests/process/test_kills.py",
+    "tests/process/test_own_policies.py",
+    "tests/process/test_posted.py",
     "tests/process/test_reload.py",
     "tests/process/test_restart.py",
     "tests/process/test_shared_limit.py",

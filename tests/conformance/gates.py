@@ -10,6 +10,7 @@ from conformance.driven import Driver
 from daemon import PATIENCE_S, Daemon, until
 
 import pit
+from pitd import config
 from pitd.clock import ManualClock
 from pitd.local import LocalEngine
 
@@ -88,6 +89,8 @@ settlement = "USD"
 max_notional = "100000"
 """
 
+READ = config.parse(SETTINGS)
+
 _numbers = itertools.count(1)
 
 
@@ -147,7 +150,7 @@ class LocalGate(Gate):
     def __init__(self) -> None:
         super().__init__()
         self.clock = ManualClock(1_000_000_000)
-        self._local = LocalEngine(SETTINGS, clock=self.clock)
+        self._local = LocalEngine(READ, clock=self.clock)
 
     def pass_time(self, seconds: float) -> None:
         self.clock.advance(seconds)
