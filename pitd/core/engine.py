@@ -377,7 +377,7 @@ class Engine:
             self.sessions.answered(session, body.number, body.acked, body.digest, reply)
         else:
             reply = self._apply_other(body)
-        if self.valuation.unrealised.moved:
+        if self.valuation.unrealised.has_moved:
             self.revalue()
         if self.failing.by_key:
             failing.follow_up(self)

@@ -288,6 +288,14 @@ def test_one_that_comes_later_begins_with_what_was_made_and_one_that_counts_othe
     assert core.report(money("x", fee=1)).result.blocks
 
 
+def test_a_bound_that_a_configuration_moves_behind_the_pnl_trips_at_once() -> None:
+    core = Core(OWN.replace('"100"', '"1000"'))
+    lost(core, "100")
+    core.configure(OWN)
+    (block,) = core.engine.accounts.blocks()
+    assert block.scope == "account alpha"
+
+
 def test_an_order_costs_no_more_however_many_accounts_a_firm_limit_has() -> None:
     assert _calls_of_a_command(5) == _calls_of_a_command(200)
 
