@@ -286,6 +286,7 @@ class _Other:
         engine, unrealised = self._engine, self._engine.valuation.unrealised
         for account in accounts:
             unrealised.note(account)
+        unrealised.call_due()
         if unrealised.has_moved:
             for effect in failing.revalued(engine, tuple(unrealised.moved)):
                 engine.carry_out_alone(effect)

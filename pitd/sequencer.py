@@ -163,7 +163,8 @@ class Sequencer:
     def bring_quotes(self) -> None:
         """Has P&L looked at by quotes that moved, though nobody asks for an order: once in so long, so many at once."""
         marks = self.engine.valuation.marks
-        if not self.quotes.has_fresh(marks) or self.now_ns - self._marked_ns < MARKED_EVERY_NS:
+        is_due = self.engine.valuation.unrealised.has_due or self.quotes.has_fresh(marks)
+        if not is_due or self.now_ns - self._marked_ns < MARKED_EVERY_NS:
             return
         self._marked_ns = self.now_ns
         self._enter(e.QuotesMoved(), is_fresh=True)
@@ -171,7 +172,7 @@ class Sequencer:
     def next_quotes_ns(self) -> int | None:
         """How long until quotes that have come are looked at; None where none have, or nobody asks."""
         unrealised, marks = self.engine.valuation.unrealised, self.engine.valuation.marks
-        if not unrealised.is_asked or not self.quotes.has_fresh(marks):
+        if not unrealised.is_asked or not (unrealised.has_due or self.quotes.has_fresh(marks)):
             return None
         return max(0, self._marked_ns + MARKED_EVERY_NS - self.read_clock_ns())
 

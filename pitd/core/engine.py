@@ -35,6 +35,7 @@ from . import (
     named,
     overrides,
     pnl,
+    revaluing,
     shadows,
     statuses,
     trading,
@@ -373,6 +374,8 @@ class Engine:
         if type(body) is e.Commanded:
             session = self.sessions.by_id.get(body.session)
             assert session is not None and session.next_number == body.number
+            if self.valuation.unrealised.has_due:
+                revaluing.look_before(self, body.command)
             reply = self._on_command[type(body.command)](body.command, session)
             self.sessions.answered(session, body.number, body.acked, body.digest, reply)
         else:
@@ -514,6 +517,7 @@ class Engine:
                 self.emit(e.VoidedUpTo(body.session, body.number, body.acked))
                 return e.Void()
             case e.QuotesMoved():
+                self.valuation.unrealised.call_due()
                 return e.Done(len(self._quotes))  # they have been taken up, as with any entry
             case e.Resumed():
                 if body.epoch:

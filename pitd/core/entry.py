@@ -377,7 +377,7 @@ class DayOrdersDue(Record, frozen=True):
 
 
 class QuotesMoved(Record, frozen=True):
-    """Nobody asked for anything, and the entry brings quotes of what is held: P&L is looked at by them."""
+    """Nobody asked for anything: P&L is looked at by the quotes that it brings, or that entries before it have."""
 
 
 class CancelsDue(Record, frozen=True):

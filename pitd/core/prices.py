@@ -57,7 +57,11 @@ class Marks:
         self.unseen: dict[str, None] = {}
         """Symbols that are looked at since somebody last asked: who keeps quotes may know some already."""
         self.moved: Callable[[str], None] | None = None
-        """Told of every symbol whose quote is another one."""
+        """Told of every symbol whose quote is another one, also for who only asks."""
+        self.kept: Callable[[str], None] | None = None
+        """Told of every symbol that an entry has brought another quote of."""
+        self.forgot: Callable[[], None] | None = None
+        """Told that none is known any more."""
         self._newest: dict[str, Quote] = {}
         self.peeked: dict[str, Quote] = {}
         """What holds for who only asks, until the next entry."""
@@ -104,10 +108,15 @@ class Marks:
         kept = {quote.symbol: quote for quote in quotes}
         self._newest.update(kept)
         self._tell(kept)
+        if self.kept is not None:
+            for symbol in kept:
+                self.kept(symbol)
 
     def forget(self) -> None:
         forgotten, self._newest = self._newest, {}
         self._tell(forgotten)
+        if self.forgot is not None:
+            self.forgot()
 
     def _tell(self, symbols: Iterable[str]) -> None:
         if self.moved is not None:

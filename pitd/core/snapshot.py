@@ -160,6 +160,7 @@ def load(engine: Engine, image: Image) -> None:
     engine.valuation.marks.keep(image.quotes)
     engine.valuation.unrealised.restart()
     engine.valuation.unrealised.looked_at()
+    engine.valuation.unrealised.make_all_due()
     spell_out(image)
     engine.accounts.load(image.blocks)
     for block in image.shadow_blocks:

@@ -13,7 +13,7 @@ from pit.types import Side
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable, added_widely
 from .positions import FLAT, Position, Positions, filled
-from .prices import Marks
+from .prices import Marks, Quote
 
 
 class Unknown(Exception):
@@ -65,6 +65,12 @@ class Unrealised:
     """Nothing here is state of its own: it follows from positions and the marks that entries brought. What has changed
     since somebody last looked is valued again, and nothing else.
 
+    A mark or a rate that has moved makes the P&L of every account another one that has some of it. So that an order
+    that brings one costs no more however many those are, only the account that an entry is about is looked at with it,
+    and what limits over several accounts count; all others are due, and an entry that nobody asked for looks at them
+    (`QuotesMoved`), at most a moment later. Their own orders and reports come after a look at them in any case. To look
+    at one of which nothing has moved does nothing: so more may be due here than elsewhere, and never less.
+
     What several accounts would make together is kept as a sum of what they hold: a fill adds its difference, a mark
     values the sum once, so that neither costs more the more accounts there are. (Of an inverse instrument the worth of
     the sum is rounded once, as if one account held it.)
@@ -80,8 +86,10 @@ class Unrealised:
         """The limits over several accounts whose P&L may be another one by a mark alone."""
         self.is_all_moved = False
         """Whether everybody's P&L is to be looked at: what is asked for is otherwise."""
+        self.is_rate_moved = False
+        """Whether what limits over several accounts convert may be worth something else."""
         self.are_rates_moved = False
-        """Whether what is converted may be worth something else."""
+        """Whether what is converted may be worth something else, for everybody."""
         self._positions = positions
         self._marks = marks
         self._find = find
@@ -95,6 +103,12 @@ class Unrealised:
         """By account and symbol, the quantity and cost that are in those sums."""
         self._of_account: dict[str, tuple[Several, ...]] = {}
         self._changed: dict[tuple[Holder, str], None] = {}
+        self._by_quote: dict[Holder, dict[str, Quote | None]] = {}
+        """What each thing that they hold was valued by."""
+        self._due: dict[str, None] = {}
+        """The symbols whose holders are to be looked at."""
+        self._are_rates_due = False
+        self.has_due = False
 
     def ask(self, is_asked: bool, *, by_account: bool, several: Mapping[str, Callable[[str], bool]]) -> None:
         """What is kept from here on: whether anything is, whether by account, and of which accounts together."""
@@ -111,6 +125,8 @@ class Unrealised:
         self._seen.clear()
         self._of_account.clear()
         self._changed.clear()
+        self._by_quote.clear()
+        self.nothing_due()
         self.looked_at()
         if self.is_asked:
             for account, symbol, _ in self._positions.save():
@@ -120,7 +136,29 @@ class Unrealised:
         """Everything that had moved has been looked at."""
         self.moved.clear()
         self.moved_together.clear()
-        self.is_all_moved = self.are_rates_moved = self.has_moved = False
+        self.is_all_moved = self.is_rate_moved = self.are_rates_moved = self.has_moved = False
+
+    def nothing_due(self) -> None:
+        """Nobody's P&L can be told to be another one: no mark is known."""
+        self._due.clear()
+        self._are_rates_due = self.has_due = False
+
+    def make_all_due(self) -> None:
+        """Nobody knows who has been looked at."""
+        if self.is_asked:
+            self._due.update(dict.fromkeys(self._holders if self._by_account else ()))
+            self._are_rates_due = bool(self._marks.rates)
+            self.has_due = bool(self._due) or self._are_rates_due
+
+    def call_due(self) -> None:
+        """Has those looked at that are due."""
+        if not self.has_due:
+            return
+        for symbol in self._due:
+            self.moved.update(self._holders.get(symbol, {}))
+        self.are_rates_moved = self.are_rates_moved or self._are_rates_due
+        self.has_moved = True
+        self.nothing_due()
 
     def move_all(self, accounts: Iterable[str]) -> None:
         """Everybody's P&L is to be looked at, that of these accounts by name."""
@@ -157,38 +195,37 @@ class Unrealised:
 
     def marked(self, symbol: str) -> None:
         """Its mark is another one."""
-        if self._by_account:
-            for account in self._holders.get(symbol, ()):
-                self.has_moved = True
-                self.moved[account] = None
-                self._changed[account, symbol] = None
+        if self._by_account and symbol in self._holders:
+            self._due[symbol] = None
+            self.has_due = True
         for several in self._several:
             if (several, symbol) in self._together:
                 self.has_moved = True
                 self.moved_together[several.limit] = None
-                self._changed[several, symbol] = None
 
     def rated(self) -> None:
         """A rate is another one."""
         if self.is_asked:
-            self.are_rates_moved = self.has_moved = True
+            self.is_rate_moved = self.has_moved = True
+            self._are_rates_due = self.has_due = True
 
     def is_held(self, symbol: str) -> bool:
         return symbol in self._holders
 
     def accounts(self) -> Iterable[str]:
         """Those that hold something, where it is kept by account."""
-        self._value_all()
+        self._value_changed()
         return [holder for holder in self._books if type(holder) is str]
 
     def assets(self, holder: Holder) -> Iterable[str]:
         """What the things are settled in that they hold."""
-        self._value_all()
+        self._value_changed()
         return self._books.get(holder, {})
 
     def of(self, holder: Holder, asset: str, now_ns: int = 0, max_age_ns: int | None = None) -> Decimal:
         """What their positions in that asset would make, by marks of at most that age. Raises Unknown."""
-        self._value_all()
+        self._value_changed()
+        self._value_anew(holder)
         book = self._books.get(holder, {}).get(asset)
         if book is None:
             return ZERO
@@ -213,7 +250,14 @@ class Unrealised:
         except NotRepresentable:
             return mark, None
 
-    def _value_all(self) -> None:
+    def _value_anew(self, holder: Holder) -> None:
+        """Values what they hold of whatever is quoted otherwise by now."""
+        find = self._marks.find
+        moved = [symbol for symbol, quote in self._by_quote.get(holder, {}).items() if find(symbol) is not quote]
+        for symbol in moved:
+            self._value(holder, symbol)
+
+    def _value_changed(self) -> None:
         if self._changed:
             for holder, symbol in self._changed:
                 self._value(holder, symbol)
@@ -229,8 +273,13 @@ class Unrealised:
         if before is not None:
             book.total -= before[0]
         position, is_held = self._position(holder, symbol)
-        if is_held:
+        if not is_held:
+            by_quote = self._by_quote.get(holder)
+            if by_quote is not None and by_quote.pop(symbol, self) is not self and not by_quote:
+                del self._by_quote[holder]
+        else:
             quote = self._marks.find(symbol)
+            self._by_quote.setdefault(holder, {})[symbol] = quote
             mark = None if quote is None else quote.reference
             if listed is None or quote is None or mark is None:
                 book.unknown[symbol] = "no mark of it is known" if listed is not None else "it is not declared any more"

@@ -27,13 +27,14 @@ class Valuation:
         self.exposures = Exposures(positions, self.marks, find)
         self.unrealised = Unrealised(positions, self.marks, find)
         self.marks.is_held = self._is_held
-        self.marks.moved = self._marked
+        self.marks.moved = self.exposures.marked
+        self.marks.kept = self._kept
+        self.marks.forgot = self.unrealised.nothing_due
 
     def _is_held(self, symbol: str) -> bool:
         return self.exposures.is_held(symbol) or self.unrealised.is_held(symbol)
 
-    def _marked(self, symbol: str) -> None:
-        self.exposures.marked(symbol)
+    def _kept(self, symbol: str) -> None:
         self.unrealised.marked(symbol)
         if symbol in self.marks.rates:
             self.unrealised.rated()

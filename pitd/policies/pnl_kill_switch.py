@@ -156,9 +156,9 @@ class PnlKillSwitch(Policy):
     scope.
 
     `on = "unrealised"` goes by what the positions settled in that asset would make at the newest marks (the mark of a
-    quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. It is looked at with
-    every order and report of a client, and without one, at most ten times a second, when quotes of what is held move.
-    While a position's mark is missing or older than `max_age` nobody can say what the P&L is: nothing trips by it, and
+    quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. An account's is
+    looked at with every order and report of its own, and without one, at most ten times a second, when quotes of what
+    it holds move; that of several accounts with whatever brings a quote. While a position's mark is missing or older than `max_age` nobody can say what the P&L is: nothing trips by it, and
     orders of all accounts under the limit are refused with MarkPriceUnavailable, but for those that reduce a position.
     By the day it counts from what the P&L was by the marks known when the day began, whatever their age; where one was
     not known at all, from the first that can be told. Such a limit is rearmed only while its P&L can be told.
@@ -495,6 +495,7 @@ class PnlKillSwitch(Policy):
         if limit.is_shared:
             is_due = (
                 are_all
+                or (limit.currency is not None and unrealised.is_rate_moved)
                 or limit.name in unrealised.moved_together
                 or any(limit.matches(name, None, group_of(name), None, asset) for name in moved)
             )

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from builders import AAPL, Core, fill, money, order, report
+from builders import AAPL, Core, Local, fill, money, order, report
 from restarts import WAYS, come_back
 
 import pit
@@ -296,18 +296,19 @@ def test_a_bound_that_a_configuration_moves_behind_the_pnl_trips_at_once() -> No
     assert block.scope == "account alpha"
 
 
-def test_an_order_costs_no_more_however_many_accounts_a_firm_limit_has() -> None:
-    assert _calls_of_a_command(5) == _calls_of_a_command(200)
+@pytest.mark.parametrize("whose", ['over = "firm", currency = "firm"', 'each = "account", currency = "firm"'])
+def test_an_order_costs_no_more_however_many_accounts_hold_what_has_moved(whose: str) -> None:
+    assert _calls_of_a_command(whose, 5) == _calls_of_a_command(whose, 200)
 
 
-def _calls_of_a_command(accounts: int) -> tuple[int, int]:
-    """How many functions run for an order that brings a mark of what all of them hold, and for a fill."""
-    core = started(limited('over = "firm", currency = "firm", on = "both", max_loss = "1000000"'))
+def _calls_of_a_command(whose: str, accounts: int) -> tuple[int, int]:
+    """How many functions run for an order that brings a mark and a rate of what all of them hold, and for a fill."""
+    core = started(limited(f'{whose}, on = "both", max_loss = "1000000"'))
     for number in range(accounts):
         core.report(fill(f"g{number}", 1, price=100, side="buy", instrument=SAP, account=f"a{number}"))
     told(core, EURUSD="1.25", SAPEUR="100")
     counts = []
-    core.quotes = (Quote("SAP/EUR", Decimal(101), None, None, core.now_ns),)
+    core.quotes = tuple(Quote(*each, None, None, core.now_ns) for each in _MOVED)
     for what in (order(instrument=SAP), fill("last", 1, price=100, side="sell", instrument=SAP, account="a1")):
         calls = 0
 
@@ -325,6 +326,60 @@ def _calls_of_a_command(accounts: int) -> tuple[int, int]:
             sys.setprofile(None)
         counts.append(calls)
     return counts[0], counts[1]
+
+
+_MOVED = (("SAP/EUR", Decimal(101)), ("EUR/USD", Decimal("1.26")))
+
+
+def test_an_account_is_stopped_by_a_mark_that_anothers_order_brought_before_it_can_do_anything() -> None:
+    def brought() -> Core:
+        core = started(limited('each = "account", currency = "firm", on = "both", max_loss = "100"'))
+        for account in ("alpha", "beta"):
+            core.report(fill(f"g {account}", 10, price=100, side="buy", instrument=SAP, account=account))
+        told(core, EURUSD="1.25", SAPEUR="100")
+        core.quotes = (Quote("SAP/EUR", Decimal(92), None, None, core.now_ns),)
+        assert codes(core, account="beta") == TRIPPED
+        core.quotes = ()
+        return core
+
+    assert codes(brought()) == TRIPPED
+    core = brought()
+    core.enter(e.QuotesMoved())
+    assert {block.scope for block in core.engine.accounts.blocks()} == {"account alpha", "account beta"}
+    core = brought()
+    for way in WAYS:
+        again = come_back(core, limited('each = "account", currency = "firm", on = "both", max_loss = "100"'), way)
+        again.enter(e.QuotesMoved())
+        assert {block.scope for block in again.engine.accounts.blocks()} == {"account alpha", "account beta"}
+
+
+def test_those_that_are_due_are_looked_at_though_nobody_asks_and_a_question_makes_nobody_due() -> None:
+    local = Local(limited('each = "account", currency = "firm", on = "both", max_loss = "100"'))
+    rows: list[e.Row] = []
+    local.house.sequencer.watchers.append(lambda released: rows.extend(released))
+    eur = pit.Instrument("EUR", "USD")
+    for account in ("alpha", "beta"):
+        local.engine.apply_execution_report(
+            fill(f"g {account}", 10, price=100, side="buy", instrument=SAP, account=account)
+        )
+    for pair, mark in ((eur, "1.25"), (SAP, "100")):
+        local.engine.push_quote(pair, mark=mark)
+    assert local.engine.execute_pre_trade(order(account="beta", instrument=SAP, quantity=1))
+    local.advance(1)
+    local.house.sequencer.end_due()
+    local.engine.push_quote(SAP, mark="92")
+    for _ in range(2):
+        local.engine.execute_pre_trade_dry_run(order(account="beta", instrument=SAP, quantity=1))
+    assert not local.core.valuation.unrealised.has_due
+    assert not local.engine.execute_pre_trade(order(account="beta", instrument=SAP, quantity=1))
+    assert len(local.core.accounts.blocks()) == 1
+    local.advance(1)
+    local.house.sequencer.end_due()
+    assert len(local.core.accounts.blocks()) == 2
+    count = local.core.seq
+    local.advance(1)
+    local.house.sequencer.end_due()
+    assert local.core.seq == count, "nothing is due any more"
 
 
 # ---------------------------------------------------------------------------------------------- the configuration
