@@ -156,12 +156,13 @@ class PnlKillSwitch(Policy):
     scope.
 
     `on = "unrealised"` goes by what the positions settled in that asset would make at the newest marks (the mark of a
-    quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. An account's is
-    looked at with every order and report of its own, and without one, at most ten times a second, when quotes of what
-    it holds move; that of several accounts with whatever brings a quote. While a position's mark is missing or older than `max_age` nobody can say what the P&L is: nothing trips by it, and
-    orders of all accounts under the limit are refused with MarkPriceUnavailable, but for those that reduce a position.
-    By the day it counts from what the P&L was by the marks known when the day began, whatever their age; where one was
-    not known at all, from the first that can be told. Such a limit is rearmed only while its P&L can be told.
+    quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. An account's is looked
+    at with every order and report of its own, and without one, at most ten times a second, when quotes of what it holds
+    move; that of several accounts with whatever brings a quote. While a position's mark is missing or older than
+    `max_age` nobody can say what the P&L is: nothing trips by it, and orders of all accounts under the limit are
+    refused with MarkPriceUnavailable, but for those that reduce a position. By the day it counts from what the P&L was
+    by the marks known when the day began, whatever their age; where one was not known at all, from the first that can
+    be told. Such a limit is rearmed only while its P&L can be told.
 
     `currency = "account"` goes by all that an account makes, of whatever asset, fees in other assets among it, in the
     account's own currency ([accounts.NAME] currency); `currency = "firm"` by the same in the firm's, of each account or
