@@ -221,7 +221,8 @@ class _Other:
         for failure in engine.failing.all():
             for effect in failing.day_again(engine, failure):
                 engine.carry_out_alone(effect)
-        self._revalue(engine.failing.names(failing.At.MARKS))
+        failing.move_all(engine)
+        self._revalue(())
         judged: list[_Judged] = []
         effects: list[e.Effect] = []
         holds: dict[tuple[str, str], tuple[e.Hold, ...]] = {}

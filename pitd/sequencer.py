@@ -73,6 +73,8 @@ class Sequencer:
         self._clock = clock
         self._journal = journal
         self._away_ns = away_ns
+        self._failing: set[tuple[str, str]] = set()
+        """The policies that are known to fail, and when they did."""
         self._rows: list[e.Row] = []
         self._released: list[e.Row] = []
         self.now_ns = clock.now_ns()
@@ -303,8 +305,20 @@ class Sequencer:
             raise
         if quotes:
             self.quotes.brought(quotes)
+        if engine.failing.by_key or self._failing:
+            self._tell_failing()
         self._rows.append(e.Row(entry, result.effects, result.reply))
         return result.reply
+
+    def _tell_failing(self) -> None:
+        """Logs which policies have begun to fail where nobody asked them about an order, and which answer again."""
+        now = {(each.policy, str(each.at)): each for each in self.engine.failing.all()}
+        for key in now.keys() - self._failing:
+            each = now[key]
+            log.error("policy.failed", policy=each.policy, at=str(each.at), why=each.why, names=_named(each.names))
+        for policy, at in sorted(self._failing - now.keys()):
+            log.info("policy.recovered", policy=policy, at=at)
+        self._failing = set(now)
 
 
 def _named(scopes: Sequence[str]) -> str:

@@ -97,10 +97,10 @@ def revalued(engine: Engine, moved: Sequence[str]) -> list[e.Effect]:
     if not asked.failed and not engine.failing:
         return list(asked.effects)
     after = _with(engine, asked.failed, At.MARKS, moved)
-    about = set(moved)
-    for key, failure in list(after.items()):
-        if failure.at is At.MARKS and failure.policy not in asked.failed and about.issuperset(failure.names):
-            del after[key]
+    if engine.valuation.unrealised.is_all_moved:  # who was asked about less than all may have passed over the rest
+        for key, failure in list(after.items()):
+            if failure.at is At.MARKS and failure.policy not in asked.failed:
+                del after[key]
     return [*asked.effects, *_settled(engine, after)]
 
 
@@ -109,9 +109,14 @@ def ask_again(engine: Engine) -> None:
     for failure in engine.failing.all():
         for effect in day_again(engine, failure):
             engine.emit(effect)
+    move_all(engine)
+    engine.revalue()
+
+
+def move_all(engine: Engine) -> None:
+    """Has everything looked at again by who looks at marks, where one of them has failed."""
     if any(failure.at is At.MARKS for failure in engine.failing.all()):
         engine.valuation.unrealised.move_all(engine.failing.names(At.MARKS))
-    engine.revalue()
 
 
 def day_again(engine: Engine, failure: Failure) -> list[e.Effect]:

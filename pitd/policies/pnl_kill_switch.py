@@ -497,6 +497,7 @@ class PnlKillSwitch(Policy):
             is_due = (
                 are_all
                 or (limit.currency is not None and unrealised.is_rate_moved)
+                or unrealised.is_all_moved
                 or limit.name in unrealised.moved_together
                 or any(limit.matches(name, None, group_of(name), None, asset) for name in moved)
             )

@@ -9,10 +9,11 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
-from builders import AAPL, Core, fill, order
+from builders import AAPL, Core, Local, fill, order
 
 import pit
 from pit import events as ev
+from pitd import log
 from pitd.core import entry as e
 from pitd.core.days import IsNew
 from pitd.core.numbers import NotRepresentable
@@ -248,3 +249,35 @@ def test_a_pnl_that_cannot_be_added_up_stops_only_whose_it_is(monkeypatch):
     assert codes(core, quantity="1") == ("ArithmeticOverflow",)
     assert codes(core, account="beta", quantity="1") == ()
     assert codes(core, side="sell", quantity="1") == ()
+
+
+def test_the_log_says_once_that_it_fails_and_once_that_it_answers(monkeypatch):
+    said: list[tuple[str, str, Any]] = []
+    monkeypatch.setattr(log, "error", lambda event, **facts: said.append(("error", event, facts["why"])))
+    monkeypatch.setattr(log, "info", lambda event, **facts: said.append(("info", event, facts.get("policy"))))
+    policy = Brittle()
+    local = Local(FREE, policies=[policy])
+    local.engine.push_quote(AAPL, mark="100")
+    local.engine.apply_execution_report(fill("ghost", "10", "100", side="buy", instrument=AAPL))
+    policy.fails_at = "revalued"
+    for _ in range(2):
+        local.engine.apply_execution_report(fill("ghost", "10", "100", side="buy", instrument=AAPL))
+    policy.fails_at = ""
+    assert local.engine.execute_pre_trade(order(quantity="1"))
+    told = [each for each in said if each[1].startswith("policy.")]
+    assert told == [("error", "policy.failed", "ZeroDivisionError"), ("info", "policy.recovered", "brittle")]
+
+
+def test_one_that_answers_about_others_alone_has_not_answered(monkeypatch):
+    limit = 'over = "firm", accounts = ["alpha"], settlement = "USD", max_loss = 100, on = "both"'
+    core = Core(f'{FREE}[limits]\nloss = {{ control = "pnl_kill_switch", {limit} }}')
+    core.session()
+    marks(core, "100")
+    trade(core, "10")
+    monkeypatch.setattr(type(core.engine.policies["pnl_kill_switch"]), "_revalue", _fails)
+    core.quotes = (Quote(str(AAPL), Decimal(80), None, None, core.now_ns),)
+    core.report(fill("other", "1", "100", account="beta", side="buy", instrument=AAPL))
+    assert core.engine.failing.policies() == ("pnl_kill_switch",)
+    core.quotes = ()
+    monkeypatch.undo()
+    assert codes(core, quantity="1") == ("PnlKillSwitchTriggered",)
