@@ -108,7 +108,7 @@ class Pipes:
         return is_news or bool(self._over)
 
     def is_spoken_to(self) -> bool:
-        if not self._talking and (events := self._epoll.poll(0)):
+        if events := self._epoll.poll(0):  # also while some have more to say: the others have their turn
             self._take(events)
         return bool(self._talking)
 

@@ -31,7 +31,10 @@ AWAY_NS = 100_000_000
 
 
 _MOST_UNTOLD = 64
-"""So many rows wait to be told to the world, at the most, while nobody asks and nobody watches."""
+"""So many rows wait to be told to the world, while nobody asks and nobody watches."""
+
+_UNTOLD_BOUND = 4 * _MOST_UNTOLD
+"""So many at the most: then they are told before the replies leave."""
 
 
 _NEVER, _WITHOUT_PRICE = Asks.NEVER, Asks.WITHOUT_PRICE
@@ -238,7 +241,7 @@ class Sequencer:
 
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""
-        if len(self._released) >= _MOST_UNTOLD:
+        if len(self._released) >= _UNTOLD_BOUND:
             self.publish()
         if self._rows:
             if self._journal is not None:
@@ -247,6 +250,11 @@ class Sequencer:
                 self.metrics.journal_s.observe(time.perf_counter() - began)
             self._released += self._rows
             self._rows = []
+
+    @property
+    def has_much_to_tell(self) -> bool:
+        """Whether so many rows wait for `publish` that it is time for it."""
+        return len(self._released) >= _MOST_UNTOLD
 
     def publish(self) -> None:
         """Takes in for the world what has been released: once its replies have left, or later, many rows at once."""

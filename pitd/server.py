@@ -224,7 +224,7 @@ class Server:
             self._is_stopping = True
         if answered:
             self._sequencer.metrics.command_s.observe(self._answered_at - began, answered)
-        if left == most or len(self._conversations.watchers):
+        if left == most or len(self._conversations.watchers) or self._sequencer.has_much_to_tell:
             self._sequencer.publish()
             self._conversations.tell_watchers()
         self._conversations.pace()

@@ -151,6 +151,22 @@ def test_connections_have_turns_however_much_one_has_said(local: Server) -> None
         assert len(set(came)) == 2
 
 
+def test_who_speaks_later_is_heard_before_all_that_was_said_earlier(local: Server) -> None:
+    """Between two batches everybody is read from, also while one has much more to say."""
+    with plain(local) as loud, plain(local) as quiet:
+        for sock, name in ((loud, "loud"), (quiet, "quiet")):
+            sock.sendall(zmtp.opening(b"DEALER") + hello(name))
+            a_batch(local)
+        junk = zmtp.framed(wire.pack_header(wire.Message.QUERY, 1, 1, 0), wire.encode(wire.Ping()))
+        loud.sendall(junk * 100)
+        local._door.wait(1_000)
+        first = local._door.next()
+        quiet.sendall(junk)
+        assert local._door.is_spoken_to()
+        came = [message[0] for _ in range(3) if (message := local._door.next()) is not None]
+        assert first is not None and set(came) - {first[0]}
+
+
 def test_who_does_not_read_loses_answers_and_holds_up_nobody(local: Server) -> None:
     with plain(local) as deaf, plain(local) as other:
         deaf.sendall(zmtp.opening(b"DEALER") + hello("deaf"))
