@@ -37,6 +37,10 @@ _AWAKE_S = 300e-6
 before it came later than that.
 """
 
+_CROWDED_S = 30e-6
+_CROWDED_FOR_S = 0.1
+"""Who yields the processor and gets it back so much later was not alone there; for so long it is taken for crowded."""
+
 _READ_BY_S = 0.2
 """Who asked for the end gets so long to read the answer: a client's socket loses with its connection what is unread."""
 
@@ -82,6 +86,8 @@ class Server:
         """How much of the batch in hand each connection has used."""
         self._now_s = 0.0
         self._answered_at = 0.0
+        self._alone_from = 0.0
+        """From then on there may be a processor for looking out."""
         self._pause_s = _AWAKE_S / 2
         """About how long after a batch the next message has come of late."""
         self._is_stopping = False
@@ -185,16 +191,24 @@ class Server:
 
     def _is_spoken_to_soon(self) -> bool:
         """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that. Who
-        else wants the processor gets it meanwhile.
+        else wants the processor gets it meanwhile, and it is not looked out again for a while: who yields to somebody
+        gives up the rest of a slice, in which a hundred commands might be carried out.
         """
-        if self._pause_s > _AWAKE_S:
-            return False
-        until = time.perf_counter() + min(2 * self._pause_s, _AWAKE_S)
-        while time.perf_counter() < until:
-            if self._door.is_spoken_to():
-                return True
+        clock = time.perf_counter
+        before = clock()
+        if self._pause_s > _AWAKE_S or before < self._alone_from:
+            return self._door.is_spoken_to()
+        until = before + min(2 * self._pause_s, _AWAKE_S)
+        while not self._door.is_spoken_to():
             os.sched_yield()
-        return False
+            now = clock()
+            if now - before > _CROWDED_S:
+                self._alone_from = now + _CROWDED_FOR_S
+                return False
+            if now > until:
+                return False
+            before = now
+        return True
 
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
