@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from pit.types import OrderState
+from pitd.core import statuses
+from pitd.core.adjustments import Adjustments
+from pitd.core.kills import Cancels
 from pitd.core.orders import LIFECYCLE, MODIFY_LIFECYCLE
+from pitd.core.pipeline import Pipeline
 from simulation import shrink, weather, world
 from simulation.daemon import DEATHS, Daemon
 from simulation.model import Broken, Model
@@ -47,6 +52,9 @@ killed|I/O error|disk: full|stands still|dies (by chance)|late=True|quarantined|
 power cut: rows|is torn|was never there|names several orders|other limits|Rearm(limit='desk_loss'|volume=
 the day is over|all_or_none=True|venue: replaced|venue: replace_rejected|venue: cancel_rejected|venue: bust
 venue: correct|SettleModify|is to cancel|killer: is to cancel|CancelAll|state=<TradingState.REDUCING|CloseOrder
+Adjusted(|LimitSet(|ClearLimit(|DropCopied(|says Status(|InsufficientFunds|InsufficientPosition|Renew(
+ConcentrationLimitExceeded|policy='exposure_limit'|policy='turnover_limit'|policy='position_limit'|policy='spot_funds'
+policy='open_order_limit'|MarkPriceUnavailable|other limits, strict
 """
 SEEN = tuple(what for line in ROUGH.strip().splitlines() for what in line.split("|"))
 
@@ -120,3 +128,17 @@ def test_a_reply_that_leaves_before_its_row_is_kept_is_found_out(monkeypatch):
     real = Daemon._one_batch
     monkeypatch.setattr(Daemon, "_one_batch", kept_too_late)
     assert any(world.run(seed, weather.draw(seed)).trouble for seed in range(3))
+
+
+MISTAKES = {
+    "a modify counts by its new terms alone": (Pipeline, "worse", lambda pipeline, old, new: new),
+    "a restart forgets what is to be cancelled": (Cancels, "load", lambda cancels, image: None),
+    "an adjustment is not known again": (Adjustments, "find", lambda adjustments, client, id: None),
+    "a status counts beside its fills": (statuses, "absorbed", lambda record, report: Decimal(0)),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_of_the_daemon_is_found_out(monkeypatch, mistake):
+    monkeypatch.setattr(*MISTAKES[mistake])
+    assert any(world.run(seed, weather.draw(seed)).trouble for seed in range(60))
