@@ -143,6 +143,8 @@ def summary(compared: Comparison) -> str:
     """In a sentence."""
     many, accounts = len(compared.differences), ", ".join(compared.accounts)
     if not many:
+        if compared.entries == 1:
+            return f"the file's one {compared.kind.removesuffix('s')} of {accounts} is what the daemon knows"
         return f"the file's {compared.entries} {compared.kind} of {accounts} are what the daemon knows"
     return f"{many} of the {compared.kind} of {accounts} differ{'s' if many == 1 else ''} from the file"
 
