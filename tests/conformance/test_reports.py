@@ -209,6 +209,20 @@ def test_a_fill_that_the_venue_undoes_or_tells_anew(gate: Gate) -> None:
     engine.apply_execution_report(report_on(order, "cancelled"))
 
 
+def test_a_filled_order_of_which_a_fill_is_undone_is_open_again_until_the_venue_says_otherwise(gate: Gate) -> None:
+    engine, order = gate.connect(), gate.order()
+    held = engine.execute_pre_trade(order, sent=True)
+    assert isinstance(held, pit.Reservation)
+    filled = engine.apply_execution_report(report_on(order, "fill", quantity=10, price=100))
+    assert filled.state is pit.OrderState.CLOSED
+    undone = engine.apply_execution_report(report_on(order, "bust", fill_id="r-fill"))
+    assert (undone.state, undone.open_quantity) == (pit.OrderState.WORKING, 10)
+    assert undone.flags == ("bust", "reopened")
+    assert order.id in [each.order.id for each in engine.open_orders()]
+    last = engine.apply_execution_report(report_on(order, "cancelled"))
+    assert last.state is pit.OrderState.CLOSED
+
+
 def test_a_source_that_knows_sums_alone(gate: Gate) -> None:
     engine, order = gate.connect(), gate.order()
     held = engine.execute_pre_trade(order, sent=True)
