@@ -495,9 +495,10 @@ class PnlKillSwitch(Policy):
         are_all = limit.currency is not None and (unrealised.is_all_moved or unrealised.are_rates_moved)
         if limit.is_shared:
             is_due = (
-                are_all
-                or (limit.currency is not None and unrealised.is_rate_moved)
-                or unrealised.is_all_moved
+                (
+                    (are_all or unrealised.is_all_moved or (limit.currency is not None and unrealised.is_rate_moved))
+                    and self._has_any(limit)
+                )
                 or limit.name in unrealised.moved_together
                 or any(limit.matches(name, None, group_of(name), None, asset) for name in moved)
             )
@@ -509,6 +510,13 @@ class PnlKillSwitch(Policy):
             for name in sorted(moved)
             if limit.matches(name, None, group_of(name), None, asset)
         ]
+
+    def _has_any(self, limit: PnlBound) -> bool:
+        """Whether a limit over several accounts has seen any P&L, or any of them holds something."""
+        key = (limit.name, limit.scope("", "", "", ""))
+        if key in self._mixed or key in self._shared:
+            return True
+        return self.unrealised is not None and bool(self.unrealised.assets(Several(limit.name)))
 
     def _revalue(self, limit: PnlBound, scope: str, now_ns: int) -> list[Any]:
         key = (limit.name, scope)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import random
 import sys
 from decimal import Decimal
@@ -13,9 +14,11 @@ from builders import AAPL, Core, Local, fill, money, order, report
 from restarts import WAYS, come_back
 
 import pit
-from pitd import config
+from pitd import bootstrap, config
 from pitd.core import entry as e
+from pitd.core.engine import exact_context
 from pitd.core.prices import Quote
+from pitd.core.reading import Reader, encode
 from pitd.errors import ConfigError
 
 S = 10**9
@@ -286,6 +289,25 @@ def test_one_that_comes_later_begins_with_what_was_made_and_one_that_counts_othe
     core.configure(limited('over = "firm", settlement = "USD", max_loss = "31"'))
     assert _pnl(core, "firm") == -30
     assert core.report(money("x", fee=1)).result.blocks
+
+
+@pytest.mark.parametrize("per", ["", ', per = "day"'])
+def test_the_first_configuration_of_a_journal_does_nothing_that_only_its_own_policies_could_read(per: str) -> None:
+    settings = limited(f'over = "firm", currency = "firm", max_drawdown = "50", on = "both"{per}')
+    settings += (
+        f'\nown = {{ control = "pnl_kill_switch", each = "account", currency = "account", max_drawdown = "9"{per} }}'
+    )
+    settings += (
+        '\nusd = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_drawdown = "9", on = "both" }'
+    )
+    blank = bootstrap.blank_engine()
+    body = bootstrap.configured(config.parse(settings), "test", "test")
+    with decimal.localcontext(exact_context()):
+        entry = e.Entry(1, 0, 0, body)
+        result = blank.apply(entry)
+        row = encode(e.Row(entry, result.effects, result.reply))
+        deed = Reader(bootstrap.blank_engine().policies).deed(row)
+    assert deed.effects
 
 
 def test_a_bound_that_a_configuration_moves_behind_the_pnl_trips_at_once() -> None:
