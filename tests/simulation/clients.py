@@ -624,8 +624,6 @@ class DropCopy(Client):
                 is_ambiguous = True  # the model says whether it is
                 report = msgspec.structs.replace(report, venue_order_id=None)
             elif not isinstance(reply, (Unknown, NothingSent)):
-                is_told = said.venue_order_id is not None and bool(self.world.weather.namesakes)
-                placed.is_named = placed.is_named or is_told
                 return reply  # type: ignore[return-value]
             else:
                 yield 0.05

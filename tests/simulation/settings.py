@@ -82,7 +82,7 @@ LOSS = {
 FUNDS = {"tight": "track", "strict": "enforce"}
 """The configurations that count what orders would pay with, and whether they refuse what can't be paid."""
 
-STRICT = {"gross": 3500, "net": 2500, "pos": 30, "turn": 4000, "few": 5}
+STRICT = {"gross": 3500, "net": 2500, "pos": 30, "turn": 8000, "few": 5}
 """What the limits allow that only the strict configuration has."""
 
 SHARE_PERCENT, SHARE_LEAST, TURN_NS = 80, 4000, 2_000_000_000

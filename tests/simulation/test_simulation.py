@@ -49,11 +49,11 @@ def test_five_hundred_seeds(first):
 
 ROUGH = """
 killed|I/O error|disk: full|stands still|dies (by chance)|late=True|quarantined|poison
-power cut: rows|is torn|was never there|names several orders|other limits|Rearm(limit='desk_loss'|volume=
+power cut: rows|is torn|was never there|other limits|Rearm(limit='desk_loss'|volume=
 the day is over|all_or_none=True|venue: replaced|venue: replace_rejected|venue: cancel_rejected|venue: bust
 venue: correct|SettleModify|is to cancel|killer: is to cancel|CancelAll|state=<TradingState.REDUCING|CloseOrder
 Adjusted(|LimitSet(|ClearLimit(|DropCopied(|says Status(|InsufficientFunds|InsufficientPosition|Renew(
-ConcentrationLimitExceeded|policy='exposure_limit'|policy='turnover_limit'|policy='position_limit'|policy='spot_funds'
+ConcentrationLimitExceeded|policy='exposure_limit'|policy='position_limit'|policy='spot_funds'
 policy='open_order_limit'|MarkPriceUnavailable|other limits, strict
 """
 SEEN = tuple(what for line in ROUGH.strip().splitlines() for what in line.split("|"))

@@ -108,7 +108,7 @@ def draw(
         restart=rate("restarts", 0, 0.1, 0.3, 0.6),
         settings=rate("settings", 0, 0.3, 0.8),
         power_cut=rate("power", 0, 0, 0.2, 0.6),
-        namesakes=rate("namesakes", 0, 0, 0.3, 0.7),
+        namesakes=rate("namesakes", 0, 0, 0.1, 0.5),
         old=bool(rate("old clients", 0, 0, 1)),
         modify=rate("modifies", 0, 0.5, 0.9, 0.9),
         cancel=rate("cancels", 0, 0.1, 0.4),
