@@ -425,7 +425,7 @@ class Modifies:
         engine.orders.change(record, move)
         record.heard_ns = engine.now_ns
         if was not in ENDED and effect.state in ENDED:
-            engine.replace_holds(record, modify.old if record.open_quantity else ())
+            engine.replace_holds(record, modify.old)  # also of one that is filled: its end says what is given back
             modify.old = modify.new = ()
         if was in LEASED and effect.state not in LEASED:
             modify.lease_end_ns = 0

@@ -606,6 +606,15 @@ def test_a_fill_of_an_amount_that_comes_before_the_word_on_its_modify_leaves_wha
     assert core.engine.orders.find(id).open_quantity == core.held() == 500
 
 
+def test_an_order_that_was_filled_counts_as_turnover_whatever_modify_of_it_was_not_sent():
+    flow = 'flow = { control = "turnover_limit", over = "firm", settlement = "USD", max_notional=1000, window = "9s" }'
+    core = Core(f"[limits]\n{flow}\n")
+    core.working(order(id="o1", quantity="5"))
+    core.modify("o1", quantity=6)
+    core.report(fill("o1", "5"))
+    assert core.check(order(quantity="6")).rejected.used == 500
+
+
 def test_terms_of_which_nothing_was_left_hold_again_once_a_fill_is_undone():
     core = arrange("sent")
     core.report(fill("o1", "10", report_id="f1"))
