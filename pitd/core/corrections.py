@@ -73,7 +73,7 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         net = msgspec.structs.replace(report, pnl=pnl - fill.pnl, fee=net_fee, fee_asset=fill.fee_asset)
         fee_asset = "" if fill.fee_asset in (None, listed.settlement) else fill.fee_asset or ""
         wanted = engine.reports.policies_on(net, listed, again.realised - fill.realised)
-        more = again.traded - fill.traded
+        more = again.traded - _traded(record.order, listed, fill.quantity, fill.price)  # it may be known only since
         reopens = more < 0 and _may_reopen(engine, record)
         left = _left(record, more, is_open=reopens or record.state is WORKING)
         holds, of_modify = record.holds, None

@@ -139,6 +139,15 @@ def test_one_of_which_several_fills_came_first_is_as_open_as_any():
     assert core.held() == 500
 
 
+def test_a_fill_that_came_first_is_undone_by_what_it_was_of_an_amount():
+    core = Core(OPEN)
+    core.report(fill("g", "3", price="100", instrument=AAPL, side="buy", report_id="f1"))
+    id = drop_copy(core, order(id="g", volume="800", price="100")).result.reservation_id
+    assert core.held() == 500
+    core.report(report("bust", order_id="g", fill_id="f1"))
+    assert core.held() == core.engine.orders.find(id).open_quantity == 800
+
+
 def test_its_owner_settles_it_and_asks_for_it_again_as_its_own():
     core = Core(OPEN)
     wanted = order(id="g", quantity="4")
