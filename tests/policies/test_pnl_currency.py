@@ -336,7 +336,7 @@ def _calls_of_a_command(whose: str, accounts: int) -> tuple[int, int]:
 
         def count(frame: Any, event: str, _: Any) -> None:
             nonlocal calls
-            calls += event == "call" and "/pitd/" in frame.f_code.co_filename
+            calls += event == "call" and str(frame.f_globals.get("__name__")).startswith("pitd.")
 
         sys.setprofile(count)
         try:
