@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pit import wire
+from pit._look_out import LookOut
 
 from .config import Config
 from .conversations import Conversations
@@ -36,10 +37,6 @@ _AWAKE_S = 300e-6
 """How long it looks out for the next message before it sleeps, at the most; never when nothing has come, nor when those
 before it came later than that.
 """
-
-_CROWDED_S = 30e-6
-_CROWDED_FOR_S = 0.1
-"""Who yields the processor and gets it back so much later was not alone there; for so long it is taken for crowded."""
 
 _READ_BY_S = 0.2
 """Who asked for the end gets so long to read the answer: a client's socket loses with its connection what is unread."""
@@ -86,8 +83,7 @@ class Server:
         """How much of the batch in hand each connection has used."""
         self._now_s = 0.0
         self._answered_at = 0.0
-        self._alone_from = 0.0
-        """From then on there may be a processor for looking out."""
+        self._look_out = LookOut()
         self._pause_s = _AWAKE_S / 2
         """About how long after a batch the next message has come of late."""
         self._is_stopping = False
@@ -190,25 +186,10 @@ class Server:
         self._config = config
 
     def _is_spoken_to_soon(self) -> bool:
-        """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that. Who
-        else wants the processor gets it meanwhile, and it is not looked out again for a while: who yields to somebody
-        gives up the rest of a slice, in which a hundred commands might be carried out.
-        """
-        clock = time.perf_counter
-        before = clock()
-        if self._pause_s > _AWAKE_S or before < self._alone_from:
+        """Whether a message comes within a moment after the last one: to sleep and be woken costs more than that."""
+        if self._pause_s > _AWAKE_S:
             return self._door.is_spoken_to()
-        until = before + min(2 * self._pause_s, _AWAKE_S)
-        while not self._door.is_spoken_to():
-            os.sched_yield()
-            now = clock()
-            if now - before > _CROWDED_S:
-                self._alone_from = now + _CROWDED_FOR_S
-                return False
-            if now > until:
-                return False
-            before = now
-        return True
+        return self._look_out.sees(self._door.is_spoken_to, min(2 * self._pause_s, _AWAKE_S))
 
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""

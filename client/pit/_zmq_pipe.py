@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from . import wire
+from ._look_out import LookOut
 from ._session import Session
 from .errors import InvalidInput, ProtocolError
 from .zmtp import Message, NotSpoken, Splitter, framed, opening
@@ -30,13 +31,6 @@ _LONGEST_PATH = 107
 _OPENING = opening(b"DEALER")
 
 _MOST_BYTES = 16 * wire.MAX_MESSAGE_BYTES
-
-
-CROWDED_S = 30e-6
-"""Who yields the processor and gets it back so much later was not alone there."""
-
-CROWDED_FOR_S = 0.1
-"""For so long it is taken for crowded then."""
 
 
 class Link(Protocol):
@@ -88,8 +82,7 @@ class Pipe:
         self._socket: socket.socket | None = None
         self._poll = select.poll()
         self._next_try = 0.0
-        self._alone_from = 0.0
-        """From then on there may be a processor for looking out."""
+        self._look_out = LookOut()
         self._unsent = b""
         self._splitter = Splitter(_MOST_BYTES)
         self._come = self._splitter.come
@@ -128,7 +121,7 @@ class Pipe:
             time.sleep(min(most_s, RECONNECT_S))
             return None
         poll = self._poll.poll
-        if look_out_s and self._look_out(look_out_s):
+        if look_out_s and self._look_out.sees(self._is_there, look_out_s):
             self._read()
             return self._come.popleft() if self._come else None
         if poll(max(1, int(most_s * 1e3))):
@@ -155,24 +148,8 @@ class Pipe:
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _look_out(self, most_s: float) -> bool:
-        """Whether something comes while it is looked out for. Others that want the processor get it, and it is not
-        looked out again for a while: who yields to somebody gives up the rest of a slice, a hundred round trips.
-        """
-        poll, clock, before = self._poll.poll, time.perf_counter, time.perf_counter()
-        until = before + most_s
-        if before < self._alone_from:
-            return False
-        while not poll(0):
-            os.sched_yield()
-            now = clock()
-            if now - before > CROWDED_S:
-                self._alone_from = now + CROWDED_FOR_S
-                return False
-            if now > until:
-                return False
-            before = now
-        return True
+    def _is_there(self) -> object:
+        return self._poll.poll(0)
 
     def _connect(self, session: Session) -> bool:
         now = time.monotonic()
