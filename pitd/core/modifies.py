@@ -242,7 +242,7 @@ class Modifies:
         assert does.to is not None
         reason = f"{session.client}: {command.reason}"
         open_quantity = modify.open_quantity
-        holds = modify.new if open_quantity else ()
+        holds = modify.new  # where nothing is left as well: its end says what is given back
         self._move(record, modify, does.to, EndedBy.OPERATOR, reason, is_replaced=command.replaced)
         if command.replaced:
             self._replace(record, modify.order, open_quantity, holds, modify.venue_order_id)
@@ -333,12 +333,14 @@ class Modifies:
             terms = msgspec.structs.replace(terms, **told)
         left = max(whole_quantity(terms) - _traded(record, order), ZERO)
         pending = record.pending
+        stays = record.holds if pending is None else pending.old
+        if not left and record.state in ENDED:
+            stays = ()
         if terms == order:
-            stays = record.holds if pending is None else pending.old
-            return Replacement(order, left, stays if left else (), ())
+            return Replacement(order, left, stays, ())
         flags = () if asked is not None and terms == asked.order else (OTHERWISE,)
-        if not left:
-            return Replacement(terms, left, (), flags)
+        if not left:  # its end says what is given back: what was in the market may count on
+            return Replacement(terms, left, stays if pending is None or flags else pending.new, flags)
         if pending is not None and not flags:
             return Replacement(terms, left, pending.new, flags)
         return Replacement(terms, left, self._hold(record, terms, left), flags)

@@ -615,6 +615,26 @@ def test_an_order_that_was_filled_counts_as_turnover_whatever_modify_of_it_was_n
     assert core.check(order(quantity="6")).rejected.used == 500
 
 
+@pytest.mark.parametrize("ends", ["as asked", "otherwise", "unasked", "settled", "shrunk by both"])
+def test_an_order_of_which_its_new_terms_leave_nothing_counts_on_as_turnover(ends):
+    flow = 'flow = { control = "turnover_limit", over = "firm", settlement = "USD", max_notional=1000, window = "9s" }'
+    core = Core(f"{OPEN_USD}{flow}\n")
+    core.working(order(id="o1", quantity="5"))
+    core.report(fill("o1", "3"))
+    if ends != "unasked":
+        core.modify("o1", quantity=4, sent=True)
+    if ends in ("as asked", "settled"):
+        core.report(fill("o1", "1"))
+    if ends == "settled":
+        core.command(e.SettleModify("alpha", "o1", True, "the venue says so"), "ops")
+    elif ends == "shrunk by both":
+        core.report(fill("o1", "2"))
+    else:
+        core.report(report("replaced", order_id="o1", **({} if ends == "as asked" else {"quantity": 3})))
+    assert core.held() == 0
+    assert core.check(order(quantity="6")).rejected.used == 500
+
+
 def test_terms_of_which_nothing_was_left_hold_again_once_a_fill_is_undone():
     core = arrange("sent")
     core.report(fill("o1", "10", report_id="f1"))
