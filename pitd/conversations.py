@@ -413,12 +413,19 @@ class Conversations:
                 "its history, or that session ended long ago. Look at your open orders, then connect anew"
             )
             return failed(wire.FailureCode.JOURNAL_BEHIND, why)
+        if live is not None and live.token != hello.token and self._is_of_before(hello):
+            return failed(wire.FailureCode.FENCED, f"a newer session of client {hello.client} has taken over")
         is_operator = "operate" in self._config.roles_of(hello.client)  # gets through: one session a configured name
         is_full = len(self._sequencer.engine.sessions) >= self._config.daemon.max_sessions
         if live is None and is_full and not is_operator:
             why = f"{self._config.daemon.max_sessions} sessions are open; raise [daemon] max_sessions, or close some"
             return failed(wire.FailureCode.CAPACITY_EXCEEDED, why)
         return None
+
+    def _is_of_before(self, hello: wire.Hello) -> bool:
+        """Whether a first hello comes late, or again, from one whose session has ended: it takes over from nobody."""
+        ended = self._sequencer.engine.sessions.over()
+        return any(each.token == hello.token and each.client == hello.client for each in ended)
 
     def _could_see(self, hello: wire.Hello) -> int:
         """The highest entry that a client can know of, if this history is the one it was told.

@@ -479,6 +479,16 @@ def test_a_command_given_up_is_never_executed_later(own_daemon: Daemon) -> None:
         assert held.state in (OrderState.ROLLED_BACK, OrderState.WORKING)
 
 
+def test_a_first_hello_that_comes_again_after_its_session_was_fenced_takes_over_from_nobody(own_daemon: Daemon) -> None:
+    token = os.urandom(16)
+    with Raw(own_daemon.endpoint) as older, Raw(own_daemon.endpoint) as newer:
+        assert isinstance(older.hello("mm1", token=token), wire.Welcome)
+        assert isinstance(newer.hello("mm1"), wire.Welcome)
+        again = older.hello("mm1", token=token)
+        assert isinstance(again, wire.Failed) and again.code is wire.FailureCode.FENCED
+        assert isinstance(newer.command(wire.Drop(())), wire.Done)
+
+
 def test_a_query_without_an_answer_says_that_nothing_happened(own_daemon: Daemon) -> None:
     with own_daemon.connect("mm1", timeout_s=0.4) as engine:
         own_daemon.freeze()
