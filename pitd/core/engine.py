@@ -465,22 +465,17 @@ class Engine:
         """Why a session may not pile up any more, or None."""
         if type(command) not in MORE_TO_SETTLE:
             return None
-        bounds = self.bounds
-        if type(command) is e.CheckOrder:
-            mine = self.orders.by_client.get(session.client)
-            if len(session.unsettled) < bounds.unsettled_per_session and (
-                mine is None or len(mine) < bounds.open_per_client
-            ):
-                return None
-        if isinstance(command, e.TakeOrder):
+        more = 0
+        if type(command) is e.CheckMany:
+            more = len(command.orders) - 1
+        elif type(command) is e.TakeOrder:
             record = self.orders.by_key.get((command.account, command.order_id))
             if record is None or record.client == session.client:
                 return None  # nothing would be added
-        more = len(command.orders) - 1 if isinstance(command, e.CheckMany) else 0
-        most = bounds.unsettled_per_session
-        if len(session.unsettled) + more >= most and not isinstance(command, e.ExecuteRequest):
+        most = self.bounds.unsettled_per_session
+        if len(session.unsettled) + more >= most and type(command) is not e.ExecuteRequest:
             return f"session {session.id} has {most} reservations and requests to settle first"
-        most = bounds.open_per_client
+        most = self.bounds.open_per_client
         if len(self.orders.by_client.get(session.client, ())) + more >= most:
             return f"client {session.client} has {most} open orders"
         return None
@@ -557,11 +552,9 @@ class Engine:
     def check_leg(self, command: e.CheckOrder, session: Session, leg: int = 0) -> e.Reply:
         """Both stages for the order at that place of the entry."""
         order = command.order
-        known = self.orders.by_key.get((order.account, order.id))
-        if known is not None:
-            self.lapse_if_due(known)
-            if self.is_retry(known, order, session):
-                return self.accepted_again(known, command.sent)
+        known = self.known(order)
+        if known is not None and self.is_retry(known, order, session):
+            return self.accepted_again(known, command.sent)
         attempt = self.attempt_of(order, session.client)
         rejects = self.start_stage(attempt, known)
         if rejects:

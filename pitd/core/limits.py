@@ -60,11 +60,6 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
         return self.over is not None
 
     @property
-    def is_for_all(self) -> bool:
-        """Whether every order matches it."""
-        return self.only == Selection() and self.without is None and not isinstance(self.over, Group)
-
-    @property
     def breadth(self) -> int:
         """How wide it reaches: a pair of dimensions 0, one dimension 1, a group 2, the firm 3."""
         if self.over == "firm":

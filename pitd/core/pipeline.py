@@ -27,10 +27,8 @@ class Pipeline:
 
     def __init__(self, policies: Sequence[Policy]) -> None:
         awake = [policy for policy in policies if not policy.is_idle]
-        self._start = [policy for policy in awake if type(policy).start is not Policy.start]
-        self._main = [policy for policy in awake if type(policy).main is not Policy.main]
-        self._starts = [(policy, policy.start) for policy in self._start]
-        self._mains = [(policy, policy.main) for policy in self._main]
+        self._start = [(policy, policy.start) for policy in awake if type(policy).start is not Policy.start]
+        self._main = [(policy, policy.main) for policy in awake if type(policy).main is not Policy.main]
         self._cancel = [policy for policy in awake if type(policy).cancel is not Policy.cancel]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
         self._day = [policy for policy in policies if type(policy).day_began is not Policy.day_began]
@@ -70,7 +68,7 @@ class Pipeline:
         """The effects of the start stage (to be carried out even when there are rejects) and its rejects."""
         effects: list[Effect] | None = None
         rejects: list[Reject] | None = None
-        for policy, start in self._starts:
+        for policy, start in self._start:
             if not is_listed and policy.needs_instrument:
                 continue
             try:
@@ -94,7 +92,7 @@ class Pipeline:
         """What the order would hold, and the rejects: where there is one, nothing is held."""
         holds: list[Hold] = []
         rejects: list[Reject] = []
-        for policy, main in self._mains:
+        for policy, main in self._main:
             try:
                 verdict = main(attempt)
             except Exception as trouble:
@@ -113,13 +111,11 @@ class Pipeline:
         """
         holds: list[Hold] = []
         rejects: list[Reject] = []
-        for policy in self._main:
-            verdict = _asked(policy, policy.main, attempt)
+        for policy, main in self._main:
+            verdict = _asked(policy, main, attempt)
             effects = verdict.effects
             if verdict.rejects:
-                stand = self._no_step_down(
-                    verdict.rejects, _asked(policy, policy.main, before).rejects, attempt, before
-                )
+                stand = self._no_step_down(verdict.rejects, _asked(policy, main, before).rejects, attempt, before)
                 rejects.extend(stand)
                 if not effects and self.shadows.issuperset(reject.limit for reject in stand):
                     effects = attempt.held_before(policy.id)
@@ -168,8 +164,8 @@ class Pipeline:
     def hold_replaced(self, attempt: Attempt) -> tuple[Hold, ...]:
         """What an order holds that the venue has replaced by itself: no limit can refuse it any more."""
         holds: list[Hold] = []
-        for policy in self._main:
-            effects = _asked(policy, policy.main, attempt).effects or attempt.held_before(policy.id)
+        for policy, main in self._main:
+            effects = _asked(policy, main, attempt).effects or attempt.held_before(policy.id)
             holds.extend(Hold(policy.id, effect) for effect in effects)
         return tuple(holds)
 

@@ -239,17 +239,6 @@ class Unrealised:
                 raise Unknown(f"{symbol}, which {_who(holder)}: its mark is {age:.3f} s old")
         return book.total
 
-    def of_position(self, account: str, symbol: str) -> tuple[Decimal, Decimal | None] | None:
-        """The mark of what is held, and what closing it there would make; None where no mark is known."""
-        quote, listed = self._marks.find(symbol), self._find(symbol)
-        mark = None if quote is None else quote.reference
-        if mark is None or listed is None:
-            return None
-        try:
-            return mark, unrealised_of(self._positions.of(account, symbol), listed, mark)
-        except NotRepresentable:
-            return mark, None
-
     def _value_anew(self, holder: Holder) -> None:
         """Values what they hold of whatever is quoted otherwise by now."""
         find = self._marks.find
