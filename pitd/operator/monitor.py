@@ -105,13 +105,11 @@ def said(event: ev.AnyEvent) -> str:
         case ev.Decided():
             return _decided(event)
         case ev.OrderMoved():
-            why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
-            return f"{_order(event)} {event.state}{f' ({why})' if why else ''}"
+            return f"{_order(event)} {event.state}{_over(event)}"
         case ev.OrderTaken():
             return f"{_order(event)} taken by {event.actor}"
         case ev.ModifyMoved():
-            why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
-            return f"{_order(event)} modify {event.modify_id} {event.state}{f' ({why})' if why else ''}"
+            return f"{_order(event)} modify {event.modify_id} {event.state}{_over(event)}"
         case ev.FillChanged():
             now = f"is {text(event.quantity)} now" if event.quantity else "UNDONE"
             return f"{_order(event)} fill {event.fill_id} {now}"
@@ -192,6 +190,12 @@ def _decided(event: ev.Decided) -> str:
 
 def _order(event: ev.OfOrder) -> str:
     return f"{event.account or '?'} {event.order_id or event.reservation_id}"
+
+
+def _over(event: ev.OrderMoved | ev.ModifyMoved) -> str:
+    """What has ended it, and why, as far as that is not the same; nothing while it goes on."""
+    why = ": ".join(filter(None, (event.ended_by, event.reason if event.reason != event.ended_by else "")))
+    return f" ({why})" if why else ""
 
 
 def _because(reason: str) -> str:
