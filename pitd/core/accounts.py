@@ -41,7 +41,7 @@ class Accounts:
         """The asset that each account is kept in, of those of which it is said."""
         self.blocked: dict[str, dict[str, Block]] = {}
         """By scope, then by limit."""
-        self._shadows: dict[str, dict[str, Block]] = {}
+        self.shadowed: dict[str, dict[str, Block]] = {}
         """What shadow limits would have blocked, alike."""
 
     def regroup(self, groups: Mapping[str, str]) -> None:
@@ -69,28 +69,23 @@ class Accounts:
             return ()
         return _on(self.blocked, self._groups.get(account), account, clients)
 
-    @property
-    def is_shadowing(self) -> bool:
-        """Whether there is anything that a shadow limit would have blocked."""
-        return bool(self._shadows)
-
     def shadow_blocks(self) -> tuple[Block, ...]:
-        return tuple(block for scope in sorted(self._shadows) for block in self._shadows[scope].values())
+        return tuple(block for scope in sorted(self.shadowed) for block in self.shadowed[scope].values())
 
     def shadow_blocks_on(self, account: str, *clients: str) -> tuple[Block, ...]:
         """Every block that would keep this account from trading, or one of these clients, if its limit were live."""
-        return _on(self._shadows, self._groups.get(account), account, clients) if self._shadows else ()
+        return _on(self.shadowed, self._groups.get(account), account, clients) if self.shadowed else ()
 
     def shadow_block(self, scope: str, limit: str) -> Block | None:
-        return self._shadows.get(scope, {}).get(limit)
+        return self.shadowed.get(scope, {}).get(limit)
 
     def apply_shadow(self, block: Block) -> None:
-        self._shadows.setdefault(block.scope, {})[block.limit] = block
+        self.shadowed.setdefault(block.scope, {})[block.limit] = block
 
     def lift_shadow(self, scope: str, limit: str) -> None:
-        del self._shadows[scope][limit]
-        if not self._shadows[scope]:
-            del self._shadows[scope]
+        del self.shadowed[scope][limit]
+        if not self.shadowed[scope]:
+            del self.shadowed[scope]
 
     def block(self, scope: str, limit: str) -> Block | None:
         return self.blocked.get(scope, {}).get(limit)

@@ -129,7 +129,7 @@ class _Asked:
         self.whose = f"account {question.order.account}"
         listed = self.attempt.listed
         self._ladder = Ladder(listed.lot if question.order.volume is None else None)
-        self._may_be_stopped = bool(engine.accounts.blocks() or engine.accounts.is_shadowing)
+        self._may_be_stopped = bool(engine.accounts.blocks() or engine.accounts.shadowed)
         self.rejects = self._all_rejects(self.attempt)
         self.shadow_rejects = self.attempt.shadow_rejects
 

@@ -208,6 +208,8 @@ class Engine:
         self.positions = Positions()
         self.positions.regroup(groups or {})
         self.valuation = Valuation(self.positions, lambda symbol: self.instruments.named(symbol))
+        self._marks, self._rates = self.valuation.marks, self.valuation.rates
+        self._unrealised = self.valuation.unrealised
         self.orders = Orders(
             self.positions, closed_kept=self.bounds.closed_kept, closed_kept_ns=self.bounds.closed_kept_ns
         )
@@ -240,7 +242,6 @@ class Engine:
         self._quotes: tuple[Quote, ...] = ()
         """What the entry in hand knows of prices."""
         self._now_ns = 0
-        self._wall_ns = 0
         self._seq = 0
         self._effects: list[e.Effect] = []
         self._on_command: dict[type, Callable[[Any, Session], e.Reply]] = {
@@ -348,46 +349,48 @@ class Engine:
     @property
     def wall_ns(self) -> int:
         """The wall time of the last entry applied."""
-        return self._wall_ns
+        return self._rates.wall_ns
 
     def stand_at(self, seq: int, now_ns: int, quotes: tuple[Quote, ...] = (), wall_ns: int = 0) -> None:
         """Where a state that was loaded from a snapshot goes on from; and what the entry in hand knows of prices, for a
         judgement.
         """
         self._seq, self._now_ns, self._quotes = seq, now_ns, quotes
-        self._wall_ns = self.valuation.rates.wall_ns = wall_ns
+        self._rates.wall_ns = wall_ns
         self.valuation.marks.keep(self.valuation.marks.new_among(quotes))
 
     def apply(self, entry: e.Entry) -> Result:
         """Decides an entry, carries it out and answers it. Raises CarryOutFailed when state may be half changed."""
-        self._begin(entry.seq, entry.now_ns)
-        self._wall_ns = self.valuation.rates.wall_ns = entry.wall_ns
-        self._quotes = entry.quotes
-        if entry.quotes:
-            new = self.valuation.marks.new_among(entry.quotes)
+        now_ns, quotes, body = entry.now_ns, entry.quotes, entry.body
+        unrealised, failures, cancels = self._unrealised, self.failing, self.cancels
+        self._begin(entry.seq, now_ns)
+        self._rates.wall_ns = entry.wall_ns
+        self._quotes = quotes
+        if quotes:
+            new = self.valuation.marks.new_among(quotes)
             if new:
                 self.emit(e.QuotesKept(new))
                 self.revalue()
-        if self.failing.by_key:
+        if failures.by_key:
             failing.ask_again(self)
-        body = entry.body
         if type(body) is e.Commanded:
+            command = body.command
             session = self.sessions.by_id.get(body.session)
             assert session is not None and session.next_number == body.number
-            if self.valuation.unrealised.has_due:
-                revaluing.look_before(self, body.command)
-            reply = self._on_command[type(body.command)](body.command, session)
+            if unrealised.has_due:
+                revaluing.look_before(self, command)
+            reply = self._on_command[type(command)](command, session)
             self.sessions.answered(session, body.number, body.acked, body.digest, reply)
         else:
             reply = self._apply_other(body)
-        if self.valuation.unrealised.has_moved:
+        if unrealised.has_moved:
             self.revalue()
-        if self.failing.by_key:
+        if failures.by_key:
             failing.follow_up(self)
-        if self._stopped or self.cancels.is_busy:
+        if self._stopped or cancels.kills or cancels.sweeps or cancels.asked:
             kills.follow_up(self, body, self._effects, self._stopped)
-        if self.orders.has_to_forget(entry.now_ns):
-            self.orders.forget(entry.now_ns)
+        if self.orders.has_to_forget(now_ns):
+            self.orders.forget(now_ns)
         effects = tuple(self._effects)
         self._effects = []
         self.is_whole = True
@@ -409,9 +412,8 @@ class Engine:
             session = sessions.by_id.get(deed.session) or sessions.get(deed.session)
             assert session is not None
             sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
-        unrealised = self.valuation.unrealised
-        if unrealised.has_moved:
-            unrealised.looked_at()
+        if self._unrealised.has_moved:
+            self._unrealised.looked_at()
         if orders.has_to_forget(now_ns):
             orders.forget(now_ns)
         self.is_whole = True
@@ -463,32 +465,30 @@ class Engine:
 
     def over_bound(self, session: Session, command: e.Command) -> str | None:
         """Why a session may not pile up any more, or None."""
+        bounds, more = self.bounds, 0
         if type(command) not in MORE_TO_SETTLE:
             return None
-        more = 0
         if type(command) is e.CheckMany:
             more = len(command.orders) - 1
         elif type(command) is e.TakeOrder:
             record = self.orders.by_key.get((command.account, command.order_id))
             if record is None or record.client == session.client:
                 return None  # nothing would be added
-        most = self.bounds.unsettled_per_session
-        if len(session.unsettled) + more >= most and type(command) is not e.ExecuteRequest:
-            return f"session {session.id} has {most} reservations and requests to settle first"
-        most = self.bounds.open_per_client
-        if len(self.orders.by_client.get(session.client, ())) + more >= most:
-            return f"client {session.client} has {most} open orders"
+        if type(command) is not e.ExecuteRequest and len(session.unsettled) + more >= bounds.unsettled_per_session:
+            return f"session {session.id} has {bounds.unsettled_per_session} reservations and requests to settle first"
+        mine = self.orders.by_client.get(session.client)
+        if mine is not None and len(mine) + more >= bounds.open_per_client:
+            return f"client {session.client} has {bounds.open_per_client} open orders"
         return None
 
     def _begin(self, seq: int, now_ns: int) -> None:
         assert seq == self._seq + 1 and now_ns >= self._now_ns, (seq, self._seq)
         self._seq = seq
         self._now_ns = now_ns
-        valuation = self.valuation
-        if valuation.marks.peeked:
-            valuation.marks.unpeek()
-        if valuation.unrealised.has_moved:
-            valuation.unrealised.looked_at()  # what has moved by who only asked
+        if self._marks.peeked:
+            self._marks.unpeek()
+        if self._unrealised.has_moved:
+            self._unrealised.looked_at()  # what has moved by who only asked
         self.is_whole = False
         if self._stopped:
             self._stopped = []
@@ -552,9 +552,11 @@ class Engine:
     def check_leg(self, command: e.CheckOrder, session: Session, leg: int = 0) -> e.Reply:
         """Both stages for the order at that place of the entry."""
         order = command.order
-        known = self.known(order)
-        if known is not None and self.is_retry(known, order, session):
-            return self.accepted_again(known, command.sent)
+        known = self.orders.by_key.get((order.account, order.id))
+        if known is not None:
+            self.lapse_if_due(known)
+            if self.is_retry(known, order, session):
+                return self.accepted_again(known, command.sent)
         attempt = self.attempt_of(order, session.client)
         rejects = self.start_stage(attempt, known)
         if rejects:
@@ -705,7 +707,7 @@ class Engine:
         if known is not None:
             ahead.append(self._duplicate(known))
         stops = self.stops_on(attempt.order, attempt.listed, attempt.client)
-        if self.accounts.is_shadowing:
+        if self.accounts.shadowed:
             shadows.note_blocks(self.accounts, attempt)
         effects, rejects = self.pipeline.start(attempt, is_listed)
         if stops:
@@ -776,7 +778,7 @@ class Engine:
         """Takes an order that both stages have let pass: the one at that place of the entry."""
         order = attempt.order
         state = SENT if sent else HELD
-        lease_ns = self.granted_ns(lease_ns)
+        lease_ns = self.bounds.lease_ns if lease_ns is None else self.granted_ns(lease_ns)
         lease_end_ns = self._now_ns + lease_ns
         id = e.leg_id(self._seq, leg) if leg else self._seq
         self.emit(e.OrderOpened(id, order, session.client, session.id, state, lease_ns, lease_end_ns, holds))

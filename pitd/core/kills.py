@@ -97,11 +97,6 @@ class Cancels:
         """Whether that order is to be cancelled: no limit on messages may refuse it."""
         return reservation_id in self.requests
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether an entry may have to look whether it moved an order that is to be cancelled."""
-        return bool(self.kills or self.sweeps or self.asked)
-
     def first_due_ns(self) -> int | None:
         """When the next entry is due: 0 for at once."""
         if self.sweeps:

@@ -125,7 +125,7 @@ class Modifies:
         self._take_back(record)
         attempt = self._attempt(record, order, open_quantity, record.holds)
         before = self._attempt(record, record.order, record.open_quantity, record.holds)
-        if engine.accounts.is_shadowing:
+        if engine.accounts.shadowed:
             shadows.note_blocks(engine.accounts, attempt)
         effects, rejects = engine.pipeline.start_of_modify(attempt, before, True)
         if stops:

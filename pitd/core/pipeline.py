@@ -28,6 +28,7 @@ class Pipeline:
     def __init__(self, policies: Sequence[Policy]) -> None:
         awake = [policy for policy in policies if not policy.is_idle]
         self._start = [(policy, policy.start) for policy in awake if type(policy).start is not Policy.start]
+        self._start_unlisted = [(policy, start) for policy, start in self._start if not policy.needs_instrument]
         self._main = [(policy, policy.main) for policy in awake if type(policy).main is not Policy.main]
         self._cancel = [policy for policy in awake if type(policy).cancel is not Policy.cancel]
         self._report = [policy for policy in policies if type(policy).report is not Policy.report]
@@ -68,9 +69,7 @@ class Pipeline:
         """The effects of the start stage (to be carried out even when there are rejects) and its rejects."""
         effects: list[Effect] | None = None
         rejects: list[Reject] | None = None
-        for policy, start in self._start:
-            if not is_listed and policy.needs_instrument:
-                continue
+        for policy, start in self._start if is_listed else self._start_unlisted:
             try:
                 verdict = start(attempt)
             except Exception as trouble:
@@ -78,12 +77,10 @@ class Pipeline:
             if verdict is PASS:
                 continue
             if verdict.effects:
-                effects = effects or []
-                for effect in verdict.effects:
-                    effects.append(self._as_effect(policy, effect))
+                wanted = [self._as_effect(policy, effect) for effect in verdict.effects]
+                effects = wanted if effects is None else effects + wanted
             if verdict.rejects:
-                rejects = rejects or []
-                rejects.extend(verdict.rejects)
+                rejects = [*verdict.rejects] if rejects is None else [*rejects, *verdict.rejects]
         if rejects and self.shadows:
             rejects = self._without_shadows(rejects, attempt)
         return effects or (), self.in_order(rejects) if rejects else ()

@@ -55,6 +55,7 @@ class Attempt:
         "client",
         "days",
         "group",
+        "is_modify",
         "listed",
         "now_ns",
         "order",
@@ -94,6 +95,8 @@ class Attempt:
         self._balances = balances
         self._open_quantity = open_quantity
         self._before = before
+        self.is_modify = before is not None
+        """Whether it changes an order that is working, and is no new one."""
         self._valuation = valuation
         self._outlooks: dict[Whose, Outlook] | None = None
         self._in_firm: Decimal | None = None
@@ -108,11 +111,6 @@ class Attempt:
         that has not traded.
         """
         return whole_quantity(self.order) if self._open_quantity is None else self._open_quantity
-
-    @property
-    def is_modify(self) -> bool:
-        """Whether it changes an order that is working, and is no new one."""
-        return self._before is not None
 
     def held_before(self, policy: str) -> tuple[Any, ...]:
         """What the order that this modifies holds by that policy; nothing for a new one."""

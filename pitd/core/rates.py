@@ -79,20 +79,18 @@ class SlidingRate(Policy):
             limit = by_name.get(name)
             if limit is None or not limit.max_orders:
                 continue  # a limit that the configuration no longer has, or one that lets nothing pass: nothing to keep
-            counters = self._counters[name]
+            counters, horizon_ns = self._counters[name], at_ns - limit.window_ns
             times = counters.get(scope)
             if times is None:
                 times = counters[scope] = deque()
-            else:
-                counters.move_to_end(scope)
-            horizon_ns = at_ns - limit.window_ns
-            had = len(times)
-            while times and times[0] <= horizon_ns:
+            elif times and times[0] <= horizon_ns:
+                while times and times[0] <= horizon_ns:
+                    times.popleft()
+            elif len(times) >= limit.max_orders:  # a lowered one forgets nothing: it may be raised again
                 times.popleft()
             times.append(at_ns)
-            if len(times) > had and had >= limit.max_orders:  # a lowered one forgets nothing: it may be raised again
-                times.popleft()
             if len(counters) > 1:
+                counters.move_to_end(scope)
                 _drop_stale(counters, horizon_ns)
 
     def counters(self, limit: str, look: Look) -> list[Counter]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from pit.types import Order, RejectCode
+from pit.types import Order, Reject, RejectCode
 from pitd.core.instruments import Listed
 from pitd.core.limits import Limit, LimitSet, asset_of, worth
 from pitd.core.numbers import ZERO, canonical, text
@@ -80,13 +80,13 @@ class OpenOrderNotional(Policy):
                     for limit, _ in scoped
                 )
             )
-        counters, firm_counters = matched.counters, list[tuple[str, str]]()
+        counters = matched.counters
         if self.asks_for_rates:
             counters = tuple((limit.name, scope) for limit, scope in scoped if limit.currency is None)
         in_firm, rate = None, None
-        rejects = []
-        for limit, scope in scoped:
-            counter = (limit.name, scope)
+        firm_counters: tuple[tuple[str, str], ...] = ()
+        rejects: tuple[Reject, ...] = ()
+        for (limit, _), counter in zip(scoped, matched.counters, strict=True):
             if limit.currency is None:
                 wanted = notional
             else:
@@ -95,18 +95,17 @@ class OpenOrderNotional(Policy):
                 except Unvalued as trouble:
                     if not attempt.reduces:
                         why = f"{trouble}, so {limit.name} cannot be checked"
-                        rejects.append(self._limits.reject(limit, attempt, trouble.code, why, limit.max_notional))
+                        rejects += (self._limits.reject(limit, attempt, trouble.code, why, limit.max_notional),)
                     continue
                 rate = attempt.rate
-                firm_counters.append(counter)
+                firm_counters += (counter,)
             used = self._held.get(counter, ZERO)
             if used + wanted > limit.max_notional and not attempt.reduces:
                 why = f"{worth(attempt, limit.currency)} on top of {text(used)} open, limit {text(limit.max_notional)}"
-                code = RejectCode.RISK_LIMIT_EXCEEDED
-                rejects.append(self._limits.reject(limit, attempt, code, why, limit.max_notional, wanted, used=used))
+                code, most = RejectCode.RISK_LIMIT_EXCEEDED, limit.max_notional
+                rejects += (self._limits.reject(limit, attempt, code, why, most, wanted, used=used),)
         taken_at = attempt.price if attempt.order.price is None else None
-        held = NotionalHeld(notional, counters, taken_at, in_firm, tuple(firm_counters), rate)
-        return Verdict((held,), tuple(rejects))
+        return Verdict((NotionalHeld(notional, counters, taken_at, in_firm, firm_counters, rate),), rejects)
 
     def shrink(self, hold: Any, order: Order, listed: Listed, open_quantity: Decimal) -> Any:
         price = order.price if hold.price is None else hold.price

@@ -46,7 +46,7 @@ class OrderSizeLimit(Policy):
 
     def start(self, attempt: Attempt) -> Verdict:
         rejects: list[Reject] | None = None
-        limits = self._limits.matching(attempt)
+        limits = self._limits.matched(attempt).limits
         for limit in limits:
             reject = self._judge(limit, attempt)
             if reject is not None:

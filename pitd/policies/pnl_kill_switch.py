@@ -217,7 +217,7 @@ class PnlKillSwitch(Policy):
         """Whether P&L may stand past a bound untripped: only what was made under another configuration can."""
 
     def start(self, attempt: Attempt) -> Verdict:
-        if not self._of_money.matching(attempt):
+        if not self._of_money.matched(attempt).limits:
             uncovered = self._limits.uncovered(attempt)
             if uncovered:
                 return Verdict(rejects=uncovered)
