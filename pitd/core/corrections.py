@@ -12,7 +12,7 @@ from pit.types import ExecutionReport, Order, ReportKind
 
 from . import balances, positions
 from . import entry as e
-from .entry import EndedBy, Failed, Failure, Fill
+from .entry import EndedBy, Failed, Failure, Fill, Hold
 from .instruments import Listed
 from .numbers import ZERO, NotRepresentable
 from .orders import AT_ONCE, CLOSED, WORKING, OrderRecord
@@ -207,9 +207,25 @@ def _may_reopen(engine: Engine, record: OrderRecord) -> bool:
     if not engine.bounds.busts_reopen or record.state is not CLOSED or record.ended_by is not EndedBy.FILLED:
         return False
     order, listed = record.order, record.listed
-    if order is None or listed is None or order.price is None or order.time_in_force in AT_ONCE:
+    if order is None or listed is None or not _may_rest(order):
         return False
     return not engine.days.is_past(record.account, order, e.row_of(record.reservation_id))
+
+
+def _may_rest(order: Order) -> bool:
+    return order.price is not None and order.time_in_force not in AT_ONCE
+
+
+def kept(engine: Engine, record: OrderRecord) -> tuple[Hold, ...]:
+    """What an order that a final report closed remembers of its holds: where a bust may open it again, those that count
+    on. Nothing else of it ever comes back.
+    """
+    counts_on = engine.pipeline.counts_on
+    if not counts_on or not engine.bounds.busts_reopen or record.ended_by is not EndedBy.FILLED:
+        return ()
+    if record.order is None or not _may_rest(record.order):
+        return ()
+    return tuple(hold for hold in record.holds if hold.policy in counts_on)
 
 
 def _left(record: OrderRecord, more: Decimal, *, is_open: bool) -> Decimal:
@@ -229,4 +245,4 @@ def _traded(order: Order | None, listed: Listed, quantity: Decimal, price: Decim
     return listed.notional(price, quantity)
 
 
-__all__ = ["FLAGS", "REOPENED", "apply", "fill_of"]
+__all__ = ["FLAGS", "REOPENED", "apply", "fill_of", "kept"]

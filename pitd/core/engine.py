@@ -27,6 +27,7 @@ from . import (
     adjustments,
     balances,
     cancels,
+    corrections,
     day_orders,
     drop_copies,
     failing,
@@ -1147,7 +1148,7 @@ class Engine:
                 policy.close(hold.effect) if state is CLOSED else policy.undo(hold.effect)
             record.ended_by = effect.ended_by
             if state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
-                record.holds = ()  # what a final report closed never comes back
+                record.holds = corrections.kept(self, record) if record.holds else ()
             orders.end(record, self._now_ns)
         if (was is SENT or was is HELD) and state is not SENT and state is not HELD:
             record.lease_end_ns = 0
@@ -1429,6 +1430,8 @@ class Engine:
         for record in (*self.orders.open.values(), *self.orders.closed.values()):
             if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
                 continue
+            if record.ended_by is EndedBy.FILLED:
+                continue  # it holds nothing, and remembers only what counts on
             group = self.accounts.group_of(record.account)
             if record.pending is not None:
                 count += self.modifies.hold_anew(record)

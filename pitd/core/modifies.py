@@ -29,7 +29,7 @@ from .orders import (
     OrderRecord,
     modify_step,
 )
-from .policy import Attempt, Policy, whole_quantity
+from .policy import Attempt, whole_quantity
 from .sessions import Session
 
 if TYPE_CHECKING:
@@ -367,12 +367,12 @@ class Modifies:
 
     def hold_again(self, record: OrderRecord, open_quantity: Decimal) -> tuple[Hold, ...]:
         """What an order that had ended holds once so much of it may trade again. What counts on after an end, such as
-        a turnover, has never stopped.
+        a turnover, has never stopped: it is held as it was, so that a modify adds to it what it adds to that alone.
         """
         attempt = self._attempt(record, record.order, open_quantity, ())
-        policies = self._engine.policies
-        holds = self._engine.pipeline.hold_replaced(attempt)
-        return tuple(hold for hold in holds if type(policies[hold.policy]).close is Policy.close)
+        pipeline = self._engine.pipeline
+        anew = (hold for hold in pipeline.hold_replaced(attempt) if hold.policy not in pipeline.counts_on)
+        return (*anew, *(hold for hold in record.holds if hold.policy in pipeline.counts_on))
 
     def hold_anew(self, record: OrderRecord) -> bool:
         """Counts an order that is being modified by the limits in force now. True where that makes a difference."""

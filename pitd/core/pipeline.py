@@ -40,6 +40,8 @@ class Pipeline:
         self.asks_by_account = any(policy.asks_by_account for policy in self._revalued)
         self.several = {limit: is_one for policy in self._revalued for limit, is_one in policy.several.items()}
         self.asks_for_rates = any(policy.asks_for_rates for policy in awake)
+        self.counts_on = frozenset(policy.id for policy in policies if type(policy).close is not Policy.close)
+        """The policies for which an order that was in the market may count on when it is over."""
         self._by_id = {policy.id: policy for policy in policies}
         self._owner = {limit: policy for policy in policies for limit in policy.limit_names}
         names = [name for policy in policies for name in (*policy.limit_names, policy.id)]

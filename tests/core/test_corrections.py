@@ -12,6 +12,7 @@ from builders import AAPL, BTC, INSTRUMENTS, OPEN_USD, Core, fill, order, report
 
 import pit
 from pitd.core import entry as e
+from pitd.core.policy import Look
 
 LOSS = OPEN_USD + 'day_loss = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "100" }\n'
 ORDER = 2
@@ -254,6 +255,47 @@ def test_a_turnover_is_not_counted_twice():
     core.report(bust("f2"))
     assert core.check(order(quantity="2.01")).rejected.limit == "flow"
     assert isinstance(core.check(order(quantity="2")), e.Accepted)
+
+
+@pytest.mark.parametrize("way", ["as it is", "rows", "snapshot"])
+def test_a_modify_of_what_was_opened_again_adds_to_a_turnover_what_it_adds_to_the_order_alone(way):
+    core = filled(LOSS + TURNOVER)
+    core = core if way == "as it is" else core.again(way)
+    core.report(bust("f2"))
+    core = core if way == "as it is" else core.again(way)
+    assert core.modify("o1", quantity="12.01").rejected.limit == "flow"
+    modify = core.modify("o1", quantity=12, sent=True)
+    assert turned_over(core) == 1200
+    core.rollback(modify.modify_id)
+    assert turned_over(core) == 1000
+    core.modify("o1", quantity=11, price=101, sent=True)
+    core.report(report("replaced", order_id="o1"))
+    core.report(report("cancelled", order_id="o1"))
+    assert turned_over(core) == 1111
+
+
+def test_a_modify_of_what_was_opened_again_in_another_window_adds_the_difference_alone():
+    core = filled(LOSS + TURNOVER)
+    core.advance(61)
+    core.report(bust("f2"))
+    core.modify("o1", quantity=12, sent=True)
+    assert turned_over(core) == 200
+    assert core.check(order(quantity="10.01")).rejected.limit == "flow"
+
+
+def test_an_order_that_is_filled_counts_its_turnover_once_under_other_limits_too():
+    core = filled(LOSS + TURNOVER)
+    core.reload(LOSS + TURNOVER.replace("1200", "1300"))
+    core.report(bust("f2"))
+    core.modify("o1", quantity=13, sent=True)
+    assert turned_over(core) == 1300
+    assert saved(core.again("rows").engine) == saved(core.again("snapshot").engine)
+
+
+def turned_over(core: Core) -> Decimal:
+    look = Look(core.now_ns, "", 10, core.engine.accounts.group_of, days=core.engine.days)
+    [counter] = core.engine.policies["turnover_limit"].counters("flow", look)
+    return counter.used
 
 
 @pytest.mark.parametrize("words", [{"price": None}, {"time_in_force": "ioc"}, {"time_in_force": "fok"}])
