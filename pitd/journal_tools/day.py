@@ -1,4 +1,4 @@
-"""What a day came to, for each account and settlement asset, and what people and limits changed on it."""
+"""What a day came to, for each account and asset, and what people and limits changed on it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ _SET_BACK_NS = 3_600_000_000_000
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """One account in one settlement asset (empty where an order's symbol is not declared)."""
+    """One account in one asset (empty where an order's symbol is not declared): what settles in it, and fees paid in
+    it.
+    """
 
     account: str
     settlement: str
@@ -180,8 +182,18 @@ class _Tally:
             self._reported(body.command, row, before)
         self._changed(row, settings)
 
+    @staticmethod
+    def _fee_asset(report: ExecutionReport, before: e.Fill | None) -> str | None:
+        """What a fee was paid in; None for the settlement asset. Another asset than the fill's own is not corrected."""
+        if before is not None and (before.fee or report.fee_asset is None):
+            return before.fee_asset
+        return report.fee_asset
+
     def _line(self, account: str, listed: Listed | None) -> Line:
-        key = (account, "" if listed is None else listed.settlement)
+        return self._line_in(account, "" if listed is None else listed.settlement)
+
+    def _line_in(self, account: str, asset: str) -> Line:
+        key = (account, asset)
         line = self._lines.get(key)
         if line is None:
             line = self._lines[key] = Line(account=key[0], settlement=key[1], rejects={}, shadow_rejects={})
@@ -224,7 +236,9 @@ class _Tally:
             pnl = (before.pnl if kept and report.pnl is None else pnl) - before.pnl
             fee = (before.fee if kept and report.fee is None else fee) - before.fee
         line.pnl += pnl
-        line.fees += fee
+        if fee:
+            asset = self._fee_asset(report, before)
+            (line if asset is None else self._line_in(report.account, asset)).fees += fee
         if report.kind is not ReportKind.FILL or report.quantity is None:
             return
         line.fills += 1

@@ -171,6 +171,25 @@ def test_a_fill_that_is_corrected_or_undone_makes_what_it_makes_by_then(tmp_path
     assert (usd.pnl, usd.fees) == (Decimal("12.5"), Decimal("0.5"))
 
 
+def test_a_fee_stands_under_the_asset_that_it_was_paid_in(tmp_path: Path) -> None:
+    with desk(tmp_path / "j") as one:
+        one.at("09:00")
+        one.check(id="o1")
+        one.report(fill("o1", "1", pnl="3", fee="0.25", fee_asset="USD", report_id="f1"))
+        one.report(fill("o1", "1", fee="0.01", fee_asset="BNB", report_id="f2"))
+        one.report(fill("o1", "1", fee="0.02", fee_asset="BNB", report_id="f3"))
+        one.report(fill("o1", "1", report_id="f4"))
+        one.report(report("correct", order_id="o1", fill_id="f2", fee="0.04"))
+        one.report(report("bust", order_id="o1", fill_id="f3"))
+        one.report(report("correct", order_id="o1", fill_id="f4", fee="7", fee_asset="USDT"))
+    found = told(tmp_path / "j")
+    assert [(each.settlement, each.fees, each.pnl, each.fills) for each in found.accounts] == [
+        ("BNB", Decimal("0.04"), 0, 0),
+        ("USD", Decimal("0.25"), 3, 4),
+        ("USDT", 7, 0, 0),
+    ]
+
+
 def test_changes_name_who_and_why_in_order(tmp_path: Path) -> None:
     with desk(tmp_path / "j") as one:
         one.at("09:00")
