@@ -325,6 +325,10 @@ class Conversations:
         if why:
             self._note_not_authorized(self.tally_of(session), session.client, why)
             return wire.Failed(_NOT_AUTHORIZED, why)
+        if isinstance(query, wire.AskReload):
+            if self._reloader is None:
+                return wire.Failed(wire.FailureCode.INVALID_INPUT, NO_FILE)
+            return self._reloader.answer(session.client, engine)
         if not isinstance(query, wire.PushQuote):
             return asking.answer(self._sequencer, session, query, sees_all=sees_all)
         return self._sequencer.quotes.push(engine, query, self._sequencer.read_clock_ns())

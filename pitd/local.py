@@ -245,6 +245,8 @@ class _LocalTransport:
             now_ns = self._sequencer.now_ns
             if isinstance(query, wire.PushQuote):
                 return self._sequencer.quotes.push(self._sequencer.engine, query, self._sequencer.read_clock_ns())
+            if isinstance(query, wire.AskReload):
+                return self._reloader.answer(self._session.client, self._sequencer.engine)
             if isinstance(query, wire.DryRun | wire.Explain):
                 return asking.answer(self._sequencer, self._session, query, sees_all=True)
             return queries.answer(

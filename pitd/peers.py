@@ -48,6 +48,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
     wire.SetLimits: _OPERATING,
     wire.ClearLimit: _OPERATING,
     wire.Reload: _OPERATING,
+    wire.AskReload: _OPERATING,
     wire.Adjust: ("adjust", "operate"),
     wire.PushQuote: ("quote",),
     wire.DryRun: ("trade", "operate", "observe"),
@@ -56,7 +57,7 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
 """Of which roles one is needed. Drop and Goodbye, which only give back, need none."""
 
 
-Guarded = wire.PushQuote | wire.DryRun | wire.Explain
+Guarded = wire.PushQuote | wire.DryRun | wire.Explain | wire.AskReload
 """The questions that not everybody may ask."""
 
 
@@ -169,6 +170,7 @@ def _account_of(command: wire.Command | Guarded, engine: Engine) -> str | None:
             | wire.SetLimits()
             | wire.ClearLimit()
             | wire.Reload()
+            | wire.AskReload()
         ):
             return ""
         case wire.Drop() | wire.Goodbye() | wire.PushQuote() | wire.Adjust() | wire.CheckMany():

@@ -109,7 +109,7 @@ def answer(
             return _overrides(engine, query)
         case wire.AskSettings():
             return _settings(engine, query)
-        case wire.PushQuote() | wire.DryRun() | wire.Explain():
+        case wire.PushQuote() | wire.DryRun() | wire.Explain() | wire.AskReload():
             raise AssertionError("whoever has the sequencer answers these")
         case wire.AskDecision():
             why = f"how order {query.order_id} was decided is not known: this daemon keeps no journal"

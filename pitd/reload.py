@@ -6,13 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from pit.types import MAX_REASON_LENGTH
+from pit import wire
+from pit.types import MAX_REASON_LENGTH, ReloadResult
 
 from . import log
 from .calendar import Calendar
 from .config import Config
 from .config_diff import differences, runs_on
 from .core import entry as e
+from .core import past_bounds
 from .core.engine import Engine
 from .core.overrides import numbers_of
 from .core.sessions import Known, Session
@@ -76,7 +78,18 @@ class Reloader:
             raise
         changes = _told([str(each) for each in differences(self.running, fresh)])
         waiting = _told([f"{each}, with the next start" for each in waits])
-        return Fresh(fresh, e.Reload(self._entry(fresh, author, reason, changes), waiting))
+        configured = self._entry(fresh, author, reason, changes)
+        past = _told(past_bounds.brought_by(engine, configured)) if changes else ()
+        return Fresh(fresh, e.Reload(configured, waiting, past))
+
+    def answer(self, asked_by: str, engine: Engine) -> wire.Reply:
+        """The answer to who asks what a reload would come to."""
+        try:
+            command = self.read(asked_by, "only asked", engine).command
+        except ConfigError as trouble:
+            return wire.Failed(wire.FailureCode.INVALID_INPUT, str(trouble))
+        result = ReloadResult(changes=command.configured.changes, waiting=command.waiting, past=command.past)
+        return wire.Reloaded(result)
 
     def adopt(self, fresh: Fresh, disagreements: Sequence[str]) -> None:
         """It has come into force: everybody goes by it."""
@@ -91,6 +104,8 @@ class Reloader:
             log.warning("config.waits", what=waits)
         for disagreement in disagreements:
             log.warning("limits.disagree", what=disagreement)
+        for past in fresh.command.past:
+            log.warning("limits.past", what=past)
 
     def by_signal(self, sequencer: Sequencer) -> None:
         """Nobody waits for an answer: the log says what has come of it."""

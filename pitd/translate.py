@@ -75,7 +75,7 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Adjusted: lambda r, now_ns: wire.Adjusted(r.result),
     e.LimitSet: lambda r, now_ns: wire.LimitSet(tuple(override_of(each, each.base) for each in r.overrides)),
     e.Reloaded: lambda r, now_ns: wire.Reloaded(
-        ReloadResult(changes=r.changes, waiting=r.waiting, disagreements=r.disagreements)
+        ReloadResult(changes=r.changes, waiting=r.waiting, disagreements=r.disagreements, past=r.past)
     ),
     e.Void: lambda r, now_ns: wire.Voided(),
 }

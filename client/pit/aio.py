@@ -440,6 +440,13 @@ class AsyncEngine(EngineBase):
         """
         return _calls.expect(await self._command(wire.Reload(_calls.reason_text(reason))), wire.Reloaded).result
 
+    async def reload_dry_run(self) -> ReloadResult:
+        """What `reload` would come to, and who would be stopped by it at once (`past`); nothing is changed.
+
+        Raises InvalidInput, with file, line and key, where the configuration can't be meant.
+        """
+        return _calls.expect(await self._query(wire.AskReload()), wire.Reloaded).result
+
     async def settle(self, account: str, order_id: str, *, working: bool, reason: str) -> OrderState:
         """A person's word on an open order: it is working at the venue (True), or it was never sent (False)."""
         command = wire.SettleOrder(account, order_id, working, _calls.reason_text(reason))

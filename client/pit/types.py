@@ -817,13 +817,15 @@ class LimitOverride(msgspec.Struct, frozen=True, array_like=True, kw_only=True, 
 
 
 class ReloadResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
-    """What a reload came to, in words: what is different from here on, what waits for the next start, and where the
-    configuration has changed under a number that a person had set.
+    """What a reload came to, or would, in words: what is different from here on, what waits for the next start, where
+    the configuration has changed under a number that a person had set, and which limits trip at once, as somebody is
+    past a new bound already.
     """
 
     changes: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     disagreements: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
 
 
 class ReportResult(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):

@@ -680,6 +680,10 @@ class ListCancels(Body, frozen=True):
     most: int = 300
 
 
+class AskReload(Body, frozen=True):
+    """What a reload would come to, and change nothing: `Reloaded`."""
+
+
 Query = (
     Ping
     | ListOpenOrders
@@ -705,6 +709,7 @@ Query = (
     | ListCalendar
     | AskCancels
     | ListCancels
+    | AskReload
 )
 
 

@@ -1273,7 +1273,7 @@ class Engine:
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
         self._reconfigure(command.configured)
-        return e.Reloaded(command.configured.changes, command.waiting, self.disagreements())
+        return e.Reloaded(command.configured.changes, command.waiting, self.disagreements(), command.past)
 
     def settle_shadows(self) -> None:
         for effect in shadows.settled(self):
@@ -1293,10 +1293,14 @@ class Engine:
             return None
         return terms.base(override.limit, override.key)
 
+    def setup_of(self, settings: str) -> Setup | None:
+        """What settings make of it; None where there are none, or it is what it was made with."""
+        return None if self._setup_of is None or not settings else self._setup_of(settings)
+
     def _reconfigure(self, configured: e.Configured) -> int:
         """Puts other settings into force: the number of open orders that are counted otherwise by them."""
         is_other = bool(self.settings) and configured.settings != self.settings
-        setup = self._setup_of(configured.settings) if self._setup_of is not None and configured.settings else None
+        setup = self.setup_of(configured.settings)
         kept = self.overrides.all() if setup is None else self.overrides.anew(setup.terms)
         policies, groups = dict(self.policies), self.accounts.groups()
         self.emit(e.Reconfigured(configured.settings, configured.instruments, configured.groups, kept))
@@ -1362,9 +1366,9 @@ class Engine:
         self.positions.regroup(groups)
         self.settings = settings
         self.overrides.replace(put)
-        if self._setup_of is None or not settings:
+        setup = self.setup_of(settings)
+        if setup is None:
             return
-        setup = self._setup_of(settings)
         self._take_policies(setup)
         self.setup = setup
         self.bounds = setup.bounds

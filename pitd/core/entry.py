@@ -232,10 +232,13 @@ class ClearLimit(Record, frozen=True):
 
 
 class Reload(Record, frozen=True):
-    """A person has the configuration read again. `waiting`: what was written, and comes with the next start only."""
+    """A person has the configuration read again. `waiting`: what was written, and comes with the next start only;
+    `past`: the bounds that were reached before they held.
+    """
 
     configured: Configured
     waiting: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
 
 
 class TakeOrder(Record, frozen=True):
@@ -1110,13 +1113,14 @@ class LimitSet(Record, frozen=True):
 
 
 class Reloaded(Record, frozen=True):
-    """In words: what is different, what waits for a start, and where the configuration is not what overrides were set
-    over.
+    """In words: what is different, what waits for a start, where the configuration is not what overrides were set
+    over, and which bounds were past before they held.
     """
 
     changes: tuple[str, ...]
     waiting: tuple[str, ...]
     disagreements: tuple[str, ...]
+    past: tuple[str, ...] = ()
 
 
 class Opened(Record, frozen=True):

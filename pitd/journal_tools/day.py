@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from pit.types import ReportKind
+from pit.types import ExecutionReport, ReportKind
 
 from .. import history
 from ..core import entry as e

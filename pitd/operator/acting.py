@@ -106,6 +106,11 @@ def close_order(options: argparse.Namespace) -> int:
 
 
 def reload(options: argparse.Namespace) -> int:
+    if not options.yes:
+        with connected(options) as engine:
+            past = engine.reload_dry_run().past
+        if not is_agreed(options, f"{'; '.join(past)}. Reload?" if past else ""):
+            return SAID_NO
     with acting(options) as engine:
         told = engine.reload(reason=options.reason)
         seq = status_of(engine).seq
@@ -119,6 +124,8 @@ def reload(options: argparse.Namespace) -> int:
         print(f"  waits: {printable(line)}")
     for line in told.disagreements:
         print(f"  disagrees: {printable(line)}")
+    for line in told.past:
+        print(f"  trips: {printable(line)}")
     return 0
 
 

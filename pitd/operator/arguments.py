@@ -291,7 +291,7 @@ def _daemon(add: Add) -> None:
         "acting.reload",
         "have the daemon read its configuration again: all of it comes into force, or nothing",
     )
-    one.add_argument("--reason", required=True, type=typed.reason, metavar="TEXT", help="why: it is journaled")
+    _add_change(one)
     one = add("shutdown", "acting.shutdown", "end the daemon tidily: the batch in hand, a last snapshot, exit code 0")
     _add_change(one)
     one = add("accept-history", "acting.accept_history", "let trading go on although the end of the journal is missing")

@@ -89,6 +89,7 @@ def test_what_cannot_be_meant_is_refused_and_sets_nothing(
         lambda engine: engine.clear_limit("size", reason="x"),
         lambda engine: engine.limit_overrides(),
         lambda engine: engine.reload(reason="x"),
+        lambda engine: engine.reload_dry_run(),
     ],
 )
 def test_only_an_operator_sets_limits(gate: Gate, act: Callable[[pit.Engine], object]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Local, money, order
+from builders import Local, money, order, saved
 from daemon import folder
 
 import pit
@@ -222,9 +222,69 @@ def test_a_reload_that_is_refused_tells_file_line_and_key(desk: Desk) -> None:
     assert desk.is_taken(500)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (('max_loss = "500"', 'max_loss = "60"'), "day trips as soon as it holds where the loss in USD is past 60: "),
+        (('max_loss = "500"', 'max_loss = "61"'), ""),
+        (('max_loss = "500"', 'max_profit = "40"'), "the profit in USD is past 40: account beta stands at 40"),
+        (
+            (
+                "[limits]\n",
+                '[limits]\nall = { control = "pnl_kill_switch", over = "firm", settlement = "USD", max_loss = 20 }\n',
+            ),
+            "all trips as soon as it holds where the loss in USD is past 20: firm stands at 20",
+        ),
+        (
+            ('max_drawdown = "500"', 'max_drawdown = "60"'),
+            "fall trips as soon as it holds where the drawdown in USD is",
+        ),
+        (
+            ('settlement = "USD", max_loss = "500"', 'settlement = "USD", on = "both", max_loss = "50"'),
+            "account alpha stands at 60",
+        ),
+        (('max_quantity = "500"', 'max_quantity = "1"'), ""),
+    ],
+)
+def test_a_reload_that_would_stop_somebody_at_once_asks_first(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], told: str
+) -> None:
+    for account, pnl in (("beta", "40"), ("alpha", "-60"), ("alpha", "40"), ("alpha", "-40")):
+        desk.trader.apply_execution_report(money("x", pnl, account=account))
+    desk.path.write_text(LIMITS.replace(*change), encoding="utf-8")
+    monkeypatch.setattr("builtins.input", lambda: "n")
+    asks = desk.run("reload", "--reason", "tighter") != 0
+    said = desk.complained()
+    assert asks == bool(told) and told in said and (not told or "nothing was changed" in said)
+    assert desk.run("reload", "--reason", "tighter", "--yes") == 0
+    assert told in desk.said()
+    assert desk.run("reload", "--reason", "again") == 0, "nobody is told twice"
+
+
+def test_who_has_tripped_or_was_granted_room_is_not_asked_about(desk: Desk) -> None:
+    ops = desk.house.connect("ops")
+    for account in ("alpha", "beta"):
+        desk.trader.apply_execution_report(money("x", "-500", account=account))
+    ops.rearm("day", "account beta", 50, "talked")
+    desk.path.write_text(LIMITS.replace('max_loss = "500"', 'max_loss = "60"'), encoding="utf-8")
+    assert ops.reload_dry_run().past == ()
+
+
+def test_a_reload_that_is_only_asked_about_changes_nothing(desk: Desk) -> None:
+    ops = desk.house.connect("ops", read_only=True)
+    desk.trader.apply_execution_report(money("x", "-60"))
+    desk.path.write_text(LIMITS.replace('"500"', '"50"') + "[journal]\nkeep = '5d'\n", encoding="utf-8")
+    before = saved(desk.house.sequencer.engine)
+    told = ops.reload_dry_run()
+    assert len(told.changes) == 3 and len(told.waiting) == 1 and len(told.past) == 2
+    assert saved(desk.house.sequencer.engine) == before and desk.is_taken(51)
+
+
 def test_an_engine_that_was_made_from_text_has_nothing_to_read_again() -> None:
     with pytest.raises(pit.InvalidInput, match="not made from a file"):
         Local(LIMITS).engine.reload(reason="x")
+    with pytest.raises(pit.InvalidInput, match="not made from a file"):
+        Local(LIMITS).engine.reload_dry_run()
 
 
 # ---------------------------------------------------------------------------------------------- check-config --diff

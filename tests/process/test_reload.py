@@ -158,6 +158,16 @@ def test_a_reload_by_a_person_answers_what_is_different_and_what_waits(daemon: D
     assert told.waiting == ("journal.keep: 2592000s, now 432000s, with the next start",)
 
 
+def test_whom_a_tighter_bound_stops_at_once_is_told_before_and_with_it_and_in_the_log(daemon: Daemon) -> None:
+    past = "loss trips as soon as it holds where the loss in USD is past 50: account alpha stands at 60"
+    with daemon.connect("ops") as ops, daemon.connect("mm1") as mm1:
+        mm1.apply_execution_report(money("x", "-60"))
+        rewrite(daemon, limits().replace('"1000"', '"50"'))
+        assert ops.reload_dry_run().past == (past,) and mm1.execute_pre_trade(order())
+        assert past in hang_up(daemon, until_said="limits.past")
+        assert not mm1.execute_pre_trade(order())
+
+
 def test_a_refused_reload_answers_file_line_and_key_and_the_session_goes_on(daemon: Daemon) -> None:
     with daemon.connect("ops") as ops:
         rewrite(daemon, limits(quantity=-5))

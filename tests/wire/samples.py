@@ -535,6 +535,7 @@ QUERIES: list[wire.Body] = [
     wire.ListRestrictions(),
     wire.ListCalendar("account alpha", 100),
     wire.ListCalendar(),
+    wire.AskReload(),
     wire.AskEvents(4711, 2, 500_000_000, 50),
     wire.AskEvents(),
     wire.PushQuote(Instrument("AAPL", "USD"), Decimal("185.00"), Decimal("184.99"), Decimal("185.01"), 1_000_000),
@@ -603,6 +604,7 @@ REPLIES: list[wire.Body] = [
             changes=("limits.size.max_quantity: 500, now 300",), waiting=("daemon.endpoint",), disagreements=("size",)
         )
     ),
+    wire.Reloaded(ReloadResult(past=("loss trips",))),
     wire.SettingsAre(4711, b"digest..", '{"limits":[]}', False),
     wire.RestrictionsAre(4711, (HALT,), True),
     wire.CalendarIs(4711, (DAY,), (HOURS,), True),
