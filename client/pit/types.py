@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 from _thread import get_ident
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
@@ -176,8 +176,10 @@ class Instrument(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def __post_init__(self) -> None:
         if _read_by is not None and _read_by == get_ident():
             return
-        check_name(self.underlying, "instrument.underlying")
-        check_name(self.settlement, "instrument.settlement")
+        if type(self.underlying) is not str or self.underlying not in _names:
+            _check_again(self.underlying, "instrument.underlying")
+        if type(self.settlement) is not str or self.settlement not in _names:
+            _check_again(self.settlement, "instrument.settlement")
 
     def __str__(self) -> str:
         return f"{self.underlying}/{self.settlement}"
@@ -230,25 +232,27 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
     def __post_init__(self) -> None:
         if _read_by is not None and _read_by == get_ident():
             return
-        check_name(self.account, "order.account")
+        if type(self.account) is not str or self.account not in _names:
+            _check_again(self.account, "order.account")
         if not self.id:
-            force_setattr(self, "id", make_order_id())
+            force_setattr(self, "id", _next_id())
         else:
             check_name(self.id, "order.id")
         if type(self.instrument) is not Instrument:
-            check_name(self.instrument, "order.instrument")
+            _check_again(self.instrument, "order.instrument")
         if type(self.side) is not Side:
             force_setattr(self, "side", _choice(Side, self.side, "order.side"))
-        if self.quantity is not None:
-            force_setattr(self, "quantity", exact(self.quantity, "order.quantity"))
+        if (quantity := self.quantity) is not None:
+            if (number := exact(quantity, "order.quantity")) is not quantity:
+                force_setattr(self, "quantity", number)
             if self.volume is not None:
                 raise InvalidInput("order: give quantity or volume, not both")
-        elif self.volume is None:
+        elif (volume := self.volume) is None:
             raise InvalidInput("order: give quantity (units) or volume (an amount of the settlement asset)")
-        else:
-            force_setattr(self, "volume", exact(self.volume, "order.volume"))
-        if self.price is not None:
-            force_setattr(self, "price", exact(self.price, "order.price"))
+        elif (number := exact(volume, "order.volume")) is not volume:
+            force_setattr(self, "volume", number)
+        if (price := self.price) is not None and (number := exact(price, "order.price")) is not price:
+            force_setattr(self, "price", number)
         if self.time_in_force is not None or self.good_till is not None:
             self._check_time_in_force()
         if self.venue is not None:
@@ -1024,6 +1028,21 @@ def check_name(value: object, field: str) -> None:
         raise InvalidInput(f"{field}: 1 to {MAX_ID_LENGTH} printable characters are wanted, not {shown}")
 
 
+_names: set[str] = set()
+"""Names of accounts and instruments that have been found good lately: each order names the same few again."""
+
+
+def _check_again(value: object, field: str) -> None:
+    """The same for what is said again and again."""
+    check_name(value, field)
+    if len(_names) >= _NAMES_KEPT:
+        _names.clear()
+    _names.add(value)  # type: ignore[arg-type]
+
+
+_NAMES_KEPT = 4_096
+
+
 def _choice(choices: type[E], value: object, field: str) -> E:
     try:
         return choices(value)  # type: ignore[arg-type]
@@ -1041,33 +1060,27 @@ def _date(value: object, field: str) -> str:
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
-_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_prefix = ""
-_counter = itertools.count()
-_begun = (-1, "")
-"""All but the last two characters of an id, and how often these have gone round: the next ones begin so, too."""
 
 
 def make_order_id() -> str:
     """18 characters of a-z and 0-9: nine drawn at random for this process, nine that count."""
-    global _begun
-    n = next(_counter)
-    rounds, (known, begins) = n // 1296, _begun
-    if known != rounds:
-        begins = _prefix + _digits(rounds, 7)
-        _begun = (rounds, begins)
-    return begins + _PAIRS[n % 1296]
+    return _next_id()
 
 
-def _digits(number: int, count: int) -> str:
-    """The last digits of a number, to the base of 36."""
-    return "".join(_ALPHABET[number // 36**at % 36] for at in reversed(range(count)))
+def _drawn() -> Callable[[], str]:
+    """Gives one id after the other. No line of Python runs for one, so threads need no lock, and it is cheap."""
+    drawn = int.from_bytes(os.urandom(8))
+    prefix = "".join(_ALPHABET[drawn // 36**at % 36] for at in range(9))
+    counted = map("".join, itertools.product(_ALPHABET, repeat=9))
+    return map(prefix.__add__, counted).__next__
 
 
-def _draw_prefix() -> None:
-    global _prefix, _begun
-    _prefix, _begun = _digits(int.from_bytes(os.urandom(8)), 9), (-1, "")
+_next_id = _drawn()
 
 
-_draw_prefix()
-os.register_at_fork(after_in_child=_draw_prefix)
+def _draw_anew() -> None:
+    global _next_id
+    _next_id = _drawn()
+
+
+os.register_at_fork(after_in_child=_draw_anew)
