@@ -62,7 +62,7 @@ def failure_of(reply: wire.Reply) -> PitError:
 
 def expect(reply: wire.Reply, wanted: type[T]) -> T:
     """The reply, when it is of the wanted kind. Raises what a failure stands for."""
-    if isinstance(reply, wanted):
+    if type(reply) is wanted:
         return reply
     if isinstance(reply, wire.Failed):
         raise error_of(reply)
@@ -71,11 +71,16 @@ def expect(reply: wire.Reply, wanted: type[T]) -> T:
 
 def expect_or_no(reply: wire.Reply, wanted: type[T]) -> T | Rejected:
     """The same where risk may also say no."""
-    if type(reply) is wanted:
-        return reply
+    return reply if type(reply) is wanted else no(reply, wanted)
+
+
+def no(reply: wire.Reply, wanted: type[object]) -> Rejected:
+    """Risk's no, of a reply that is not of the wanted kind. Raises what a failure stands for."""
     if isinstance(reply, wire.Refused):
         return reply.rejected
-    return expect(reply, wanted)
+    if isinstance(reply, wire.Failed):
+        raise error_of(reply)
+    raise ProtocolError(f"{wanted.__name__} was expected, not {type(reply).__name__}")
 
 
 def expect_each(reply: wire.Reply, orders: Sequence[Order]) -> Sequence[wire.Accepted | wire.Refused]:

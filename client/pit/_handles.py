@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from . import _process, wire
-from .types import OpenModify, OpenOrder, Order, OrderState
+from .types import OpenModify, OpenOrder, Order, OrderState, Reject
 
 _LEASED = (OrderState.HELD, OrderState.SENT)
 
@@ -22,10 +22,6 @@ class EngineBase:
         self._pid = _process.pid
         self._dropped_reservations: deque[int] = deque()
         self._dropped_requests: deque[int] = deque()
-
-    @property
-    def _has_dropped(self) -> bool:
-        return bool(self._dropped_reservations or self._dropped_requests)
 
     def _take_dropped(self) -> wire.Drop:
         return wire.Drop(_drain(self._dropped_reservations), _drain(self._dropped_requests))
@@ -66,24 +62,39 @@ class RequestBase:
 class ReservationBase:
     """What one accepted order holds, and until when."""
 
+    __slots__ = ("__weakref__", "_answer", "_ends_ns", "_engine", "_is_settled", "_lease_ns", "id", "order", "state")
+
+    _engine: EngineBase
+
     def __init__(self, engine: EngineBase, order: Order, answer: wire.Accepted, sent_ns: int) -> None:
+        self._is_settled = False
+        self._answer = answer
+        self._engine = engine
         self.id = answer.reservation_id
         self.order = order
         self.state = answer.state
         """As this client has heard last: reports and ends of leases may have moved it on, see `engine.outcome()`."""
-        self.lease_s = answer.lease_ns / 1e9
-        self.shadow_rejects = answer.shadow_rejects
-        """What shadow limits, which refuse nothing, would have refused it for."""
-        self.replayed = answer.replayed
-        """Whether this very order had been accepted before, and this is the same answer again."""
-        self._engine = engine
-        self._ends_ns = sent_ns + answer.lease_ns
-        self._is_settled = False
-        self._is_watched = not answer.replayed
+        self._lease_ns = lease_ns = answer.lease_ns
+        self._ends_ns = sent_ns + lease_ns
 
     @property
     def ok(self) -> Literal[True]:
         return True
+
+    @property
+    def lease_s(self) -> float:
+        """How long the lease is that was granted last, in seconds."""
+        return self._lease_ns / 1e9
+
+    @property
+    def shadow_rejects(self) -> tuple[Reject, ...]:
+        """What shadow limits, which refuse nothing, would have refused it for."""
+        return self._answer.shadow_rejects
+
+    @property
+    def replayed(self) -> bool:
+        """Whether this very order had been accepted before, and this is the same answer again."""
+        return self._answer.replayed
 
     @property
     def lease_left_s(self) -> float:
@@ -99,7 +110,7 @@ class ReservationBase:
         self.state = stands.state
         self._ends_ns = sent_ns + stands.lease_ns
         if isinstance(command, wire.Renew):
-            self.lease_s = stands.lease_ns / 1e9
+            self._lease_ns = stands.lease_ns
 
     def _was_dropped(self) -> None:
         """What a lease's end does: what was held is rolled back, what was sent is quarantined."""
@@ -109,7 +120,7 @@ class ReservationBase:
         return True
 
     def __del__(self) -> None:
-        if getattr(self, "_is_settled", True) or not self._is_watched or self._engine._pid != _process.pid:
+        if self._is_settled or self._answer.replayed or self._engine._pid != _process.pid:
             return
         self._engine._dropped_reservations.append(self.id)
 

@@ -6,8 +6,12 @@ for ever; a command given up on is settled (its stored answer, or void) before t
 
 from __future__ import annotations
 
+import struct
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import msgspec
 
 from . import _calls, wire
 from ._calls import error_of
@@ -16,10 +20,14 @@ from .types import CancelRequest
 
 Frames = tuple[bytes, bytes]
 
-_HELLO, _COMMAND, _POSTED = wire.Message.HELLO, wire.Message.COMMAND, wire.Message.POSTED
-_QUERY, _SETTLE = wire.Message.QUERY, wire.Message.SETTLE
-_REFUSAL, _CONFIRMED = wire.Message.REFUSAL, wire.Message.CONFIRMED
-"""Members that are asked for at every message: to look one up in its enum costs a quarter of a microsecond."""
+_HELLO, _COMMAND, _POSTED = int(wire.Message.HELLO), int(wire.Message.COMMAND), int(wire.Message.POSTED)
+_QUERY, _SETTLE = int(wire.Message.QUERY), int(wire.Message.SETTLE)
+_REFUSAL, _CONFIRMED = int(wire.Message.REFUSAL), int(wire.Message.CONFIRMED)
+"""As plain numbers, since they are asked for at every message: to look a member up in its enum, or to compare it, costs
+as much as a look into a dictionary.
+"""
+
+_ANSWERS = (_COMMAND, _CONFIRMED)
 
 _CLAIMS_KEPT = 256
 
@@ -27,50 +35,39 @@ _AGAIN = wire.Start | wire.Check | wire.CheckMany | wire.Take | wire.Modify
 """What asks for an order by its id, so that it may be asked for again."""
 
 
-class Answer(NamedTuple):
-    """What came of one command or query, by the ticket it was given."""
+class Flight(msgspec.Struct, eq=False):
+    """One command or question between its first sending and its answer. Who has sent it knows it by this."""
 
-    ticket: int
-    reply: wire.Reply
+    number: int
+    asked: Any
+    """The command or question itself."""
+    body: bytes
+    is_first: bool
+    """Whether no other command can have been said under its number."""
+    posted_for: str | None = None
+    """The order that it is about, when nobody waits for its answer but a failure must be told."""
+    reply: wire.Reply | None = None
+    """The answer, once it is here."""
+    copies: int = 0
+    """How often it has been said under this number."""
+    is_quiet: bool = False
+    """Said once, with the wish that a yes be told by the answer to a later command alone."""
+    was_sent: bool = False
+    is_settling: bool = False
+    is_given_up: bool = False
+    is_abandoned: bool = False
+    """Given up for good: what it is given after all is to be taken back."""
+    refusal: wire.Failed | None = None
+    woken: Any = None
+    """Who waits for it, where its transport wakes somebody, and since when and until when."""
+    began: float = 0.0
+    deadline: float = 0.0
+    trouble: PitError | None = None
 
-
-class _Flight:
-    """One command between its first sending and its answer."""
-
-    __slots__ = (
-        "body",
-        "command",
-        "copies",
-        "is_abandoned",
-        "is_given_up",
-        "is_quiet",
-        "is_settling",
-        "mark",
-        "number",
-        "posted_for",
-        "refusal",
-        "ticket",
-        "was_sent",
-    )
-
-    def __init__(self, ticket: int, number: int, command: wire.Command, body: bytes) -> None:
-        self.ticket = ticket
-        self.number = number
-        self.command = command
-        self.body = body
-        self.mark = wire.mark_of(wire.digest_of(body))
-        self.copies = 0
-        """How often it has been said under this number."""
-        self.posted_for: str | None = None
-        """The order that it is about, when nobody waits for its answer but a failure must be told."""
-        self.is_quiet = False
-        """Said once, with the wish that a yes be told by the answer to a later command alone."""
-        self.was_sent = False
-        self.is_settling = False
-        self.is_given_up = False
-        self.is_abandoned = False
-        """Given up for good: what it is given after all is to be taken back."""
-        self.refusal: wire.Failed | None = None
+    @property
+    def mark(self) -> int:
+        """What an answer to it is told by."""
+        return wire.mark_of(wire.digest_of(self.body))
 
 
 class Session:
@@ -82,34 +79,43 @@ class Session:
         self.over: PitError | None = None
         """Why this session can't go on, once it can't."""
         self.outbox: list[Frames] = []
-        """What is to be sent, in order. The transport empties it, and calls `sent()` for each message that left."""
+        """What is to be sent, in order. The transport empties it, and calls `sent()` for each message that left, or
+        `all_sent()`.
+        """
+        self._leaving: deque[Flight] = deque()
+        """The commands among it."""
         self._token = token
         self._protocol = wire.PROTOCOL
         self._session = 0
         self._is_open = False
         self._next_number = 1
-        self._next_ticket = 1
+        self._next_question = 1
         self._acked = 0
         self._window = wire.WINDOW
         self._answered: set[int] = set()
         self._seen_seq = 0
         self._epoch = b""
         """The daemon's start that `_seen_seq` was told in."""
-        self._flights: dict[int, _Flight] = {}
-        self._queries: dict[int, bytes] = {}
+        self._told_from = 0
+        """What is told beside each sequence number of that start."""
+        self._flights: dict[int, Flight] = {}
+        self._queries: dict[int, Flight] = {}
         self._claimed: dict[int, None] = {}
         """Reservations that somebody got by asking again, the latest: an older answer may name them, too."""
         self._to_undo: deque[wire.Command] = deque()
-        self._posted: dict[int, _Flight] = {}
-        """Of what is in flight, by ticket, that for which nobody waits but a failure must be told."""
-        self._failures: list[tuple[str, PitError]] = []
+        self._posted: dict[Flight, None] = {}
+        """Of what is in flight, that for which nobody waits but a failure must be told."""
+        self._quiet: dict[int, Flight] = {}
+        """Of that, by number and in their order, what is answered by the answer to a later command."""
+        self.failures: list[tuple[str, PitError]] = []
+        """What was posted and has failed, until somebody takes it."""
         self._highest = 0
         """The highest number that a command has had."""
         self.notices: list[CancelRequest] = []
         """Orders to be cancelled that nobody has taken out yet: whichever call was waiting when they came."""
         self._place = (0, 0)
-        self._watch: int | None = None
-        """The ticket of the question that waits at the daemon, once somebody has asked to hear."""
+        self._watch: Flight | None = None
+        """The question that waits at the daemon, once somebody has asked to hear."""
 
     @property
     def is_open(self) -> bool:
@@ -136,65 +142,78 @@ class Session:
         seen = (0, b"") if self.read_only else (self._seen_seq, self._epoch)  # each question stands for itself
         hello = wire.Hello(self._protocol, self.client, self._token, self._session, *seen, self.read_only)
         self.outbox = [(wire.pack_header(_HELLO, self._session, 0, 0), wire.encode(hello))]
+        self._leaving.clear()
 
-    def submit(self, command: wire.Command) -> int:
-        """Takes a command on its way. The ticket tells its answer from others.
+    def submit(self, command: wire.Command, posted_for: str | None = None) -> Flight:
+        """Takes a command on its way; its answer is told by what this gives. `posted_for`: see `post`.
 
         Raises CapacityExceeded while there is no room, and what ended the session once it is over; NotAuthorized where
         it may only ask.
         """
-        flight = self._board(command)
+        number = self._next_number
+        if self.over is not None or self.read_only or number - self._acked > self._window:
+            self._raise_why_not()
+        body = wire.encode(command)
+        if len(body) > wire.MAX_MESSAGE_BYTES:
+            _raise_too_long(command, body)
+        flight = Flight(number, command, body, number > self._highest, posted_for)
+        self._flights[number] = flight
+        self._next_number = number + 1
+        if posted_for is not None:
+            self._posted[flight] = None
+            if self._is_open and flight.is_first and len(self._quiet) < self._window // 2 and self._protocol >= 2:
+                flight.is_quiet = True  # else it is time for an answer, or a stray copy of another may have its number
+                self._quiet[number] = flight
+        if flight.is_first:
+            self._highest = number
         if self._is_open:
             self._put_command(flight)
-        return flight.ticket
+        return flight
 
     def post(self, command: wire.Command, order_id: str) -> None:
         """Takes on its way what nobody waits for. It is said again until it is known what became of it: see `posted`.
 
         Raises as `submit`.
         """
-        is_first = self._next_number > self._highest  # no stray copy of another command can stand under its number
-        flight = self._board(command)
-        is_due = sum(each.is_quiet for each in self._posted.values()) >= self._window // 2  # time for an answer
-        flight.posted_for = order_id
-        self._posted[flight.ticket] = flight
-        if self._is_open:
-            flight.is_quiet = is_first and not is_due and self._protocol >= 2
-            self._put_command(flight)
+        self.submit(command, order_id)
 
     @property
     def posted(self) -> int:
         """How many posted commands have not been confirmed yet."""
         return len(self._posted)
 
-    @property
-    def has_failures(self) -> bool:
-        """Whether there may be something for `take_failures`."""
-        return bool(self._failures or self._posted)
-
     def confirm_posted(self) -> None:
         """Asks what became of everything that has been posted."""
-        quiet = [flight.number for flight in self._posted.values() if flight.is_quiet]
-        if quiet and self._is_open:
-            self._put_command(self._flights[max(quiet)])  # its answer is theirs as well
+        if self._quiet and self._is_open:
+            self._put_command(self._quiet[max(self._quiet)])  # its answer is theirs as well
 
     def take_failures(self, *, is_over: bool = False) -> list[tuple[str, PitError]]:
         """The posted commands that have failed, each once, with its order's id. `is_over`: no more will be heard."""
         if is_over:
-            lost = [flight.posted_for or "" for flight in self._posted.values()]
-            self._failures += [(order_id, OutcomeUnknown("it was never confirmed", order_id)) for order_id in lost]
+            lost = [flight.posted_for or "" for flight in self._posted]
+            self.failures += [(order_id, OutcomeUnknown("it was never confirmed", order_id)) for order_id in lost]
             self._posted.clear()
-        failures, self._failures = self._failures, []
+            self._quiet.clear()
+        failures, self.failures = self.failures, []
         return failures
 
-    def ask(self, query: wire.Query) -> int:
+    def ask(self, query: wire.Query) -> Flight:
         """Takes a question on its way. Questions are not numbered by the daemon and may be asked again freely."""
-        self._check_going()
-        ticket = self._ticket()
-        self._queries[ticket] = _packed(query)
+        if self.over is not None:
+            raise self.over
+        body = wire.encode(query)
+        if len(body) > wire.MAX_MESSAGE_BYTES:
+            _raise_too_long(query, body)
+        self._next_question += 1
+        flight = self._queries[self._next_question] = Flight(self._next_question, query, body, True)
         if self._is_open:
-            self._put_query(ticket)
-        return ticket
+            self._put_query(flight)
+        return flight
+
+    @property
+    def under_way(self) -> Iterable[Flight]:
+        """Commands and questions that have not been answered."""
+        return [*self._flights.values(), *self._queries.values()]
 
     def watch(self, wait_ns: int) -> None:
         """Leaves a question at the daemon that is answered once there is something to cancel; one at a time."""
@@ -231,6 +250,7 @@ class Session:
             self.greet()
             return
         self.outbox.clear()
+        self._leaving.clear()
         self._put_all()
 
     def sent(self, frames: Frames) -> None:
@@ -240,19 +260,22 @@ class Session:
             flight = self._flights.get(wire.number_in(header))
             if flight is not None:
                 flight.was_sent = True
+                if self._leaving and self._leaving[0] is flight:
+                    self._leaving.popleft()
 
     def all_sent(self) -> None:
         """Notes that everything has left that was to be sent."""
-        outbox, self.outbox = self.outbox, []
-        for frames in outbox:
-            self.sent(frames)
+        self.outbox = []
+        for flight in self._leaving:
+            flight.was_sent = True
+        self._leaving.clear()
 
-    def give_up(self, ticket: int) -> bool:
+    def give_up(self, flight: Flight) -> bool:
         """Stops waiting for a command or query. False when it never left, so that nothing can have happened."""
-        if self._queries.pop(ticket, None) is not None:
+        if self._queries.get(flight.number) is flight:
+            del self._queries[flight.number]
             return False
-        flight = self._flight(ticket)
-        if flight is None:
+        if self._flights.get(flight.number) is not flight:
             return False
         if not flight.was_sent:
             self._free(flight.number)
@@ -261,17 +284,16 @@ class Session:
         self._settle(flight)
         return True
 
-    def abandon(self, ticket: int) -> None:
+    def abandon(self, flight: Flight) -> None:
         """Nobody waits any more, nor will ask what became of it: its task was cancelled.
 
         A command that asks for something is given up, and undone should it have happened. One that tells what is so
         stays on its way: its answer is passed over.
         """
-        flight = self._flight(ticket)
-        if flight is not None and not isinstance(flight.command, _calls.ASKING):
+        is_command = self._flights.get(flight.number) is flight
+        if is_command and not isinstance(flight.asked, _calls.ASKING):
             return
-        if self.give_up(ticket):
-            assert flight is not None
+        if self.give_up(flight):
             flight.is_abandoned = True
 
     def undo(self, reply: wire.Reply) -> None:
@@ -285,64 +307,73 @@ class Session:
             return
         if isinstance(reply, wire.Accepted | wire.Taken | wire.Modified):
             order_id = reply.order_id if isinstance(reply, wire.Accepted) else reply.order.id
-            asked = (flight.command for flight in self._flights.values() if not flight.is_given_up)
+            asked = (flight.asked for flight in self._flights.values() if not flight.is_given_up)
             ids = [id for each in asked if isinstance(each, _AGAIN) for id in _ids_of(each)]
             if reply.reservation_id in self._claimed or order_id in ids:
                 return
         self._to_undo.append(command)
         self._undo_what_is_due()
 
-    def received(self, header_frame: bytes, body: bytes) -> Answer | None:
-        """Takes what came in. An answer, where it answers something that is waited for. Raises ProtocolError."""
-        header = wire.unpack_header(header_frame)
+    def received(self, header_frame: bytes, body: bytes) -> Flight | None:
+        """Takes what came in. What is answered by that, with its reply, where somebody waits for it.
+
+        Raises ProtocolError.
+        """
+        try:
+            message, mark, number, told = _unpack(header_frame)
+        except struct.error:
+            wire.unpack_header(header_frame)  # says what is wrong
+            raise
         try:
             reply = wire.decode_reply(body)
         except ValueError as trouble:
             raise ProtocolError(f"the daemon's message cannot be read: {trouble}") from trouble
-        self._seen_seq = max(self._seen_seq, wire.heard(header.acked, self._epoch))
-        message = header.message
-        if message in (_COMMAND, _CONFIRMED):
-            if self._is_meant(header):
-                if self._posted and header.number in self._flights and not isinstance(reply, wire.Voided):
-                    self._look_at_posted(header.number, message == _CONFIRMED)
-                return self._answered_with(header.number, reply)
-        elif message == _QUERY:
-            if self._queries.pop(header.number, None) is not None:
-                if header.number == self._watch:
-                    self._noticed(reply)
-                    return None
-                return Answer(header.number, reply)
-        elif message == _HELLO:
-            self._greeted(reply, header.acked)
+        if self._seen_seq < told - self._told_from <= wire.MAX_SEQ:  # else it is older, or of another start
+            self._seen_seq = told - self._told_from
+        if message in _ANSWERS:
+            flight = self._flights.get(number)
+            if flight is None or (mark and not _is_meant(mark, flight)):
+                return None
+            if self._quiet and type(reply) is not wire.Voided:
+                self._look_at_posted(number, message == _CONFIRMED)
+            return self._answered_with(flight, reply)
+        if message == _QUERY:
+            flight = self._queries.pop(number, None)
+            if flight is None:
+                return None
+            if flight is self._watch:
+                self._noticed(reply)
+                return None
+            flight.reply = reply
+            return flight
+        flight = self._flights.get(number)
+        if message == _HELLO:
+            self._greeted(reply, told)
         elif message == _SETTLE:
-            flight = self._flights.get(header.number)
-            if flight is not None and flight.is_settling and not self._is_still_open(header, reply):
-                return self._answered_with(header.number, reply if self._is_meant(header) else wire.Voided())
+            if flight is not None and flight.is_settling and not self._is_still_open(mark, reply):
+                is_meant = not mark or _is_meant(mark, flight)
+                return self._answered_with(flight, reply if is_meant else wire.Voided())
         elif message == _REFUSAL and isinstance(reply, wire.Failed):
-            if self._is_meant(header):
-                return self._refused(header.number, reply)
+            if flight is None or not mark or _is_meant(mark, flight):
+                return self._refused(number, reply)
         else:
             raise ProtocolError(f"a message of kind {message} makes no sense here")
         return None
 
     # ------------------------------------------------------------------------------------------ within
 
-    def _board(self, command: wire.Command) -> _Flight:
-        self._check_going()
+    def _raise_why_not(self) -> NoReturn:
+        if self.over is not None:
+            raise self.over
         if self.read_only:
             raise NotAuthorized("this engine was connected with read_only=True: it asks, and gives no commands")
-        if not self.has_room:
-            raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
-        flight = _Flight(self._ticket(), self._next_number, command, _packed(command))
-        self._flights[flight.number] = flight
-        self._highest = max(self._highest, flight.number)
-        self._next_number += 1
-        return flight
+        raise CapacityExceeded(f"{self._window} commands wait for their answers; nothing was sent")
 
     def _greeted(self, reply: wire.Reply, told: int) -> None:
         if isinstance(reply, wire.Welcome):
             if (seq := wire.heard(told, reply.epoch)) >= self._seen_seq:
                 self._seen_seq, self._epoch = seq, reply.epoch
+                self._told_from = wire.told(0, reply.epoch)
             if self._is_open:
                 return  # the answer to a hello that was said twice
             self._session = reply.session
@@ -357,33 +388,30 @@ class Session:
         else:
             self.over = error_of(reply)
 
-    def _is_still_open(self, header: wire.Header, reply: wire.Reply) -> bool:
+    def _is_still_open(self, mark: int, reply: wire.Reply) -> bool:
         """Whether a settle was refused, so that the number is not used up: it is asked again. What the command itself
         was answered carries its mark; protocol 1 has no marks, and there only the words tell.
         """
         if not isinstance(reply, wire.Failed) or reply.code is not wire.FailureCode.INVALID_INPUT:
             return False
         if self._protocol >= 2:
-            return not header.session
+            return not mark
         return any(words in reply.message for words in _REFUSED_SETTLES)
 
-    def _is_meant(self, header: wire.Header) -> bool:
-        """Whether this is about the command that has the number now, and not about one that had it and was refused."""
-        flight = self._flights.get(header.number)
-        return flight is None or not header.session or header.session == flight.mark
-
-    def _answered_with(self, number: int, reply: wire.Reply) -> Answer | None:
-        flight = self._flights.pop(number, None)
-        if flight is None:
-            return None  # a second answer to a retry
-        self._acknowledge(number)
+    def _answered_with(self, flight: Flight, reply: wire.Reply) -> Flight | None:
+        number = flight.number
+        del self._flights[number]
+        if number == self._acked + 1 and not self._answered and not self._to_undo:
+            self._acked = number  # as `_acknowledge` does, for the usual case: the oldest one is answered
+        else:
+            self._acknowledge(number)
         if flight.is_given_up:
             if flight.is_abandoned:
                 self.undo(reply)
             return None
-        if isinstance(reply, wire.Accepted | wire.Taken | wire.Modified) and reply.replayed:
-            self._claim(reply.reservation_id)
-        if not isinstance(reply, wire.Voided):
+        if type(reply) in _HELD and reply.replayed:  # type: ignore[union-attr]
+            self._claim(reply.reservation_id)  # type: ignore[union-attr]
+        if type(reply) is not wire.Voided:
             return self._answer(flight, reply)
         if flight.refusal is not None:
             return self._answer(flight, flight.refusal)
@@ -391,7 +419,7 @@ class Session:
         self._next_number += 1
         return None
 
-    def _refused(self, number: int, failed: wire.Failed) -> Answer | None:
+    def _refused(self, number: int, failed: wire.Failed) -> Flight | None:
         code = failed.code
         if code is wire.FailureCode.NO_SESSION:
             if self._is_open:
@@ -402,17 +430,17 @@ class Session:
             return None
         if code is wire.FailureCode.WRONG_NUMBER:
             return None  # something before it was lost; `again` says both once more
-        if self._queries.pop(number, None) is not None and number not in self._flights:
-            return Answer(number, failed)
-        flight = self._flights.get(number)
+        question, flight = self._queries.pop(number, None), self._flights.get(number)
         if flight is None:
-            return None
+            if question is not None:
+                question.reply = failed
+            return question
         if code is wire.FailureCode.ANSWER_GONE:
-            return self._answered_with(number, failed)
+            return self._answered_with(flight, failed)
         if flight.is_settling:
             return None  # of a copy said before; the settle itself is answered as such
         if failed.number > number:
-            return self._answered_with(number, wire.Voided())  # a stray copy of another one has used the number
+            return self._answered_with(flight, wire.Voided())  # a stray copy of another one has used the number
         if flight.copies > 1 or self._may_be_void(number):
             flight.refusal = failed  # the number isn't free: another copy may fare better, or a settle behind voids it
             self._settle(flight)
@@ -420,19 +448,30 @@ class Session:
         self._free(number)
         return self._answer(flight, failed)
 
-    def _answer(self, flight: _Flight, reply: wire.Reply) -> Answer | None:
-        """An answer for who waits for it. Of what was posted, a failure is kept until somebody asks."""
+    def _answer(self, flight: Flight, reply: wire.Reply) -> Flight | None:
+        """Tells who waits for it. Of what was posted, a failure is kept until somebody asks."""
         if flight.posted_for is None:
-            return Answer(flight.ticket, reply)
-        if self._posted.pop(flight.ticket, None) is not None and not isinstance(reply, wire.Settled):
-            self._failures.append((flight.posted_for, _calls.failure_of(reply)))
+            flight.reply = reply
+            return flight
+        if flight in self._posted:
+            self._forget_posted(flight)
+            if not isinstance(reply, wire.Settled):
+                self.failures.append((flight.posted_for, _calls.failure_of(reply)))
         return None
+
+    def _forget_posted(self, flight: Flight) -> None:
+        del self._posted[flight]
+        if flight.is_quiet:
+            self._quiet.pop(flight.number, None)
 
     def _look_at_posted(self, number: int, is_confirmed: bool) -> None:
         """A command behind quiet ones was answered: they were carried out before it, and as told, if it says so."""
-        for flight in [each for each in self._posted.values() if each.is_quiet and each.number < number]:
+        for flight in tuple(self._quiet.values()):
+            if flight.number >= number:
+                return
             if is_confirmed:
-                del self._posted[flight.ticket], self._flights[flight.number]
+                self._forget_posted(flight)
+                del self._flights[flight.number]
                 self._acknowledge(flight.number)
             else:
                 self._put_command(flight)  # a no is under way, or was lost
@@ -446,21 +485,23 @@ class Session:
         """The number was not used: the commands behind it move up, and are said again under their new numbers."""
         del self._flights[number]
         self.outbox[:] = [frames for frames in self.outbox if not _is_command_from(number, frames[0])]
+        self._leaving = deque(flight for flight in self._leaving if flight.number < number)
         behind = sorted(each for each in self._flights if each > number)
         for each in behind:
             self._renumber(self._flights.pop(each), each - 1)
         self._next_number -= 1
 
-    def _renumber(self, flight: _Flight, number: int) -> None:
+    def _renumber(self, flight: Flight, number: int) -> None:
+        self._speak_up(flight)
         flight.number = number
         flight.copies = 0
-        flight.is_quiet = False
+        flight.is_first = number > self._highest
         self._flights[number] = flight
         self._highest = max(self._highest, number)
         if self._is_open:
             self._put_command(flight)
 
-    def _settle(self, flight: _Flight) -> None:
+    def _settle(self, flight: Flight) -> None:
         """Asks what became of its number, so that it is used up either way: its stored answer, or void.
 
         Copies of the command that have not left stay here: nobody waits for it any more. What is voided with it is told
@@ -468,8 +509,9 @@ class Session:
         """
         flight.is_settling = True
         self.outbox[:] = [frames for frames in self.outbox if not _is_command(flight.number, frames[0])]
-        for each in self._posted.values():
-            if each.is_quiet and each.number < flight.number and self._is_open:
+        self._leaving = deque(each for each in self._leaving if each is not flight)
+        for each in tuple(self._quiet.values()):
+            if each.number < flight.number and self._is_open:
                 self._put_command(each)
         if self._is_open:
             self._put_command(flight)
@@ -494,32 +536,40 @@ class Session:
     def _put_all(self) -> None:
         for number in sorted(self._flights):
             self._put_command(self._flights[number])
-        for ticket in self._queries:
-            self._put_query(ticket)
+        for question in self._queries.values():
+            self._put_query(question)
 
-    def _put_command(self, flight: _Flight) -> None:
+    def _put_command(self, flight: Flight) -> None:
         if flight.is_settling:
-            self.outbox.append((wire.pack_header(_SETTLE, self._session, flight.number, self._acked), b""))
-        else:
-            flight.is_quiet = flight.is_quiet and not flight.copies
-            kind = _POSTED if flight.is_quiet else _COMMAND
-            self.outbox.append((wire.pack_header(kind, self._session, flight.number, self._acked), flight.body))
-            flight.copies += 1
+            self.outbox.append((_pack(_SETTLE, self._session, flight.number, self._acked), b""))
+            return
+        if flight.copies:
+            self._speak_up(flight)
+        kind = _POSTED if flight.is_quiet else _COMMAND
+        self.outbox.append((_pack(kind, self._session, flight.number, self._acked), flight.body))
+        self._leaving.append(flight)
+        flight.copies += 1
 
-    def _put_query(self, ticket: int) -> None:
-        header = wire.pack_header(_QUERY, self._session, ticket, 0)
-        self.outbox.append((header, self._queries[ticket]))
+    def _speak_up(self, flight: Flight) -> None:
+        """From here on it is answered by itself."""
+        if flight.is_quiet:
+            flight.is_quiet = False
+            self._quiet.pop(flight.number, None)
 
-    def _flight(self, ticket: int) -> _Flight | None:
-        return next((flight for flight in self._flights.values() if flight.ticket == ticket), None)
+    def _put_query(self, question: Flight) -> None:
+        self.outbox.append((_pack(_QUERY, self._session, question.number, 0), question.body))
 
-    def _ticket(self) -> int:
-        self._next_ticket += 1
-        return self._next_ticket
 
-    def _check_going(self) -> None:
-        if self.over is not None:
-            raise self.over
+_pack, _unpack = wire.pack_header, wire.unpack_fields
+
+_HELD = frozenset((wire.Accepted, wire.Taken, wire.Modified))
+
+
+def _is_meant(mark: int, flight: Flight) -> bool:
+    """Whether an answer of that mark is about the command that has the number now, and not about one that had it and
+    was refused.
+    """
+    return flight.is_first or mark == flight.mark
 
 
 def _ids_of(command: wire.Command) -> tuple[str | None, ...]:
@@ -546,9 +596,7 @@ def _is_command_from(number: int, header_frame: bytes) -> bool:
     return header.message in _NUMBERED and header.number >= number
 
 
-def _packed(body: wire.Command | wire.Query) -> bytes:
-    packed = wire.encode(body)
-    if len(packed) > wire.MAX_MESSAGE_BYTES:  # the daemon would drop the connection, and every retry as well
-        name = type(body).__name__
-        raise InvalidInput(f"{name}: {len(packed)} bytes are more than the {wire.MAX_MESSAGE_BYTES} of a message")
-    return packed
+def _raise_too_long(asked: wire.Command | wire.Query, body: bytes) -> NoReturn:
+    """The daemon would drop the connection, and every retry as well."""
+    name = type(asked).__name__
+    raise InvalidInput(f"{name}: {len(body)} bytes are more than the {wire.MAX_MESSAGE_BYTES} of a message")

@@ -11,14 +11,14 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from . import _calls, _process, wire
-from ._session import Session
+from ._session import Flight, Session
 from ._zmq_pipe import Link, Pipe
-from .errors import Closed, Forked, InvalidInput, PitError, PostedFailed, Unavailable
+from .errors import CapacityExceeded, Closed, Forked, InvalidInput, PitError, PostedFailed, Unavailable
 from .keys import Curve
 from .types import CancelRequest
 
@@ -43,14 +43,7 @@ HEAR_NS = 9_000_000_000
 HEAR_AGAIN_S = 1.0
 """After so long it is said once more: a daemon that was started again has forgotten it."""
 
-_FOR_ROOM = 0
-"""Stands for a ticket: wait until the session takes one more command."""
-
-_FOR_POSTED = -1
-"""Stands for a ticket: wait until everything posted has been answered."""
-
-_FOR_WELCOME = -2
-"""Stands for a ticket: wait until the daemon has welcomed this client."""
+_now = time.monotonic
 
 _PROBE_EVERY_S = 0.1
 """How often is looked whether a daemon has come back, while somebody waits to be told by a descriptor."""
@@ -80,12 +73,12 @@ class ZmqTransport:
         deadline = time.monotonic() + timeout_s
         try:
             self._session.greet()
-            self._wait(_FOR_WELCOME, deadline)
+            self._wait_for_welcome(deadline)
             if self._session.is_older and isinstance(self._link, Pipe):
                 self._link.close()
                 self._link = open_link(endpoint, curve, is_older=True)
                 self._session.greet()
-                self._wait(_FOR_WELCOME, deadline)
+                self._wait_for_welcome(deadline)
         except BaseException:
             self._link.close()
             self._is_closed = True
@@ -94,20 +87,18 @@ class ZmqTransport:
             self._link.opened, self._link.dropped = self._opened, self._dropped
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
-        deadline = time.monotonic() + timeout_s
+        deadline = _now() + timeout_s
         self._take_turn(timeout_s)
         try:
-            if not self._session.has_room:
-                self._wait(_FOR_ROOM, deadline)
-            ticket = self._session.submit(command)
+            flight = self._submit(command, None, deadline)
             try:
-                reply = self._wait(ticket, deadline)
+                reply = self._wait(flight, deadline)
             except BaseException:
-                self._session.give_up(ticket)  # a signal handler raised: its answer is settled before the next
+                self._session.give_up(flight)  # a signal handler raised: its answer is settled before the next
                 raise
             if reply is not None:
                 return reply
-            if self._session.give_up(ticket):
+            if self._session.give_up(flight):
                 raise _calls.unknown(command, self._endpoint, timeout_s)
             raise Unavailable(f"nothing was sent within {timeout_s:g} s: {self._why_silent()}")
         finally:
@@ -119,11 +110,11 @@ class ZmqTransport:
         deadline = time.monotonic() + timeout_s
         self._take_turn(timeout_s)
         try:
-            ticket = self._session.ask(query)
-            reply = self._wait(ticket, deadline)
+            flight = self._session.ask(query)
+            reply = self._wait(flight, deadline)
             if reply is not None:
                 return reply
-            self._session.give_up(ticket)
+            self._session.give_up(flight)
             raise Unavailable(f"no answer within {timeout_s:g} s: {self._why_silent()}")
         finally:
             if self._bell is not None:
@@ -131,11 +122,10 @@ class ZmqTransport:
             self._lock.release()
 
     def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
+        deadline = _now() + timeout_s
         self._take_turn(timeout_s)
         try:
-            if not self._session.has_room:
-                self._wait(_FOR_ROOM, time.monotonic() + timeout_s)
-            self._session.post(command, order_id)
+            self._submit(command, order_id, deadline)
             self._link.send(self._session)
             if not self._is_seen_through:
                 self._is_seen_through = True
@@ -151,14 +141,18 @@ class ZmqTransport:
         self._take_turn(timeout_s)
         try:
             self._session.confirm_posted()
-            self._wait(_FOR_POSTED, time.monotonic() + timeout_s)
+            self._wait(None, _now() + timeout_s, lambda: not self._session.posted)
+            if self._session.posted:
+                raise _calls.unconfirmed(self._session.posted)
         finally:
             if self._bell is not None:
                 self._ring()
             self._lock.release()
 
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
-        return self._session.take_failures(is_over=self._is_closed) if self._session.has_failures else ()
+        if not self._session.failures and not self._is_closed:
+            return ()
+        return self._session.take_failures(is_over=self._is_closed)
 
     def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
         self._hear(timeout_s)
@@ -249,8 +243,7 @@ class ZmqTransport:
         if _process.pid == self._pid and not self._is_closed:
             see_through(self._session, self._link)
 
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     def close(self) -> None:
         if _process.pid != self._pid or self._is_closed or not self._lock.acquire(timeout=GOODBYE_S):
@@ -258,10 +251,8 @@ class ZmqTransport:
         try:
             if self._session.over is None and (self._session.is_open or self._session.posted):
                 deadline = time.monotonic() + (SEE_THROUGH_S if self._session.posted else GOODBYE_S)
-                if not self._session.has_room:
-                    self._wait(_FOR_ROOM, deadline)
-                ticket = self._session.submit(wire.Goodbye())  # its answer confirms what was posted before it
-                self._wait(ticket, deadline)
+                # its answer confirms what was posted before it
+                self._wait(self._submit(wire.Goodbye(), None, deadline), deadline)
         except PitError:
             pass  # the daemon will notice by itself
         finally:
@@ -283,53 +274,57 @@ class ZmqTransport:
             self._lock.release()
             raise Closed("this engine has been closed")
 
-    def _wait(self, ticket: int, deadline: float) -> wire.Reply | None:
-        """The reply to a ticket, or None at the deadline; or once what else is waited for has happened."""
-        session, link = self._session, self._link
-        now = began = time.monotonic()
+    def _submit(self, command: wire.Command, posted_for: str | None, deadline: float) -> Flight:
+        """Takes a command on its way as soon as there is room for it. Raises Unavailable when there is none in time."""
+        session = self._session
+        try:
+            return session.submit(command, posted_for)
+        except CapacityExceeded:
+            self._wait(None, deadline, lambda: session.has_room)
+        if not session.has_room:
+            why = f"nothing was sent: {session.in_flight} commands wait for their answers"
+            raise Unavailable(f"{why}: {self._why_silent()}")
+        return session.submit(command, posted_for)
+
+    def _wait_for_welcome(self, deadline: float) -> None:
+        self._wait(None, deadline, lambda: self._session.is_open)
+        if not self._session.is_open:
+            self._link.check(self._endpoint)
+            raise Unavailable(f"no welcome in time: {self._why_silent()}")
+
+    def _wait(
+        self, flight: Flight | None, deadline: float, has_happened: Callable[[], object] | None = None
+    ) -> wire.Reply | None:
+        """The reply to what has been sent, or None at the deadline; or once what else is waited for has happened."""
+        session, link, round_trip_s = self._session, self._link, self._round_trip_s
+        look_out_s = 0.0
+        if flight is not None and round_trip_s <= _LOOK_OUT_S:
+            look_out_s = 2 * round_trip_s if 2 * round_trip_s < _LOOK_OUT_S else _LOOK_OUT_S
+        now = began = _now()
         again_at = began + AGAIN_S
         while True:
             if session.outbox:
                 link.send(session)
             if session.over is not None:
                 raise session.over
-            if ticket <= 0 and self._has_happened(ticket):
+            if has_happened is not None and has_happened():
                 return None
             if now >= deadline:
-                self._raise_overdue(ticket)
                 return None
             if now >= again_at:
                 session.again()
                 again_at = now + AGAIN_S
                 continue
-            round_trip_s = self._round_trip_s
-            look_out_s = 0.0 if ticket <= 0 or round_trip_s > _LOOK_OUT_S else min(2 * round_trip_s, _LOOK_OUT_S)
-            message = link.receive(session, min(deadline, again_at) - now, look_out_s)
-            now = time.monotonic()
+            message = link.receive(session, (deadline if deadline < again_at else again_at) - now, look_out_s)
+            now = _now()
             if message is None:
                 link.send(session)  # perhaps there is a connection again
                 continue
-            answer = session.received(*message)
-            if answer is not None and answer.ticket == ticket:
-                self._round_trip_s += (min(now - began, 2 * _LOOK_OUT_S) - round_trip_s) / 8
-                return answer.reply
-
-    def _has_happened(self, ticket: int) -> bool:
-        session = self._session
-        if ticket == _FOR_WELCOME:
-            return session.is_open
-        return session.has_room if ticket == _FOR_ROOM else not session.posted
-
-    def _raise_overdue(self, ticket: int) -> None:
-        """Raises what it means that something has not happened by the deadline. An answer is its caller's business."""
-        if ticket == _FOR_WELCOME:
-            self._link.check(self._endpoint)
-            raise Unavailable(f"no welcome in time: {self._why_silent()}")
-        if ticket == _FOR_ROOM:
-            why = f"nothing was sent: {self._session.in_flight} commands wait for their answers"
-            raise Unavailable(f"{why}: {self._why_silent()}")
-        if ticket == _FOR_POSTED:
-            raise _calls.unconfirmed(self._session.posted)
+            answered = session.received(*message)
+            if answered is not None and answered is flight:
+                took_s = now - began if now - began < 2 * _LOOK_OUT_S else 2 * _LOOK_OUT_S
+                self._round_trip_s += (took_s - round_trip_s) / 8
+                return answered.reply
 
     def _why_silent(self) -> str:
         return why_silent(self._endpoint)

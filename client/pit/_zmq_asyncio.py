@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from . import _calls, _process, wire
-from ._session import Session
+from ._session import Flight, Session
 from ._zmq import (
     AGAIN_S,
     GOODBYE_S,
@@ -32,7 +32,7 @@ from ._zmq import (
     why_not_reached,
 )
 from ._zmq_pipe import RECONNECT_S, Pipe
-from .errors import Closed, Forked, PitError, ProtocolError, Unavailable
+from .errors import CapacityExceeded, Closed, Forked, PitError, ProtocolError, Unavailable
 from .keys import Curve
 from .types import CancelRequest
 
@@ -44,32 +44,32 @@ _RECONNECT_FOR_NOBODY_S = 0.1
 
 
 class _Call:
-    """A command or query that a task waits for. `woken` is done once there is a reply, or none will come."""
+    """A task that waits for room, for the welcome, or until all that was posted is answered. `woken` is done once that
+    is so, or never will be; what got room is answered by the same.
+    """
 
-    __slots__ = ("asked", "began", "deadline", "posted_for", "reply", "ticket", "trouble", "woken")
+    __slots__ = ("asked", "began", "deadline", "flight", "posted_for", "trouble", "woken")
 
-    def __init__(
-        self, asked: wire.Command | wire.Query | None, woken: asyncio.Future[None], began: float, deadline: float
-    ) -> None:
+    def __init__(self, asked: wire.Command | None, woken: asyncio.Future[None], began: float, deadline: float) -> None:
         self.asked = asked
         self.woken = woken
         self.began = began
         self.deadline = deadline
-        self.ticket: int | None = None
+        self.flight: Flight | None = None
         """None while it waits for room."""
         self.posted_for: str | None = None
         """The order that it is about, where nobody waits for its answer."""
-        self.reply: wire.Reply | None = None
         self.trouble: PitError | None = None
 
     @property
     def tells(self) -> bool:
         """Whether it tells what is so: that is said even when its task is cancelled."""
-        return isinstance(self.asked, wire.Command) and not isinstance(self.asked, _calls.ASKING)
+        return self.asked is not None and not isinstance(self.asked, _calls.ASKING)
 
-    def wake(self) -> None:
-        if not self.woken.done():
-            self.woken.set_result(None)
+
+def _wake(call: _Call | Flight) -> None:
+    if call.woken is not None and not call.woken.done():
+        call.woken.set_result(None)
 
 
 class AsyncZmqTransport:
@@ -84,8 +84,6 @@ class AsyncZmqTransport:
         """Whether what it has posted is waited for when the process ends."""
         self._session = Session(client, os.urandom(16), read_only=read_only)
         self._opening: _Call | None = None
-        self._calls: dict[int, _Call] = {}
-        """What is under way, oldest first."""
         self._room: deque[_Call] = deque()
         """Commands that wait until the session takes one more, first come, first served."""
         self._flushing: list[_Call] = []
@@ -109,7 +107,7 @@ class AsyncZmqTransport:
         call = self._opening = self._begin(None, timeout_s)
         try:
             self._session.greet()
-            self._put(call)
+            self._put(call.began, timeout_s)
             await call.woken
             self._raise_trouble(call)
             if not self._session.is_open:
@@ -127,32 +125,22 @@ class AsyncZmqTransport:
 
     async def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
         self._check()
-        session = self._session
-        call = self._begin(command, timeout_s)
-        if self._room or not session.has_room:
-            self._room.append(call)
-            self._set_timer(call.deadline)
+        flight = self._submit(command, None)
+        if flight is None:
+            flight = await self._in_turn(command, timeout_s)
         else:
-            call.ticket = session.submit(command)
-            self._calls[call.ticket] = call
-            self._put(call)
-        try:
-            await call.woken
-        except BaseException:
-            self._abandon(call)
-            raise
-        if call.reply is not None:
-            return call.reply
-        if call.ticket is None:
-            self._leave_queue(call)
-            self._raise_trouble(call)
-            why = f"nothing was sent: {session.in_flight} commands wait for their answers"
-            raise Unavailable(f"{why}: {await self._why_silent()}")
-        self._calls.pop(call.ticket, None)
-        may_have_happened = session.give_up(call.ticket)
+            self._say(flight, timeout_s)
+            try:
+                await flight.woken
+            except BaseException:
+                self._abandon(flight)
+                raise
+        if flight.reply is not None:
+            return flight.reply
+        may_have_happened = self._session.give_up(flight)
         self._move()
         self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
-        self._raise_trouble(call)
+        self._raise_trouble(flight)
         if may_have_happened:
             raise _calls.unknown(command, self._endpoint, timeout_s)
         if self._is_ended:
@@ -161,43 +149,28 @@ class AsyncZmqTransport:
 
     async def query(self, query: wire.Query, timeout_s: float) -> wire.Reply:
         self._check()
-        call = self._begin(query, timeout_s)
-        call.ticket = self._session.ask(query)
-        self._calls[call.ticket] = call
-        self._put(call)
+        flight = self._session.ask(query)
+        self._say(flight, timeout_s)
         try:
-            await call.woken
-            if call.reply is not None:
-                return call.reply
+            await flight.woken
+            if flight.reply is not None:
+                return flight.reply
         finally:
-            self._calls.pop(call.ticket, None)
-            self._session.give_up(call.ticket)
-        self._raise_trouble(call)
+            self._session.give_up(flight)
+        self._raise_trouble(flight)
         raise Unavailable(f"no answer within {timeout_s:g} s: {await self._why_silent()}")
 
     async def post(self, command: wire.Command, order_id: str, timeout_s: float) -> None:
         self._check()
-        call = self._begin(command, timeout_s)
-        call.posted_for = order_id
         if not self._is_seen_through:
             self._is_seen_through = True
             at_exit.add(self)
-        if not self._room and self._session.has_room:
-            self._session.post(command, order_id)
-            self._put(call)
+        if self._submit(command, order_id) is not None:
+            self._put(self._loop.time(), timeout_s)
             return
-        self._room.append(call)
-        self._set_timer(call.deadline)
-        try:
-            await call.woken
-        except BaseException:
-            self._abandon(call)
-            raise
-        if call in self._room:
-            self._leave_queue(call)
-            self._raise_trouble(call)
-            why = f"nothing was sent: {self._session.in_flight} commands wait for their answers"
-            raise Unavailable(f"{why}: {await self._why_silent()}")
+        call = self._begin(command, timeout_s)
+        call.posted_for = order_id
+        await self._got_room(call)
         self._raise_trouble(call)
 
     async def flush(self, timeout_s: float) -> None:
@@ -208,7 +181,7 @@ class AsyncZmqTransport:
         self._flushing.append(call)
         try:
             self._session.confirm_posted()
-            self._put(call)
+            self._put(call.began, timeout_s)
             await call.woken
         finally:
             self._flushing.remove(call)
@@ -217,7 +190,9 @@ class AsyncZmqTransport:
             raise _calls.unconfirmed(self._session.posted)
 
     def take_failures(self) -> Sequence[tuple[str, PitError]]:
-        return self._session.take_failures(is_over=self._is_ended) if self._session.has_failures else ()
+        if not self._session.failures and not self._is_ended:
+            return ()
+        return self._session.take_failures(is_over=self._is_ended)
 
     async def notices(self, wait_s: float, timeout_s: float) -> list[CancelRequest]:
         if not self._is_hearing:
@@ -268,8 +243,7 @@ class AsyncZmqTransport:
         if _process.pid == self._pid and not self._is_ended:
             see_through(self._session, self._link)
 
-    def monotonic_ns(self) -> int:
-        return time.monotonic_ns()
+    monotonic_ns = staticmethod(time.monotonic_ns)
 
     async def close(self) -> None:
         if self._is_closed or _process.pid != self._pid:
@@ -282,17 +256,19 @@ class AsyncZmqTransport:
         self._is_closed = True  # nothing new is taken; what is under way may be answered still
         for waiting in tuple(self._room):
             waiting.trouble = Closed("nothing was sent: this engine has been closed")
-            waiting.wake()
+            _wake(waiting)
         try:
             if self._session.over is None and (self._session.is_open or self._session.posted):
-                call = self._begin(wire.Goodbye(), SEE_THROUGH_S if self._session.posted else GOODBYE_S)
-                if self._session.has_room:
-                    call.ticket = self._session.submit(wire.Goodbye())
-                    self._calls[call.ticket] = call
+                most_s = SEE_THROUGH_S if self._session.posted else GOODBYE_S
+                flight = self._session.submit(wire.Goodbye()) if self._session.has_room else None
+                if flight is not None:
+                    self._say(flight, most_s)
+                    await flight.woken
                 else:
+                    call = self._begin(wire.Goodbye(), most_s)
                     self._room.append(call)
-                self._put(call)
-                await call.woken
+                    self._put(call.began, most_s)
+                    await call.woken
         except PitError:
             pass  # the daemon will notice by itself
         finally:
@@ -308,33 +284,78 @@ class AsyncZmqTransport:
         if asyncio.get_running_loop() is not self._loop:
             raise Closed("this engine belongs to another event loop; connect anew in this one")
 
-    def _begin(self, asked: wire.Command | wire.Query | None, timeout_s: float) -> _Call:
+    def _begin(self, asked: wire.Command | None, timeout_s: float) -> _Call:
         now = self._loop.time()
         return _Call(asked, self._loop.create_future(), now, now + timeout_s)
 
-    def _put(self, call: _Call) -> None:
-        """Sends it: at once when it is alone, else with all that is said in this turn of the loop.
+    def _submit(self, command: wire.Command, posted_for: str | None) -> Flight | None:
+        """Takes it on its way; None where it is to wait for room."""
+        if self._room:
+            return None
+        try:
+            return self._session.submit(command, posted_for)
+        except CapacityExceeded:
+            return None
+
+    def _say(self, flight: Flight, timeout_s: float) -> None:
+        loop = self._loop
+        flight.woken = asyncio.Future(loop=loop)
+        flight.began = now = loop.time()
+        flight.deadline = now + timeout_s
+        self._put(now, timeout_s)
+
+    def _put(self, began: float, timeout_s: float) -> None:
+        """Sends what is to be said: at once when it is alone, else with all that is said in this turn of the loop.
 
         Each send on its own would wake libzmq's thread. In any case what has come in is looked at after it.
         """
+        at = began + (timeout_s if timeout_s < AGAIN_S else AGAIN_S)
+        if at < self._timer_at:
+            self._set_timer(at)
+        if self._is_look_due:
+            return
         pipe = self._pipe
         if self._session.in_flight <= 1:
             self._link.send(self._session)
             if pipe is not None and self._fd >= 0 and not pipe.has_unsent:
-                self._set_timer(min(call.deadline, call.began + AGAIN_S))
                 return  # what comes of it is told by the descriptor
         self._look_soon()
-        self._set_timer(min(call.deadline, call.began + AGAIN_S))
 
-    def _abandon(self, call: _Call) -> None:
-        """The task that waits has been cancelled: nobody gets the reply, if there is one, or will be."""
-        if call.reply is not None:
-            self._session.undo(call.reply)
-        elif call.ticket is None:
-            if not call.tells:
+    async def _in_turn(self, command: wire.Command, timeout_s: float) -> Flight:
+        """What has been answered, or will not be, of a command that waits for room first. Raises Unavailable."""
+        call = self._begin(command, timeout_s)
+        await self._got_room(call)
+        if call.flight is None:
+            self._raise_trouble(call)
+            raise AssertionError("it has room, or trouble")
+        return call.flight
+
+    async def _got_room(self, call: _Call) -> None:
+        """Returns once a call that waits for room is over. Raises Unavailable, or what has kept it from getting some,
+        when it got none.
+        """
+        self._room.append(call)
+        self._set_timer(call.deadline)
+        try:
+            await call.woken
+        except BaseException:
+            if call.flight is not None:
+                self._abandon(call.flight)
+            elif not call.tells:
                 self._leave_queue(call)
-        elif self._calls.pop(call.ticket, None) is not None:
-            self._session.abandon(call.ticket)
+            raise
+        if call.flight is None and (call in self._room or call.posted_for is None):
+            self._leave_queue(call)
+            self._raise_trouble(call)
+            why = f"nothing was sent: {self._session.in_flight} commands wait for their answers"
+            raise Unavailable(f"{why}: {await self._why_silent()}")
+
+    def _abandon(self, flight: Flight) -> None:
+        """The task that waits has been cancelled: nobody gets the reply, if there is one, or will be."""
+        if flight.reply is not None:
+            self._session.undo(flight.reply)
+        else:
+            self._session.abandon(flight)
         if not self._is_ended and not self._loop.is_closed():
             self._move()
             self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
@@ -343,7 +364,7 @@ class AsyncZmqTransport:
         if call in self._room:
             self._room.remove(call)
 
-    def _raise_trouble(self, call: _Call) -> None:
+    def _raise_trouble(self, call: _Call | Flight) -> None:
         trouble = call.trouble or self._session.over
         if trouble is not None:
             raise trouble.with_traceback(None)
@@ -373,10 +394,12 @@ class AsyncZmqTransport:
             self._let_in()
         try:
             link.send(session)
-            for message in link.drain():
-                self._take(*message)
-                if self._room and session.has_room:
-                    self._let_in()
+            received = session.received
+            for header, body in link.drain():
+                flight = received(header, body)
+                if flight is not None and flight.woken is not None and not flight.woken.done():
+                    flight.woken.set_result(None)
+            self._wake_others()
             if session.outbox and self._pipe is not None:
                 if self._fd >= 0 and not self._pipe.has_unsent:
                     self._look_soon()  # it goes together with what is said by those who are woken now
@@ -394,18 +417,16 @@ class AsyncZmqTransport:
         if self._is_hearing:
             self._ring()
 
-    def _take(self, header: bytes, body: bytes) -> None:
-        answer = self._session.received(header, body)
-        if self._flushing and not self._session.posted:
+    def _wake_others(self) -> None:
+        """Wakes those who wait for something else than an answer, where it has happened."""
+        session = self._session
+        if self._room and session.has_room:
+            self._let_in()
+        if self._flushing and not session.posted:
             for each in self._flushing:
-                each.wake()
-        if answer is not None:
-            call = self._calls.pop(answer.ticket, None)
-            if call is not None:
-                call.reply = answer.reply
-                call.wake()
-        elif self._opening is not None and self._session.is_open:
-            self._opening.wake()
+                _wake(each)
+        if self._opening is not None and session.is_open:
+            _wake(self._opening)
 
     def _let_in(self) -> None:
         """Takes commands that wait for room on their way."""
@@ -416,26 +437,28 @@ class AsyncZmqTransport:
             assert call.asked is not None
             try:
                 if call.posted_for is not None:
-                    self._session.post(call.asked, call.posted_for)  # type: ignore[arg-type]
-                    call.wake()
+                    self._session.post(call.asked, call.posted_for)
+                    _wake(call)
                     continue
-                call.ticket = self._session.submit(call.asked)  # type: ignore[arg-type]
+                flight = call.flight = self._session.submit(call.asked)
             except PitError as trouble:
                 call.trouble = trouble
-                call.wake()
+                _wake(call)
                 continue
-            call.began = self._loop.time()
-            if not call.woken.cancelled():
-                self._calls[call.ticket] = call
+            flight.woken, flight.began, flight.deadline = call.woken, self._loop.time(), call.deadline
 
-    def _waiting(self) -> tuple[_Call, ...]:
-        opening = () if self._opening is None else (self._opening,)
-        return (*opening, *self._calls.values(), *self._room, *self._flushing)
+    def _waiting(self) -> list[_Call | Flight]:
+        """All for which a task waits."""
+        waiting: list[_Call | Flight] = [] if self._opening is None else [self._opening]
+        waiting += self._session.under_way
+        waiting += self._room
+        waiting += self._flushing
+        return [each for each in waiting if each.woken is not None and not each.woken.done()]
 
     def _wake_all(self, trouble: PitError | None) -> None:
         for call in self._waiting():
             call.trouble = call.trouble or trouble
-            call.wake()
+            _wake(call)
 
     # ------------------------------------------------------------------------------------------ time
 
@@ -452,10 +475,10 @@ class AsyncZmqTransport:
         if _process.pid != self._pid:
             return
         now = self._loop.time()
-        waiting = []
+        waiting: list[_Call | Flight] = []
         for call in self._waiting():
             if call.deadline <= now:
-                call.wake()
+                _wake(call)
             else:
                 waiting.append(call)
         if waiting:

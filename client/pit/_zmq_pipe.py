@@ -12,6 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
 from . import wire
@@ -81,6 +82,7 @@ class Pipe:
         self._path = path
         self._socket: socket.socket | None = None
         self._poll = select.poll()
+        self._is_there = partial(self._poll.poll, 0)
         self._next_try = 0.0
         self._look_out = LookOut()
         self._unsent = b""
@@ -120,11 +122,8 @@ class Pipe:
         if self._socket is None:
             time.sleep(min(most_s, RECONNECT_S))
             return None
-        poll = self._poll.poll
-        if look_out_s and self._look_out.sees(self._is_there, look_out_s):
-            self._read()
-            return self._come.popleft() if self._come else None
-        if poll(max(1, int(most_s * 1e3))):
+        is_there = look_out_s and self._look_out.sees(self._is_there, look_out_s)
+        if is_there or self._poll.poll(max(1, int(most_s * 1e3))):
             self._read()
         return self._come.popleft() if self._come else None
 
@@ -147,9 +146,6 @@ class Pipe:
         self._drop()
 
     # ------------------------------------------------------------------------------------------ within
-
-    def _is_there(self) -> object:
-        return self._poll.poll(0)
 
     def _connect(self, session: Session) -> bool:
         now = time.monotonic()

@@ -38,6 +38,11 @@ from .types import (
     exact,
 )
 
+_WORKING = OrderState.WORKING
+
+_NO_NAME = (None, None)
+"""An order's name at the venue that is not known yet, and why it can't be kept."""
+
 
 class Engine(EngineBase):
     """The gate, as one client sees it. May be used from any thread; not after a fork.
@@ -66,7 +71,7 @@ class Engine(EngineBase):
         Raises OutcomeUnknown, with the order's id, when no answer came in time.
         """
         sent_ns = self._monotonic_ns()
-        reply = self._ask(wire.Check(order, sent, _calls.lease_ns(lease_s)))
+        reply = self._ask(wire.Check(order, sent, None if lease_s is None else _calls.lease_ns(lease_s)))
         return self._reservation_or_no(order, reply, sent_ns)
 
     def execute_pre_trade_many(
@@ -510,18 +515,20 @@ class Engine(EngineBase):
         _calls.expect(self._command(command), wire.Done)
 
     def _command(self, command: wire.Command) -> wire.Reply:
-        left_s = self._time_left_s() if self._has_dropped else self.timeout_s
-        return self._transport.command(command, left_s)
+        if self._dropped_reservations or self._dropped_requests:
+            return self._command_after_drop(command)
+        return self._transport.command(command, self.timeout_s)
+
+    def _command_after_drop(self, command: wire.Command) -> wire.Reply:
+        return self._transport.command(command, self._time_left_s())
 
     def _ask(self, command: wire.Command) -> wire.Reply:
         """As `_command`, for what asks for something: not before it is told which commits have failed."""
-        failures = self._transport.take_failures()
-        if failures:
-            raise PostedFailed(failures)
+        self._tell_failures()
         return self._command(command)
 
     def _post(self, command: wire.Command, order_id: str) -> None:
-        self._transport.post(command, order_id, self.timeout_s)
+        return self._transport.post(command, order_id, self.timeout_s)
 
     def _tell_failures(self) -> None:
         failures = self._transport.take_failures()
@@ -529,8 +536,8 @@ class Engine(EngineBase):
             raise PostedFailed(failures)
 
     def _query(self, query: wire.Query) -> wire.Reply:
-        left_s = self._time_left_s() if self._has_dropped else self.timeout_s
-        return self._transport.query(query, left_s)
+        has_dropped = self._dropped_reservations or self._dropped_requests
+        return self._transport.query(query, self._time_left_s() if has_dropped else self.timeout_s)
 
     def _time_left_s(self) -> float:
         """What is left of a call's time once what was let go before it has been given back."""
@@ -558,10 +565,9 @@ class Engine(EngineBase):
             return False  # nothing is lost by silence: its lease ends it
 
     def _reservation_or_no(self, order: Order, reply: wire.Reply, sent_ns: int) -> Reservation | Rejected:
-        answer = _calls.expect_or_no(reply, wire.Accepted)
-        if isinstance(answer, Rejected):
-            return answer
-        return Reservation(self, order, answer, sent_ns)
+        if type(reply) is wire.Accepted:
+            return Reservation(self, order, reply, sent_ns)
+        return _calls.no(reply, wire.Accepted)
 
 
 class DeferredRequest(RequestBase):
@@ -586,6 +592,8 @@ class Reservation(ReservationBase):
     Leaving it as a context manager unsettled drops it: what was held is rolled back, what was sent is quarantined.
     A reservation that is simply let go is dropped with the engine's next call.
     """
+
+    __slots__ = ()
 
     _engine: Engine
 
@@ -612,13 +620,13 @@ class Reservation(ReservationBase):
         later call, by `engine.flush()` or by the close. A failure is raised there: see `PostedFailed`.
         """
         self._is_settled = True
-        venue_id, problem = _calls.venue_id(venue_order_id, self.order)
+        venue_id, problem = _NO_NAME if venue_order_id is None else _calls.venue_id(venue_order_id, self.order)
         if wait:
             reply = self._engine._command(wire.Commit(self.id, venue_id, late))
             self.state = _calls.expect(reply, wire.Settled).state
         else:
             self._engine._post(wire.Commit(self.id, venue_id, late=True), self.order.id)
-            self.state = OrderState.WORKING
+            self.state = _WORKING
         if problem is not None:
             raise problem
 

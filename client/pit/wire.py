@@ -104,11 +104,11 @@ def told(seq: int, epoch: bytes) -> int:
 def heard(told: int, epoch: bytes | None = None) -> int:
     """The sequence number again; 0 when it was told in another epoch than the one given."""
     is_meant = epoch is None or told >> _SEQ_BITS == _begun_in(epoch)
-    return told & _SEQ_MASK if is_meant else 0
+    return told & MAX_SEQ if is_meant else 0
 
 
 _SEQ_BITS = 48
-_SEQ_MASK = (1 << _SEQ_BITS) - 1
+MAX_SEQ = (1 << _SEQ_BITS) - 1
 
 
 @lru_cache(maxsize=64)
@@ -126,8 +126,11 @@ def digest_of(body: bytes) -> bytes:
     return blake2b(body, digest_size=8).digest()
 
 
-def pack_header(message: int, session: int, number: int, acked: int) -> bytes:
-    return _HEADER.pack(message, session, number, acked)
+pack_header = _HEADER.pack
+"""A header's bytes from its four fields."""
+
+unpack_fields = _HEADER.unpack
+"""The four fields of a header, as `Header` names them. Raises struct.error when the frame is no header."""
 
 
 def unpack_header(frame: bytes) -> Header:

@@ -110,7 +110,7 @@ def fill(daemon: Daemon, count: int, *, lease_s: float | None, commit: bool) -> 
         for _ in range(count // 4):
             held = engine.execute_pre_trade(order("beta"), sent=commit, lease_s=lease_s)
             assert held, held
-            held._is_watched = False
+            held._is_settled = True  # it is let go, and stays as it is
             if commit:
                 held.commit()
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import decimal
 import random
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import pytest
 
 import pit
 from pit import wire
-from pit._session import Answer, Session
+from pit._session import Flight, Session
 from pitd import bootstrap, config
 from pitd.clock import ManualClock
 from pitd.conversations import Conversations
@@ -27,6 +28,20 @@ def check(id: str, quantity: int = 1) -> wire.Check:
 
 
 # ---------------------------------------------------------------------------------------------- a scripted far end
+
+
+class Answer(NamedTuple):
+    """What came of one command or question."""
+
+    ticket: Flight
+    reply: wire.Reply
+
+
+def answer_of(flight: Flight | None) -> Answer | None:
+    if flight is None:
+        return None
+    assert flight.reply is not None
+    return Answer(flight, flight.reply)
 
 
 class Script:
@@ -57,7 +72,7 @@ class Script:
     ) -> Answer | None:
         """`to`: the command that is answered, where the far end says so."""
         mark = 0 if to is None else wire.mark_of(wire.digest_of(wire.encode(to)))
-        return self.session.received(wire.pack_header(kind, mark, number, seq), wire.encode(reply))
+        return answer_of(self.session.received(wire.pack_header(kind, mark, number, seq), wire.encode(reply)))
 
     def done(self, number: int, count: int = 0) -> Answer | None:
         return self.answer(wire.Message.COMMAND, number, wire.Done(count))
@@ -298,7 +313,7 @@ def test_an_unknown_connection_says_hello_once_more_and_goes_on(script: Script) 
     assert [kind for kind, _, _ in script.listen()] == ["COMMAND", "QUERY"]
     assert script.done(1) == Answer(ticket, wire.Done())
     pong = wire.Pong(1, "0")
-    assert script.answer(wire.Message.QUERY, query, pong) == Answer(query, pong)
+    assert script.answer(wire.Message.QUERY, query.number, pong) == Answer(query, pong)
 
 
 def test_a_hello_brings_the_session_and_the_highest_seen_entry_back(script: Script) -> None:
@@ -342,8 +357,8 @@ def test_a_refused_query_is_answered_and_disturbs_no_command(script: Script) -> 
     script.session.submit(check("a"))
     query = script.session.ask(wire.Ping())
     script.listen()
-    assert query != 1
-    answer = script.refuse(query, wire.FailureCode.INVALID_INPUT)
+    assert query.number != 1
+    answer = script.refuse(query.number, wire.FailureCode.INVALID_INPUT)
     assert answer is not None and answer.ticket == query
     assert script.done(1) is not None
 
@@ -631,7 +646,7 @@ class Weather:
         self.there: list[tuple[bytes, bytes]] = []
         self.back: list[tuple[bytes, bytes]] = []
         self.is_wild = is_wild
-        self.waiting: dict[int, str] = {}
+        self.waiting: dict[Flight, str] = {}
         self.answers: dict[str, wire.Reply] = {}
         self.given_up: dict[str, bool] = {}
         self.abandoned: set[str] = set()
@@ -687,7 +702,7 @@ class Weather:
         frames = self._take(self.back)
         if frames is not None:
             self.confirmed += frames[0][0] == wire.Message.CONFIRMED
-        answer = None if frames is None else self.session.received(*frames)
+        answer = None if frames is None else answer_of(self.session.received(*frames))
         if answer is None:
             return
         mark = self.waiting.pop(answer.ticket, None)
@@ -792,8 +807,7 @@ def test_in_any_weather_every_command_is_executed_at_most_once_and_answered_trul
     for mark in weather.abandoned:
         assert len(weather.executions(mark)) <= 1, mark
     assert not weather.abandoned & open_ids, "what nobody got is taken back"
-    weather.session.submit(check("the last one"))
-    weather.waiting[weather.session._next_ticket] = "the last one"
+    weather.waiting[weather.session.submit(check("the last one"))] = "the last one"
     weather.clear_up()
     assert "the last one" in weather.answers, "the session goes on"
 

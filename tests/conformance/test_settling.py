@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from decimal import Decimal
 
+import msgspec
 import pytest
 from conformance.gates import Gate, open_ids, report_on, state_of, until_state
 
@@ -205,8 +206,7 @@ def test_a_late_commit_of_another_clients_order_is_taken(engine: pit.Engine, gat
     gate.pass_time(0.3)
     until_state(engine, order, ROLLED_BACK)
     other = gate.connect("mm2")
-    late = pit.Reservation.__new__(pit.Reservation)
-    late.__dict__.update(held.__dict__, _engine=other)
+    late = pit.Reservation(other, held.order, held._answer, 0)
     late.commit(late=True)
     assert state_of(engine, order) is WORKING
 
@@ -293,8 +293,7 @@ def test_another_clients_order_is_not_touched(engine: pit.Engine, gate: Gate, ac
     order = gate.order()
     held = reserve(engine, order)
     other = gate.connect("mm2")
-    stolen = pit.Reservation.__new__(pit.Reservation)
-    stolen.__dict__.update(held.__dict__, _engine=other, _is_watched=False)
+    stolen = pit.Reservation(other, held.order, msgspec.structs.replace(held._answer, replayed=True), 0)
     with pytest.raises(pit.NotAuthorized, match="another client"):
         getattr(stolen, act)()
     assert state_of(engine, order) is HELD

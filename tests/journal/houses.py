@@ -11,7 +11,7 @@ import builders
 
 import pit
 from pit import wire
-from pit._session import Session
+from pit._session import Flight, Session
 from pitd import bootstrap, config
 from pitd.clock import Clock, SystemClock
 from pitd.conversations import Conversations
@@ -106,7 +106,7 @@ class Talker:
     def seen_seq(self) -> int:
         return self.session._seen_seq
 
-    def _exchange(self) -> list[tuple[int, wire.Reply]]:
+    def _exchange(self) -> list[tuple[Flight, wire.Reply]]:
         answers = []
         while self.session.outbox:
             frames = self.session.outbox.pop(0)
@@ -114,7 +114,8 @@ class Talker:
             for header, body in self._house.take(self._identity, frames):
                 answer = self.session.received(header, body)
                 if answer is not None:
-                    answers.append((answer.ticket, answer.reply))
+                    assert answer.reply is not None
+                    answers.append((answer, answer.reply))
         return answers
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 import pit
 from pit import _calls, wire
-from pit._session import Frames, Session
+from pit._session import Flight, Frames, Session
 from pit.errors import CapacityExceeded, OutcomeUnknown, PitError, Unavailable
 
 from . import limits, settings
@@ -49,7 +49,7 @@ class Line:
         self.identity = b""
         self.is_closed = False
         self._world = world
-        self._then: dict[int, Callable[[Any], None]] = {}
+        self._then: dict[Flight, Callable[[Any], None]] = {}
         self._is_connected = False
         self._connections = 0
         self.paused_until_ns = 0
@@ -94,20 +94,20 @@ class Line:
         self._hear_of_posted(posted)
         self._flush()
         if answer is not None:
-            then = self._then.pop(answer.ticket, None)
+            then = self._then.pop(answer, None)
             if then is not None:
                 then(answer.reply)
         self._look_over()
 
-    def _hear_of_posted(self, before: dict[int, Any]) -> None:
+    def _hear_of_posted(self, before: dict[Flight, None]) -> None:
         """Every posted commit that is over by now has been carried out, unless it is said to have failed."""
-        over = [flight for ticket, flight in before.items() if ticket not in self.session._posted]
+        over = [flight for flight in before if flight not in self.session._posted]
         if not over:
             return
-        failed = {order_id for order_id, _ in self.session._failures}
+        failed = {order_id for order_id, _ in self.session.failures}
         for flight in over:
             if flight.posted_for not in failed:
-                self._world.model.told_committed(flight.command.reservation_id)
+                self._world.model.told_committed(flight.asked.reservation_id)
 
     def hung_up(self) -> None:
         """The connection is lost. libzmq makes another one by itself."""
@@ -167,7 +167,7 @@ class Line:
             self.session.again()
             self._flush()
 
-    def _too_late(self, ticket: int) -> None:
+    def _too_late(self, ticket: Flight) -> None:
         if self.is_closed:
             return
         if self._world.now_ns < self.paused_until_ns:

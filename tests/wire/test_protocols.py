@@ -74,7 +74,7 @@ def test_a_client_goes_back_to_the_protocol_of_an_older_daemon_and_takes_answers
     answer = session.received(
         wire.pack_header(wire.Message.COMMAND, 0, 1, 1), wire.encode(wire.Settled(pit.OrderState.SENT))
     )
-    assert answer is not None and answer.ticket == ticket
+    assert answer is not None and answer is ticket
 
 
 def test_a_client_that_nobody_understands_says_so_and_does_not_go_on_asking() -> None:
