@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import pytest
+from cases import table
 
 import pit
 import pitd
@@ -316,7 +316,7 @@ def test_an_engine_of_this_process_needs_no_zeromq() -> None:
     assert "zmq" not in loaded_by("import pitd.local")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: module_name(path))
+@table("path", SOURCES)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert said and said.splitlines()[0].strip()
@@ -327,13 +327,13 @@ def test_all_public_names_of_pit_are_there() -> None:
     assert not [name for name in pit.__all__ if not hasattr(pit, name)]
 
 
-@pytest.mark.parametrize("name", sorted(pit.__all__))
+@table("name", sorted(pit.__all__))
 def test_a_public_name_says_what_the_caller_gets(name: str) -> None:
     value = getattr(pit, name)
     assert own_doc(value), f"pit.{name} has no docstring"
 
 
-@pytest.mark.parametrize("name", sorted(each for each in pit.__all__ if inspect.isclass(getattr(pit, each))))
+@table("name", sorted(each for each in pit.__all__ if inspect.isclass(getattr(pit, each))))
 def test_a_public_method_says_what_the_caller_gets(name: str) -> None:
     value = getattr(pit, name)
     silent = [

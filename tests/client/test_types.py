@@ -13,6 +13,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 from builders import AAPL, fill, order, report
+from cases import table
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,7 +58,7 @@ def test_a_number_goes_in_and_is_exact_from_there_on(given_, kept):
 
 
 @pytest.mark.parametrize("field", ["quantity", "price", "volume"])
-@pytest.mark.parametrize(
+@table(
     "nonsense",
     [
         "NaN",

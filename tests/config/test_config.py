@@ -9,6 +9,7 @@ from importlib import resources
 import msgspec
 import pytest
 from builders import Core, order
+from cases import table
 
 from pitd import bootstrap, config
 from pitd.calendar import DayRule
@@ -50,7 +51,7 @@ def refused(text: str) -> str:
 # ---------------------------------------------------------------------------------------------- mistakes
 
 
-@pytest.mark.parametrize(
+@table(
     ("text", "key", "mend"),
     [
         # a key or a table that is not known

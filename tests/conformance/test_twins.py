@@ -6,6 +6,7 @@ import inspect
 import re
 
 import pytest
+from cases import table
 
 import pit
 import pitd.local
@@ -35,7 +36,7 @@ def test_twins_have_the_same_names(one: type, other: type) -> None:
     assert {said(name) for name in vars(other)} == set(vars(one))
 
 
-@pytest.mark.parametrize(
+@table(
     ("one", "other", "name"),
     [
         (one, other, name)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from builders import Core, fill, order, report
+from cases import table
 
 from pitd.core import entry as e
 from pitd.core.orders import LIFECYCLE, Event
@@ -178,7 +179,7 @@ def arrange(state: str) -> Core:
     return core
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_the_order_comes_to_stand_where_the_table_says(event, state):
     core = arrange(state)
     before = core.state(ID)
@@ -186,7 +187,7 @@ def test_the_order_comes_to_stand_where_the_table_says(event, state):
     assert core.state(ID) == (TABLE[event][state][0] or before)
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_what_is_open_is_counted_and_nothing_else(event, state):
     core = arrange(state)
     EVENTS[event](core, ID)
@@ -194,7 +195,7 @@ def test_what_is_open_is_counted_and_nothing_else(event, state):
     assert core.held() == (whole if core.state(ID) in (HELD, SENT, QUARANTINED, WORKING) else 0)
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_the_answer_is_the_tables(event, state):
     core = arrange(state)
     said = TABLE[event][state][1]
@@ -211,7 +212,7 @@ def test_the_answer_is_the_tables(event, state):
             assert said == ""
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_what_stays_open_can_be_ended_and_leaves_nothing_behind(event, state):
     core = arrange(state)
     EVENTS[event](core, ID)

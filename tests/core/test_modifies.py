@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from builders import AAPL, BTC, OPEN_USD, Core, fill, order, report, saved
+from cases import table
 
 import pit
 from pitd.core import entry as e
@@ -133,7 +134,7 @@ def arrange(state: str = "held") -> Core:
     return core
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_the_modify_comes_to_stand_where_the_table_says_and_answers_so(event, state):
     core = arrange(state)
     before = modify_of(core).state
@@ -148,7 +149,7 @@ def test_the_modify_comes_to_stand_where_the_table_says_and_answers_so(event, st
         assert not isinstance(reply, e.Failed)
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_the_worse_of_both_counts_until_the_venue_has_answered(event, state):
     core = arrange(state)
     EVENTS[event](core)
@@ -164,7 +165,7 @@ def test_the_worse_of_both_counts_until_the_venue_has_answered(event, state):
         core.again(way)
 
 
-@pytest.mark.parametrize(("event", "state"), PAIRS)
+@table(("event", "state"), PAIRS)
 def test_whatever_has_happened_a_last_report_leaves_nothing_behind(event, state):
     core = arrange(state)
     EVENTS[event](core)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from cases import table
 from rich.console import Console
 
 from pitd.operator.screen import add_row, plainly, table_of
@@ -41,7 +42,7 @@ NAMES = (
 )
 
 
-@pytest.mark.parametrize("width", range(40, 140))
+@table("width", range(40, 140))
 def test_no_word_is_broken_whatever_has_to_fold(width: int) -> None:
     heads = ("account", "group", "until", "number", ">configured", "by", "stopped by")
     table = table_of(*heads)

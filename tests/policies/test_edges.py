@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from builders import Core, fill, money, order, report
+from cases import table
 from marks import MSFT, holds, marked
 from restarts import WAYS, come_back
 
@@ -439,8 +440,8 @@ def test_no_control_and_no_event_is_missing() -> None:
         assert set(row.free) == set(EVENTS), control
 
 
-@pytest.mark.parametrize("event", EVENTS)
 @pytest.mark.parametrize("control", TABLE)
+@table("event", EVENTS)
 def test_exactly_what_is_free_passes_and_one_unit_more_is_refused_also_after_a_restart(
     control: str, event: str
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cases import table
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -43,7 +44,7 @@ def golden() -> dict[str, bytes]:
     return {name: bytes.fromhex(text) for name, text in parts}
 
 
-@pytest.mark.parametrize("name", sorted(lines()))
+@table("name", sorted(lines()))
 def test_the_bytes_of_a_message_stay_as_they_are(name: str) -> None:
     kept = golden()
     assert name in kept, f"{name} is new: run `python tests/wire/test_golden.py`"
@@ -63,7 +64,7 @@ DECODERS = {
 BODIES = [*samples.HELLOS, *samples.COMMANDS, *samples.QUERIES, *samples.REPLIES]
 
 
-@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+@table("body", BODIES)
 def test_what_is_read_is_what_was_written(body: pit_wire.Body) -> None:
     assert DECODERS[type(body)](pit_wire.encode(body)) == body
 
@@ -73,14 +74,14 @@ def test_a_header_is_read_as_it_was_written(header: pit_wire.Header) -> None:
     assert pit_wire.unpack_header(pit_wire.pack_header(*header)) == header
 
 
-@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+@table("body", BODIES)
 def test_a_field_appended_by_a_newer_release_is_passed_over(body: pit_wire.Body) -> None:
     """Fields are only ever appended: an older reader takes what it knows and leaves the rest."""
     newer = [*msgspec.msgpack.decode(pit_wire.encode(body)), "a field of tomorrow"]
     assert DECODERS[type(body)](msgspec.msgpack.encode(newer)) == body
 
 
-@pytest.mark.parametrize("body", BODIES, ids=lambda body: type(body).__name__)
+@table("body", BODIES)
 def test_a_field_left_out_by_an_older_release_has_its_default(body: pit_wire.Body) -> None:
     plain = msgspec.msgpack.decode(pit_wire.encode(body))
     with_default = [field for field in msgspec.structs.fields(body) if not field.required]
