@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Union
@@ -165,8 +166,12 @@ def _decoder(policies: Mapping[str, Policy]) -> Callable[[bytes], Any]:
     types: Any = dict.fromkeys(each for policy in policies.values() for each in policy.effect_types if each is not Any)
     tags = Counter(each.__struct_config__.tag for each in types)
     clear: Any = tuple(each for each in types if tags[each.__struct_config__.tag] == 1 and each.__struct_config__.tag)
-    if not clear:
-        return _decode_deed
+    return _decoder_of(clear) if clear else _decode_deed
+
+
+@functools.lru_cache(maxsize=8)
+def _decoder_of(clear: Any) -> Callable[[bytes], Any]:
+    """Kept: to make one takes a millisecond, and a process that reads several journals has the same policies."""
     hold: Any = Hold[Union[clear]]  # noqa: UP007 - made of a tuple
     known = (PolicyChanged[Union[clear]], OpenedHere[hold], OrderOpened[hold], OrderFilled[hold])  # noqa: UP007
     effect: Any = _among(Effect, *known, absent=(HoldsReplaced, ModifyOpened, ModifyHolds, OrderReplaced))

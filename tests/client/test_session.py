@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
+from cases import table
 
 import pit
 from pit import wire
@@ -782,7 +783,7 @@ def exact() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("is_wild", [False, True], ids=["broken", "wild"])
-@pytest.mark.parametrize("seed", SEEDS)
+@table("seed", SEEDS)
 def test_in_any_weather_every_command_is_executed_at_most_once_and_answered_truly(seed: int, is_wild: bool) -> None:
     weather = Weather(seed, is_wild=is_wild)
     weather.run(400)

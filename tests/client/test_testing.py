@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from builders import Local, fill, order, report
+from cases import table
 
 import pit
 import pit.testing
@@ -204,7 +205,7 @@ def _gist(came: Any) -> Any:
     return type(came)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@table("seed", range(60))
 def test_the_life_of_an_order_is_the_real_engines(seed: int) -> None:
     dice, pair = random.Random(seed), Pair()
     orders: list[pit.Order] = []

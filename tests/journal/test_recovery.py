@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cases import seeds
 from journal.histories import (
     SETTINGS,
     TIGHTER,
@@ -25,7 +26,7 @@ from pitd.errors import JournalDamaged
 from pitd.journal import START, snapshots
 from pitd.recovery import recover
 
-SEEDS = range(200 if os.environ.get("PITD_LONG") else 12)
+SEEDS = seeds(200 if os.environ.get("PITD_LONG") else 12, quick=3)
 
 
 def test_its_progress_counts_what_waits_in_the_tail(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from builders import Core, fill, order, report, saved
+from cases import amounts
 from restarts import WAYS, come_back
 
 from pitd.core import entry as e
@@ -218,6 +219,7 @@ def _cancel(said: dict[str, Any]) -> Any:
     return report("cancelled", **said)
 
 
-def test_random_flow_over_many_days_agrees_with_a_list_of_all_orders() -> None:
-    core = _history(7, 10_000)
+@pytest.mark.parametrize("steps", amounts(10_000, quick=2_000))
+def test_random_flow_over_many_days_agrees_with_a_list_of_all_orders(steps: int) -> None:
+    core = _history(7, steps)
     assert saved(core.again("snapshot").engine) == saved(core.engine)

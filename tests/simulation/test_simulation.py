@@ -1,4 +1,4 @@
-"""The simulator's seeds: 40 in every run of the tests, 500 by `-m simulation`."""
+"""The simulator's seeds: 9 in every run of the tests, 500 by `-m simulation`."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def check(seed: int) -> world.Told:
     return told
 
 
-@pytest.mark.parametrize("first", range(0, 40, 10))
+@pytest.mark.parametrize("first", range(0, 9, 3))
 def test_in_any_weather_nothing_is_lost_and_nothing_counted_twice(first):
-    for seed in range(first, first + 10):
+    for seed in range(first, first + 3):
         check(seed)
 
 
@@ -138,6 +138,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_of_the_daemon_is_found_out(monkeypatch, mistake):
     monkeypatch.setattr(*MISTAKES[mistake])
