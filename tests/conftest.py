@@ -8,14 +8,23 @@ import sys
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile(
-    "pitd",
-    deadline=None,  # a busy machine changes no verdict
-    database=None,
-    print_blob=True,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors],
-)
-hypothesis.settings.load_profile("pitd")
+EXAMPLES = {"quick": 20, "whole": 100}
+"""How many hypothesis draws for each test: the quick suite leaves the rest to the slow part, which has them all."""
+
+for _name, _examples in EXAMPLES.items():
+    hypothesis.settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,  # a busy machine changes no verdict
+        database=None,
+        print_blob=True,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.differing_executors],
+    )
+
+
+def is_quick(config: pytest.Config) -> bool:
+    return "not slow" in config.option.markexpr
+
 
 SLOW = (
     "tests/core/test_asking.py::test_the_largest_size_passes_and_the_next_one_does_not",
@@ -54,6 +63,11 @@ SLOW = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("quick" if is_quick(config) else "whole")
+    _keep_bytecode(config)
+
+
+def _keep_bytecode(config: pytest.Config) -> None:
     """Where no bytecode may be written beside the sources, it goes into pytest's own cache: tests start hundreds of
     processes, and each would compile all that it imports, which takes longer than all else that a start does.
     """
@@ -63,7 +77,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if item.nodeid.startswith(SLOW) or item.get_closest_marker("simulation"):
+        is_drawn = isinstance(item, pytest.Function) and hypothesis.is_hypothesis_test(item.obj)
+        is_in_both = is_drawn and not is_quick(config)
+        if is_in_both or item.nodeid.startswith(SLOW) or item.get_closest_marker("simulation"):
             item.add_marker(pytest.mark.slow)

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from builders import AAPL, BTC, INSTRUMENTS, Core, fill, money, order, report, saved
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from marks import EUR, MSFT, SAP, holds, marked
 
@@ -129,7 +129,6 @@ def played(history: Any, settings: str = ALL_CONTROLS) -> Core:
     return core
 
 
-@settings(max_examples=60, deadline=None)
 @given(moves, orders, st.sampled_from(("mm1", "mm2")))
 def test_a_dry_run_says_what_is_said_and_asking_changes_nothing(history, wanted, client):
     core = played(history)
@@ -150,7 +149,6 @@ def test_a_dry_run_says_what_is_said_and_asking_changes_nothing(history, wanted,
         assert set(would.rejects) <= set(explained.rejects)
 
 
-@settings(max_examples=60, deadline=None)
 @given(moves, orders, st.sampled_from(("mm1", "mm2")))
 def test_the_largest_size_passes_and_the_next_one_does_not(history, wanted, client):
     core = played(history)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from builders import AAPL, Core, fill, order, report
 from core.test_asking import ALL_CONTROLS, orders
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pit
@@ -162,7 +162,6 @@ def test_what_cannot_be_counted_is_said(wanted):
     assert drop_copy(Core(OPEN), wanted).failure == "InvalidInput"
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(orders, min_size=1, max_size=6, unique_by=lambda each: (each.account, each.id)))
 def test_it_is_never_refused_and_replays_alike(wanted):
     core = Core(ALL_CONTROLS)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders import Core, fill, order, saved
 from core.test_asking import ALL_CONTROLS, orders
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pit
@@ -111,7 +111,6 @@ def test_its_session_is_bounded_by_how_many_there_are():
     assert core.engine.over_bound(core.session(), e.CheckMany(command.orders[:2], False, None)) is None
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(orders, min_size=1, max_size=6, unique_by=lambda each: (each.account, each.id)), st.booleans())
 def test_it_says_what_orders_one_by_one_are_told_and_leaves_what_they_leave(wanted, sent):
     apart, together, atomic = Core(ALL_CONTROLS), Core(ALL_CONTROLS), Core(ALL_CONTROLS)

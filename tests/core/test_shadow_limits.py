@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from builders import Core, money, order, report
 from core.test_asking import ALL_CONTROLS, dry_run, explain, moves, of, orders, played
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pit.events import Decided
@@ -42,7 +42,6 @@ def codes(reply: e.Reply) -> list[str]:
 ALL_IN_SHADOW = re.sub(r" }$", ", shadow = true }", ALL_CONTROLS, flags=re.MULTILINE)
 
 
-@settings(max_examples=50, deadline=None)
 @given(moves, orders, st.sampled_from(("mm1", "mm2")))
 def test_they_say_what_they_would_say_live_in_the_same_state_and_refuse_nothing(history, wanted, client):
     core = played(history, ALL_IN_SHADOW)
@@ -61,7 +60,6 @@ def test_they_say_what_they_would_say_live_in_the_same_state_and_refuse_nothing(
     assert explain(core, wanted, client).shadow_rejects == explained.shadow_rejects
 
 
-@settings(max_examples=25, deadline=None)
 @given(moves)
 def test_a_history_in_shadow_replays_alike(history):
     core = played(history, ALL_IN_SHADOW)
@@ -72,7 +70,6 @@ def test_a_history_in_shadow_replays_alike(history):
 times = st.sampled_from([Decimal(each) for each in ("0.5", "1", "1.5", "4", "40")])
 
 
-@settings(max_examples=60, deadline=None)
 @given(moves, orders, times, times)
 def test_to_a_modify_they_say_what_they_would_say_live_and_refuse_nothing(history, wanted, more, dearer):
     core = played(history, ALL_IN_SHADOW)

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from builders import fill, money, order, report
 from daemon import PATIENCE_S
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import pit
@@ -279,7 +279,6 @@ def test_a_day_is_the_same_read_from_any_segment(tmp_path: Path) -> None:
     assert told(tmp_path / "many").accounts == days[0].accounts, "what was pruned lies before that day"
 
 
-@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["alpha", "beta"]), st.integers(1, 600), st.integers(1, 9)), max_size=30),
 )

@@ -264,7 +264,6 @@ class NaiveRates:
         return set(refused)
 
 
-@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(
@@ -320,7 +319,6 @@ class NaiveRepeats:
             self._attempts = [each for each in self._attempts if each[:2] != (limit, who)]
 
 
-@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(
@@ -393,7 +391,6 @@ moves = st.tuples(
 )
 
 
-@settings(max_examples=40)
 @given(st.lists(moves, max_size=40))
 def test_open_order_notional_agrees_with_a_sum_over_open_orders(history):
     core = Core(

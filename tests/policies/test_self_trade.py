@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from builders import BTC, Core, fill, order, report
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pitd.core import entry as e
@@ -182,7 +182,6 @@ def test_it_has_no_number_that_could_be_set() -> None:
 prices = st.none() | st.integers(1, 8).map(Decimal)
 
 
-@settings(max_examples=150)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), prices, st.integers(0, 99)), max_size=80))
 def test_it_agrees_with_a_look_at_every_open_order(moves: list[tuple[bool, bool, Decimal | None, int]]) -> None:
     policy = SelfTrade([SelfTrades(name="own", position=0, over="firm")])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from builders import AAPL, BTC, Core, Local, fill, order, report
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from restarts import WAYS, come_back
 
@@ -262,7 +262,6 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(steps)
 def test_it_agrees_with_a_list_of_all_orders(history: list[Any]) -> None:
     """In steps of a slice, so that leaving late by up to a slice can't be seen."""
