@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
@@ -10,8 +10,9 @@ from pit.types import RejectCode
 
 from .currency import Rates
 from .exposures import NOTHING, Book, Exposures, Worth
+from .instruments import Listed
 from .limits import Group, Limit
-from .numbers import ZERO
+from .numbers import ZERO, canonical
 from .policy import Attempt, Look, Pool, Strategy, Unvalued, Whose, in_currency
 
 
@@ -152,6 +153,40 @@ def books_of(limit: BookLimit, exposures: Exposures, look: Look) -> Iterator[tup
     found = {limit.scope_in_words(whose): whose for whose in exposures.books() if limit.is_for(whose, look)}
     for scope in look.page(found):
         yield scope, exposures.book(found[scope])
+
+
+def worth_by_account(
+    limit: BookLimit, scope: str, look: Look, counted: Callable[[Listed, Decimal, Decimal], Decimal]
+) -> list[tuple[str, Decimal]]:
+    """What the positions of each account in a book come to in the limit's money: of each its instrument, its units and
+    what they are worth at the mark, as `counted` has it. A client's book is its own, whatever accounts it is in: nobody
+    is named. For people; raises Unvalued where nobody knows.
+    """
+    positions, found = look.positions, []
+    if positions is None or look.valuation is None or limit.each == ("client",):
+        return []
+    for account in positions.accounts():
+        if limit.scope(account, "", "", "") == scope and (
+            limit.matches(account, None, look.group_of(account), None, limit.only.settlement or "")
+        ):
+            total = ZERO
+            for symbol, held in positions.of_account(account):
+                if held.quantity:
+                    listed, worth = look.valuation.worth_of(symbol, abs(held.quantity))
+                    total += in_money(limit, listed.settlement, counted(listed, held.quantity, worth), look)
+            if total:
+                found.append((account, canonical(total)))
+    return found
+
+
+def in_money(limit: BookLimit, asset: str, amount: Decimal, look: Look) -> Decimal:
+    """An amount as the limit counts it; nothing where that asset is not the limit's. Raises Unvalued."""
+    if limit.only.settlement not in (None, asset):
+        return ZERO
+    if limit.currency is None or not amount:
+        return amount
+    assert look.valuation is not None
+    return in_currency(amount, look.valuation.rates.of(asset, look.now_ns))
 
 
 def _totals(limit: BookLimit, book: Book) -> Iterator[tuple[str, Worth]]:

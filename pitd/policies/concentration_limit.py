@@ -7,7 +7,17 @@ from decimal import Decimal
 from typing import ClassVar, Literal
 
 from pit.types import Reject, RejectCode
-from pitd.core.books import BookLimit, books_of, largest_part, sums_now, view
+from pitd.core.books import (
+    BookLimit,
+    View,
+    books_of,
+    in_money,
+    largest_part,
+    sums_now,
+    view,
+    worth_by_account,
+)
+from pitd.core.instruments import Listed
 from pitd.core.limits import LimitSet
 from pitd.core.numbers import ZERO, canonical, divided_up, text
 from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict
@@ -78,6 +88,46 @@ class ConcentrationLimit(Policy):
         what = f"percent of gross in one {bound.by}"
         return [Counter(scope=bound.subject, what=what, bound=canonical(bound.max_percent))]
 
+    def uses(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[Counter]:
+        """The share of what the order is about, whatever else has most of the book."""
+        seen, (bare,) = self._view(limit, attempt), self.bounds(limit)
+        used = None if seen is None else canonical(_percent(seen.part_before, seen.before.gross))
+        return [Counter(scope=scope, what=bare.what, bound=bare.bound, used=used)]
+
+    def holders(self, limit: str, scope: str, attempt: Attempt, look: Look) -> list[tuple[str, Decimal]]:
+        """What each account's positions in the order's instrument (or underlying) are worth at the mark, in percent of
+        the book's gross. A client's book is its own, whatever accounts it is in.
+        """
+        bound, seen = self._limits.by_name[limit], self._view(limit, attempt)
+        if seen is None or not seen.before.gross:
+            return []
+
+        def counted(listed: Listed, units: Decimal, worth: Decimal) -> Decimal:
+            return worth if _is_part(bound, listed, attempt.listed) else ZERO
+
+        held = worth_by_account(bound, scope, look, counted)
+        return [(account, _percent(worth, seen.before.gross)) for account, worth in held]
+
+    def waiting(
+        self, limit: str, scope: str, order: Attempt, open_quantity: Decimal, attempt: Attempt, look: Look
+    ) -> Decimal | None:
+        """What an open order of the same instrument (or underlying) may add at the mark, in percent of that gross."""
+        bound, seen = self._limits.by_name[limit], self._view(limit, attempt)
+        if seen is None or not seen.before.gross or look.valuation is None:
+            return None
+        if not _is_part(bound, order.listed, attempt.listed):
+            return None
+        worth = look.valuation.worth_of_open(order.order, order.listed, open_quantity)
+        return _percent(in_money(bound, order.listed.settlement, worth, look), seen.before.gross)
+
+    def _view(self, limit: str, attempt: Attempt) -> View | None:
+        """The book and the part that the order is about; None where nobody knows."""
+        bound = self._limits.by_name[limit]
+        try:
+            return view(bound, attempt, by_underlying=bound.by == "underlying")
+        except Unvalued:
+            return None
+
     def _judge(self, limit: Concentration, attempt: Attempt) -> Reject | None:
         try:
             seen = view(limit, attempt, by_underlying=limit.by == "underlying")
@@ -96,6 +146,11 @@ class ConcentrationLimit(Policy):
         )
         code = RejectCode.CONCENTRATION_LIMIT_EXCEEDED
         return self._limits.reject(limit, attempt, code, why, limit.max_percent, share - was, used=was)
+
+
+def _is_part(limit: Concentration, one: Listed, other: Listed) -> bool:
+    """Whether both are the same to the limit."""
+    return one.symbol == other.symbol if limit.by == "instrument" else one.underlying == other.underlying
 
 
 def _percent(part: Decimal, whole: Decimal) -> Decimal:

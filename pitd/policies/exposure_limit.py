@@ -7,10 +7,11 @@ from decimal import Decimal
 from typing import ClassVar
 
 from pit.types import Reject, RejectCode, Side
-from pitd.core.books import BookLimit, books_of, sums_now, view
+from pitd.core.books import BookLimit, books_of, in_money, sums_now, view, worth_by_account
+from pitd.core.instruments import Listed
 from pitd.core.limits import LimitSet, asset_of
-from pitd.core.numbers import ZERO, canonical, text
-from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict, in_currency
+from pitd.core.numbers import canonical, text
+from pitd.core.policy import PASS, Asks, Attempt, Counter, Look, Policy, Unvalued, Verdict
 
 
 class ExposureBound(BookLimit, frozen=True, kw_only=True, tag_field="control", tag="exposure_limit"):
@@ -102,21 +103,12 @@ class ExposureLimit(Policy):
         """What each account's positions are worth at their marks: added up for a gross, for a net alone those on the
         order's side less those on the other one. A client's book is its own, whatever accounts it is in.
         """
-        bound, positions = self._limits.by_name[limit], look.positions
-        if positions is None or look.valuation is None or bound.each == ("client",):
-            return []
-        found = []
-        for account in positions.accounts():
-            if bound.matches(account, None, look.group_of(account), None, bound.only.settlement or "") and (
-                bound.scope(account, "", "", "") == scope
-            ):
-                worth = ZERO
-                for symbol, held in positions.of_account(account):
-                    if held.quantity:
-                        worth += self._worth_of(bound, symbol, held.quantity, attempt, look)
-                if worth:
-                    found.append((account, canonical(worth)))
-        return found
+        bound, is_buy = self._limits.by_name[limit], attempt.order.side is Side.BUY
+
+        def counted(listed: Listed, units: Decimal, worth: Decimal) -> Decimal:
+            return worth if bound.max_gross is not None or (units > 0) == is_buy else -worth
+
+        return worth_by_account(bound, scope, look, counted)
 
     def waiting(
         self, limit: str, scope: str, order: Attempt, open_quantity: Decimal, attempt: Attempt, look: Look
@@ -128,22 +120,7 @@ class ExposureLimit(Policy):
         if look.valuation is None:
             return None
         worth = look.valuation.worth_of_open(order.order, order.listed, open_quantity)
-        return self._in_money(bound, order.listed.settlement, worth, look)
-
-    def _worth_of(self, bound: ExposureBound, symbol: str, units: Decimal, attempt: Attempt, look: Look) -> Decimal:
-        """Units at the mark, as the limit counts them. Raises Unvalued where nobody knows."""
-        assert look.valuation is not None
-        listed, worth = look.valuation.worth_of(symbol, abs(units))
-        adds = bound.max_gross is not None or (units > 0) == (attempt.order.side is Side.BUY)
-        return self._in_money(bound, listed.settlement, worth if adds else -worth, look)
-
-    def _in_money(self, bound: ExposureBound, asset: str, amount: Decimal, look: Look) -> Decimal:
-        if bound.only.settlement not in (None, asset):
-            return ZERO
-        if bound.currency is None:
-            return amount
-        assert look.valuation is not None
-        return in_currency(amount, look.valuation.rates.of(asset, look.now_ns))
+        return in_money(bound, order.listed.settlement, worth, look)
 
     def _judge(self, limit: ExposureBound, attempt: Attempt) -> list[Reject]:
         try:

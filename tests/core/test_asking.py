@@ -267,6 +267,27 @@ def test_an_exposure_limit_tells_whose_positions_and_orders_make_it_up(bounds, u
     assert [(user.account, user.amount) for user in told] == users
 
 
+@pytest.mark.parametrize(
+    ("by", "users", "used"),
+    [
+        ("instrument", [("beta", Decimal("31.25")), ("alpha", Decimal("18.75"))], 50),
+        ("underlying", [("beta", Decimal("61.5")), ("alpha", Decimal("18.75"))], Decimal("80.25")),
+    ],
+)
+def test_a_concentration_limit_tells_whose_positions_and_orders_make_it_up(by, users, used):
+    limit = f'control = "concentration_limit", over = "firm", currency = "firm", max_percent = 90, by = "{by}"'
+    core = marked(Core(EUR + f"[limits]\none = {{ {limit}, min_gross = 10 }}"), AAPL_EUR="100")
+    holds(core, 5, AAPL, "beta")
+    holds(core, 4, pit.Instrument("AAPL", "EUR"), "beta")
+    core.check(order(id="s", side="sell", quantity="6.32", price=1, instrument=MSFT), client="mm2")
+    core.check(order(id="a", quantity="3", price=1))
+    told = of(explain(core, order(quantity="1", price=1)), "one")
+    assert [(user.account, user.amount) for user in told.users] == users
+    assert [use.used for use in told.uses] == [used]
+    other = of(explain(core, order(quantity="1", price=1, instrument=SAP)), "one")
+    assert other.users == () and [use.used for use in other.uses] == [0], "of what an order is about"
+
+
 def test_what_a_mark_is_missing_for_is_told_of_nobody():
     core = Core('[limits]\nexposed = { control = "exposure_limit", over = "firm", settlement = "USD", max_gross = 9 }')
     holds(core, 5)
