@@ -26,6 +26,12 @@ MARKED_EVERY_NS = 100_000_000
 
 MARKED_AT_ONCE = 1_000
 
+LOOKED_AT_MOST = 250
+"""At the P&L of so many accounts an entry looks at the most (40 us each)."""
+
+LOOKED_AT_EVERY_NS = 20_000_000
+"""The next entry looks at the rest: as soon as others have had as long."""
+
 AWAY_NS = 100_000_000
 """What a loop takes for having been stopped: half of the shortest lease there is by default."""
 
@@ -167,19 +173,26 @@ class Sequencer:
 
     def bring_quotes(self) -> None:
         """Has P&L looked at by quotes that moved, though nobody asks for an order: once in so long, so many at once."""
-        marks = self.engine.valuation.marks
-        is_due = self.engine.valuation.unrealised.has_due or self.quotes.has_fresh(marks)
-        if not is_due or self.now_ns - self._marked_ns < MARKED_EVERY_NS:
+        marks, unrealised = self.engine.valuation.marks, self.engine.valuation.unrealised
+        is_due = unrealised.has_due or self.quotes.has_fresh(marks)
+        if not is_due or self.now_ns - self._marked_ns < self._marked_every_ns():
             return
         self._marked_ns = self.now_ns
-        self._enter(e.QuotesMoved(), is_fresh=True)
+        brought = [quote.symbol for quote in self._to_bring()]
+        self._enter(e.QuotesMoved(*unrealised.next_part(LOOKED_AT_MOST, brought)), is_fresh=True)
+
+    def _marked_every_ns(self) -> int:
+        return LOOKED_AT_EVERY_NS if self.engine.valuation.unrealised.is_in_round else MARKED_EVERY_NS
+
+    def _to_bring(self) -> tuple[Quote, ...]:
+        return tuple(self.quotes.fresh(self.engine.valuation.marks))[:MARKED_AT_ONCE]
 
     def next_quotes_ns(self) -> int | None:
         """How long until quotes that have come are looked at; None where none have, or nobody asks."""
         unrealised, marks = self.engine.valuation.unrealised, self.engine.valuation.marks
         if not unrealised.is_asked or not (unrealised.has_due or self.quotes.has_fresh(marks)):
             return None
-        return max(0, self._marked_ns + MARKED_EVERY_NS - self.read_clock_ns())
+        return max(0, self._marked_ns + self._marked_every_ns() - self.read_clock_ns())
 
     def go_by(self, calendar: Calendar) -> None:
         """Other rules say from here on when days begin and end."""
@@ -304,7 +317,7 @@ class Sequencer:
             if type(body.command) in _QUOTED:
                 quotes = self.quotes_for(body.command)
         elif type(body) is e.QuotesMoved:
-            quotes = tuple(self.quotes.fresh(engine.valuation.marks))[:MARKED_AT_ONCE]
+            quotes = self._to_bring()
         entry = e.Entry(engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
         try:
             result = engine.apply(entry)

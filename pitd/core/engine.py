@@ -513,7 +513,7 @@ class Engine:
                 self.emit(e.VoidedUpTo(body.session, body.number, body.acked))
                 return e.Void()
             case e.QuotesMoved():
-                self.valuation.unrealised.call_due()
+                self.valuation.unrealised.call_due(body.after, body.upto)
                 return e.Done(len(self._quotes))  # they have been taken up, as with any entry
             case e.Resumed():
                 if body.epoch:
@@ -1409,6 +1409,7 @@ class Engine:
         if ("client" in books) != self.positions.counts_clients:
             self.positions.counts_clients = "client" in books
             self.orders.count_now()
+        self.valuation.unrealised.known = self.pipeline.rated_accounts
         for policy in self.policies.values():
             if policy.asks_for_unrealised:
                 policy.unrealised, policy.groups_of = self.valuation.unrealised, self.accounts.group_of

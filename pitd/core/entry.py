@@ -380,7 +380,12 @@ class DayOrdersDue(Record, frozen=True):
 
 
 class QuotesMoved(Record, frozen=True):
-    """Nobody asked for anything: P&L is looked at by the quotes that it brings, or that entries before it have."""
+    """Nobody asked for anything: P&L is looked at by the quotes that it brings, or that entries before it have: that of
+    the accounts that are due, by name after the one, up to the other ("" for the end).
+    """
+
+    after: str = ""
+    upto: str = ""
 
 
 class CancelsDue(Record, frozen=True):

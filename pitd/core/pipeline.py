@@ -236,6 +236,10 @@ class Pipeline:
         """What the policies do about other marks or positions."""
         return self._told(self._revalued, lambda policy: policy.revalued(now_ns, group_of))
 
+    def rated_accounts(self) -> Iterable[str]:
+        """The accounts whose P&L rates may move, beside those that hold something."""
+        return (name for policy in self._revalued if policy.asks_for_rates for name in policy.accounts())
+
     def asks(self, id: str, about_days: bool) -> bool:
         """Whether that policy is still asked about new days, or else about marks."""
         return any(policy.id == id for policy in (self._day if about_days else self._revalued))

@@ -489,6 +489,12 @@ class Policy:
         """What it does now that marks, rates, positions or P&L are others: those that `unrealised` says have moved."""
         return PASS
 
+    def accounts(self) -> Iterable[str]:
+        """Where it asks for `unrealised` and for rates: the accounts that it has anything of, whatever they hold. When
+        rates move, `unrealised.moved` names them too, some with each entry.
+        """
+        return ()
+
     def day_began(self, is_new: IsNew) -> Verdict:
         """A day has begun for the firm, for accounts, or both. What counts by account goes by the account's day, all
         else by the firm's. Only for what must happen at that moment: a counter that keeps the number of its day

@@ -4,8 +4,10 @@ asset.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
+from itertools import islice
 from typing import NamedTuple
 
 from pit.types import Side
@@ -67,9 +69,10 @@ class Unrealised:
 
     A mark or a rate that has moved makes the P&L of every account another one that has some of it. So that an order
     that brings one costs no more however many those are, only the account that an entry is about is looked at with it,
-    and what limits over several accounts count; all others are due, and an entry that nobody asked for looks at them
-    (`QuotesMoved`), at most a moment later. Their own orders and reports come after a look at them in any case. To look
-    at one of which nothing has moved does nothing: so more may be due here than elsewhere, and never less.
+    and what limits over several accounts count; all others are due, and entries that nobody asked for look at them
+    (`QuotesMoved`), a moment later: at so many of them each, by name, round and round. Their own orders and reports
+    come after a look at them in any case. To look at one of which nothing has moved does nothing: so more may be due
+    here than elsewhere, and never less; that is why an entry says from which name to which it looks.
 
     What several accounts would make together is kept as a sum of what they hold: a fill adds its difference, a mark
     values the sum once, so that neither costs more the more accounts there are. (Of an inverse instrument the worth of
@@ -108,7 +111,16 @@ class Unrealised:
         self._due: dict[str, None] = {}
         """The symbols whose holders are to be looked at."""
         self._are_rates_due = False
+        self._waiting: dict[str, None] = {}
+        """The accounts that have been called and are yet to be looked at."""
+        self._names: list[str] = []
+        """All accounts that ever were, by name: the order of a round."""
+        self._named: set[str] = set()
+        self._place = ""
+        """The name up to which they have been looked at in this round."""
         self.has_due = False
+        self.known: Callable[[], Iterable[str]] = tuple
+        """The accounts whose P&L rates may move though they hold nothing."""
 
     def ask(self, is_asked: bool, *, by_account: bool, several: Mapping[str, Callable[[str], bool]]) -> None:
         """What is kept from here on: whether anything is, whether by account, and of which accounts together."""
@@ -141,6 +153,7 @@ class Unrealised:
     def nothing_due(self) -> None:
         """Nobody's P&L can be told to be another one: no mark is known."""
         self._due.clear()
+        self._waiting.clear()
         self._are_rates_due = self.has_due = False
 
     def make_all_due(self) -> None:
@@ -150,15 +163,61 @@ class Unrealised:
             self._are_rates_due = bool(self._marks.rates)
             self.has_due = bool(self._due) or self._are_rates_due
 
-    def call_due(self) -> None:
-        """Has those looked at that are due."""
+    @property
+    def is_in_round(self) -> bool:
+        """Whether some of those that were due are yet to be looked at."""
+        return bool(self._waiting)
+
+    def next_part(self, most: int, symbols: Iterable[str]) -> tuple[str, str]:
+        """Between which names the next entry is to look, so that it looks at so many accounts: after the one, up to the
+        other ("" for the end). It brings quotes of these symbols.
+        """
+        due = self._called((*self._due, *symbols))
+        due.update(self._waiting)
+        after = self._place
+        found = self._next_of(due, after, most + 1)
+        if not found and after:
+            after, found = "", self._next_of(due, "", most + 1)
+        return after, found[most - 1] if len(found) > most else ""
+
+    def call_due(self, after: str = "", upto: str = "") -> None:
+        """Has those looked at that are due, between these names."""
         if not self.has_due:
             return
-        for symbol in self._due:
-            self.moved.update(self._holders.get(symbol, {}))
+        waiting = self._waiting
+        waiting.update(self._called(self._due))
         self.are_rates_moved = self.are_rates_moved or self._are_rates_due
+        self._due.clear()
+        self._are_rates_due = False
+        names = self._names
+        end = bisect_right(names, upto) if upto else len(names)
+        for name in names[bisect_right(names, after) : end]:
+            if name in waiting:
+                self.moved[name] = None
+                del waiting[name]
+        self._place = upto
         self.has_moved = True
-        self.nothing_due()
+        self.has_due = bool(waiting)
+
+    def _next_of(self, due: Mapping[str, None], after: str, most: int) -> list[str]:
+        """So many of those by name, after that one."""
+        names = self._names
+        rest = islice(names, bisect_right(names, after), None)
+        return list(islice((name for name in rest if name in due), most))
+
+    def _called(self, symbols: Iterable[str]) -> dict[str, None]:
+        """The accounts whose P&L these may have moved: of a rate everybody's."""
+        found: dict[str, None] = {}
+        symbols = dict.fromkeys(symbols)
+        if self._are_rates_due or not self._marks.rates.isdisjoint(symbols):
+            found.update(dict.fromkeys(self.known()))
+            symbols = self._holders
+        for symbol in symbols:
+            found.update(self._holders.get(symbol, {}))
+        if not self._named.issuperset(found):
+            self._named.update(found)
+            self._names = sorted(self._named)
+        return found
 
     def move_all(self, accounts: Iterable[str]) -> None:
         """Everybody's P&L is to be looked at, that of these accounts by name."""

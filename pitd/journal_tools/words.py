@@ -69,7 +69,10 @@ def came_in(body: e.Body) -> str:
         case e.DayEndDue():
             return f"the day ends for {_scopes(body.scopes)}"
         case e.QuotesMoved():
-            return "quotes of what is held have moved"
+            after, upto = (
+                f" {word} {name}" if name else "" for word, name in (("after", body.after), ("up to", body.upto))
+            )
+            return f"quotes of what is held have moved{': accounts' if after or upto else ''}{after}{upto}"
         case e.OverridesDue():
             return f"what was set until {moment(body.wall_ns)} ends"
         case e.Resumed():

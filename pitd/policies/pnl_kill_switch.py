@@ -158,11 +158,11 @@ class PnlKillSwitch(Policy):
     `on = "unrealised"` goes by what the positions settled in that asset would make at the newest marks (the mark of a
     quote, else the middle of bid and ask), `on = "both"` by that and the realised P&L together. An account's is looked
     at with every order and report of its own, and without one, at most ten times a second, when quotes of what it holds
-    move; that of several accounts with whatever brings a quote. While a position's mark is missing or older than
-    `max_age` nobody can say what the P&L is: nothing trips by it, and orders of all accounts under the limit are
-    refused with MarkPriceUnavailable, but for those that reduce a position. By the day it counts from what the P&L was
-    by the marks known when the day began, whatever their age; where one was not known at all, from the first that can
-    be told. Such a limit is rearmed only while its P&L can be told.
+    move (of more than 250 accounts in turns); that of several accounts with whatever brings a quote. While a position's
+    mark is missing or older than `max_age` nobody can say what the P&L is: nothing trips by it, and orders of all
+    accounts under the limit are refused with MarkPriceUnavailable, but for those that reduce a position. By the day it
+    counts from what the P&L was by the marks known when the day began, whatever their age; where one was not known at
+    all, from the first that can be told. Such a limit is rearmed only while its P&L can be told.
 
     `currency = "account"` goes by all that an account makes, of whatever asset, fees in other assets among it, in the
     account's own currency ([accounts.NAME] currency); `currency = "firm"` by the same in the firm's, of each account or
@@ -302,6 +302,9 @@ class PnlKillSwitch(Policy):
                     within = "" if limit.currency is None else asset
                     effects.append(Begun(limit.name, scope, canonical(amounts[asset]), within))
         return Verdict(tuple(effects)) if effects else PASS
+
+    def accounts(self) -> Iterable[str]:
+        return self._of_account
 
     def day_began(self, is_new: IsNew) -> Verdict:
         effects: list[Any] = []
@@ -503,7 +506,7 @@ class PnlKillSwitch(Policy):
                 or any(limit.matches(name, None, group_of(name), None, asset) for name in moved)
             )
             return (limit.scope("", "", "", ""),) if is_due else ()
-        if are_all:
+        if limit.currency is not None and unrealised.is_all_moved:
             moved = {*moved, *self._of_account, *unrealised.accounts()}
         return [
             limit.scope(name, "", "", "")

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from builders import AAPL, Core, fill, money, order
+from builders import AAPL, Core, Local, fill, money, order, saved
 from cases import amounts
 from restarts import WAYS, come_back
 
@@ -200,6 +200,111 @@ def test_what_is_not_realised_is_known_again_after_a_start(way: str) -> None:
     again.session("mm1")
     (block,) = again.report(money("x", fee="10")).result.blocks
     assert "P&L -100 USD" in block.reason
+
+
+# ---------------------------------------------------------------------------------------------- very many accounts
+
+
+EACH_IN_USD = """
+[currency]
+firm = "USD"
+[currency.rates]
+EUR = { quote = "EUR/USD" }
+[limits]
+loss = { control = "pnl_kill_switch", each = "account", currency = "firm", max_loss = "100", on = "both" }
+"""
+
+
+def many_hold(house: Local, count: int) -> list[int]:
+    """So many accounts that hold what is marked at 100, and how many of them each entry looks at from here on."""
+    push(house, "AAPL/USD", "100")
+    push(house, "EUR/USD", "1")
+    for n in range(count):
+        bought = fill("ghost", 10, "100", side="buy", instrument=AAPL, account=f"a{n:04}", report_id=f"r{n}")
+        house.engine.apply_execution_report(bought)
+    turn(house, 1_000)
+    looked_at: list[int] = []
+    switch = house.core.policies["pnl_kill_switch"]
+    look = switch._revalue  # type: ignore[attr-defined]
+
+    def counted(limit: Any, scope: str, now_ns: int) -> Any:
+        looked_at[-1] += 1
+        return look(limit, scope, now_ns)
+
+    asked = switch.revalued
+
+    def each(now_ns: int, group_of: Any) -> Any:
+        looked_at.append(0)
+        return asked(now_ns, group_of)
+
+    switch._revalue, house.core.pipeline._revalued[0].revalued = counted, each  # type: ignore[attr-defined,method-assign]
+    return looked_at
+
+
+def push(house: Local, symbol: str, mark: str) -> None:
+    house.engine.push_quote(pit.Instrument(*symbol.split("/")), mark=mark)
+
+
+def turn(house: Local, times: int = 1) -> None:
+    """Has the loop come by, a moment after the last time."""
+    for _ in range(times):
+        house.advance(0.1)
+        house.house.sequencer.end_due()
+        house.house.sequencer.release()
+        if house.house.sequencer.next_quotes_ns() is None:
+            return
+
+
+def stopped(house: Local) -> list[str]:
+    return [block.scope.removeprefix("account ") for block in house.core.accounts.blocks()]
+
+
+@pytest.mark.parametrize("moved", ["a mark", "a rate"])
+def test_an_entry_looks_at_so_many_accounts_and_the_next_ones_at_the_rest(moved: str) -> None:
+    house = Local(EACH_IN_USD)
+    looked_at = many_hold(house, 600)
+    if moved == "a rate":
+        for n in range(600):
+            house.engine.apply_execution_report(
+                money("x", "-90", account=f"a{n:04}", instrument=pit.Instrument("SAP", "EUR"))
+            )
+        turn(house, 9)
+    looked_at.clear()
+    push(house, *(("AAPL/USD", "90") if moved == "a mark" else ("EUR/USD", "1.2")))
+    turn(house)
+    assert sum(looked_at) == 250 and stopped(house) == [f"a{n:04}" for n in range(250)]
+    assert not house.engine.execute_pre_trade(order(account="a0599")), "an order of its own comes after a look at it"
+    turn(house, 9)
+    assert max(looked_at) == 250 and len(stopped(house)) == 600
+
+
+def test_quotes_that_move_meanwhile_come_once_more_round_and_let_nobody_wait_for_ever() -> None:
+    house = Local(EACH_IN_USD)
+    looked_at = many_hold(house, 300)
+    push(house, "AAPL/USD", "95")
+    turn(house)
+    push(house, "AAPL/USD", "90")
+    turn(house, 9)
+    assert looked_at == [250, 50, 250] and len(stopped(house)) == 300
+
+
+@pytest.mark.parametrize("way", ["rows", "snapshot"])
+def test_who_goes_on_in_the_middle_of_a_round_looks_at_the_same_accounts(way: str) -> None:
+    core = Core(EACH_IN_USD)
+    core.now_ns = 1_000 * S
+    marks(core, ("AAPL/USD", "100"), ("EUR/USD", "1"))
+    for n in range(6):
+        core.report(fill("ghost", 10, "100", side="buy", instrument=AAPL, account=f"a{n}"))
+    marks(core, ("AAPL/USD", "100"))
+    core.quotes = (Quote("AAPL/USD", Decimal(90), None, None, core.now_ns),)
+    core.enter(e.QuotesMoved("", "a1"))
+    core.quotes = ()
+    again = core.again(way)
+    for one in (core, again):
+        one.enter(e.QuotesMoved("a1", "a3"))
+        assert [block.scope[-2:] for block in one.engine.accounts.blocks()] == ["a0", "a1", "a2", "a3"]
+        one.enter(e.QuotesMoved("a3", ""))
+    assert saved(core.engine) == saved(again.engine) and len(core.engine.accounts.blocks()) == 6
 
 
 # ---------------------------------------------------------------------------------------------- a model
