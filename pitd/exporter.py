@@ -10,8 +10,10 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
+from typing import NamedTuple
 
 from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -39,11 +41,41 @@ Series = Iterable[tuple[tuple[str, ...], float]]
 """The values of one metric with the values of their labels."""
 
 
-class DaemonCollector(Collector):
-    """Every metric of one daemon. `connect` is called whenever there is no conversation that goes on."""
+PAGES_MOST = 8
+"""A scrape reads so many pages of limits and accounts at the most. Each is a moment of the daemon's loop: ten thousand
+accounts under three limits make a hundred pages of 5 to 50 ms.
+"""
 
-    def __init__(self, connect: Callable[[], pit.Engine]) -> None:
+
+class _Walk(NamedTuple):
+    """All limits and accounts, read page by page, and when that began."""
+
+    limits: list[wire.LimitSeen]
+    accounts: list[wire.AccountSeen]
+    began_s: float
+
+
+class DaemonCollector(Collector):
+    """Every metric of one daemon. `connect` is called whenever there is no conversation that goes on.
+
+    Where there are more limits and accounts than a scrape may read, the next scrapes read on, and what is told of them
+    is that of the last time that all were read: `pitd_limits_age_seconds` says how old that is.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], pit.Engine],
+        *,
+        pages_most: int = PAGES_MOST,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._connect = connect
+        self._pages_most = pages_most
+        self._now_s = now_s
+        self._walk = _Walk([], [], 0)
+        """What is being read."""
+        self._pages: Iterator[None] | None = None
+        self._whole: _Walk | None = None
         self._engine: pit.Engine | None = None
         self._turn = threading.Lock()
         self.trouble = ""
@@ -53,32 +85,47 @@ class DaemonCollector(Collector):
         with self._turn:
             found = self._ask()
         yield _gauge("pitd_up", "Whether the daemon has answered this scrape.", _of(found is not None))
-        if found is not None:
-            yield from _told(*found)
+        if found is None:
+            return
+        metrics, whole = found
+        yield from _state(metrics.status)
+        yield from _counted(metrics)
+        if whole is not None:
+            yield from _of_limits(whole, max(0.0, self._now_s() - whole.began_s))
 
     def describe(self) -> Iterable[Metric]:
         return []  # else the daemon would be asked before anybody scrapes
 
     def close(self) -> None:
         engine, self._engine = self._engine, None
+        self._pages = self._whole = None
         if engine is not None:
             with contextlib.suppress(pit.PitError):
                 engine.close()
 
-    def _ask(self) -> tuple[wire.MetricsAre, list[wire.LimitSeen], list[wire.AccountSeen]] | None:
+    def _ask(self) -> tuple[wire.MetricsAre, _Walk | None] | None:
         try:
             if self._engine is None:
                 self._engine = self._connect()
             metrics = self._engine.ask(wire.AskMetrics())
             assert isinstance(metrics, wire.MetricsAre)
-            limits = list(_limits(self._engine))
-            accounts = list(_accounts(self._engine))
+            self._read_on(self._engine)
         except pit.PitError as trouble:
             self._say(str(trouble))
             self.close()
             return None
         self._say("")
-        return metrics, limits, accounts
+        return metrics, self._whole
+
+    def _read_on(self, engine: pit.Engine) -> None:
+        """Reads as many pages as a scrape may, from where the last one stopped."""
+        for _ in range(self._pages_most):
+            if self._pages is None:
+                self._walk = _Walk([], [], self._now_s())
+                self._pages = _read(engine, self._walk)
+            if next(self._pages, self) is self:
+                self._whole, self._pages = self._walk, None
+                return
 
     def _say(self, trouble: str) -> None:
         """Once for each change: a daemon that is away is scraped all the time."""
@@ -109,39 +156,35 @@ def serve(connect: Callable[[], pit.Engine], host: str, port: int) -> int:
     return 0
 
 
-def _limits(engine: pit.Engine) -> Iterator[wire.LimitSeen]:
-    """Every limit's counters, page by page: a page is a moment of the daemon's loop, however many there are."""
+def _read(engine: pit.Engine, into: _Walk) -> Iterator[None]:
+    """Reads every limit's counters, then every account, a page at a time, however many there are."""
     position, after = 0, ""
     while position >= 0:
-        page = engine.ask(wire.ListLimits(position, after))
-        assert isinstance(page, wire.LimitsAre)
-        yield from page.limits
-        position, after = page.position, page.after
-
-
-def _accounts(engine: pit.Engine) -> Iterator[wire.AccountSeen]:
-    """Every account that is known, alike."""
-    after = ""
-    while True:
-        page = engine.ask(wire.ListAccounts(after))
-        assert isinstance(page, wire.AccountsAre)
-        yield from page.accounts
-        if not page.more or not page.accounts:
-            return
-        after = page.accounts[-1].account
+        limits = engine.ask(wire.ListLimits(position, after))
+        assert isinstance(limits, wire.LimitsAre)
+        into.limits.extend(limits.limits)
+        position, after = limits.position, limits.after
+        yield
+    after, more = "", True
+    while more:
+        accounts = engine.ask(wire.ListAccounts(after))
+        assert isinstance(accounts, wire.AccountsAre)
+        into.accounts.extend(accounts.accounts)
+        more = accounts.more and bool(accounts.accounts)
+        if more:
+            after = accounts.accounts[-1].account
+            yield
 
 
 # ---------------------------------------------------------------------------------------------- the metrics
 
 
-def _told(
-    metrics: wire.MetricsAre, limits: Sequence[wire.LimitSeen], accounts: Sequence[wire.AccountSeen]
-) -> Iterator[Metric]:
-    yield from _state(metrics.status)
-    yield from _counted(metrics)
-    yield from _limit_use(limits)
-    yield from _pnl_limits(limits)
-    yield from _pnl(accounts)
+def _of_limits(whole: _Walk, age_s: float) -> Iterator[Metric]:
+    told = "How long ago what is told of limits and accounts was read; more than a moment where there are very many."
+    yield _gauge("pitd_limits_age_seconds", told, _of(age_s))
+    yield from _limit_use(whole.limits)
+    yield from _pnl_limits(whole.limits)
+    yield from _pnl(whole.accounts)
 
 
 def _state(status: wire.StatusIs) -> Iterator[Metric]:

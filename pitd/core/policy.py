@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from enum import IntEnum
 from heapq import nsmallest
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -274,6 +275,9 @@ class Lift(msgspec.Struct, frozen=True, gc=False):
     limit: str
 
 
+_ACCOUNT = "account "
+
+
 class Look(msgspec.Struct, frozen=True, gc=False):
     """What someone wants to see of a control now: so many scopes (or accounts) by name, after the one given."""
 
@@ -296,6 +300,15 @@ class Look(msgspec.Struct, frozen=True, gc=False):
         if self.only is not None:
             return [self.only] if self.only in names else []
         return nsmallest(self.most, {name for name in names if name > self.after})
+
+    def page_of_accounts(self, names: Iterable[str], is_meant: Callable[[str], bool]) -> list[str]:
+        """The scopes of accounts by name, in order, of those that are meant: no more are asked about than are told."""
+        if self.only is not None:
+            name = self.only.removeprefix(_ACCOUNT)
+            return [self.only] if name in names and is_meant(name) else []
+        after = self.after.removeprefix(_ACCOUNT)
+        meant = (name for name in sorted(name for name in names if name > after) if is_meant(name))
+        return [f"{_ACCOUNT}{name}" for name in islice(meant, self.most)]
 
     def at(self, scope: str) -> Look:
         """The same look, at that scope alone."""

@@ -329,7 +329,7 @@ class PnlKillSwitch(Policy):
     def counters(self, limit: str, look: Look) -> list[Counter]:
         bound = self._limits.by_name[limit]
         found: list[Counter] = []
-        for scope in look.page(self._scopes(bound, look)):
+        for scope in self._scopes(bound, look):
             base = self._base(limit, scope)
             try:
                 pnl = self._counted(bound, scope, look.now_ns)
@@ -680,17 +680,23 @@ class PnlKillSwitch(Policy):
         return next((limit.initial_pnl for limit in limits if limit.initial_pnl is not None), ZERO)
 
     def _scopes(self, limit: PnlBound, look: Look) -> list[str]:
-        """Whom the limit has P&L of."""
+        """Whom the limit has P&L of: a page of them."""
         if limit.is_shared:
-            return [limit.scope("", "", "", "")]
+            return look.page([limit.scope("", "", "", "")])
         asset = limit.only.settlement
         names = {account for account, made in self._of_account.items() if asset is None or asset in made}
         if limit.on != "realised" and self.unrealised is not None:
-            held = self.unrealised.accounts()
-            names.update(each for each in held if asset is None or asset in self.unrealised.assets(each))
-        return [
-            f"account {name}" for name in names if limit.matches(name, None, look.group_of(name), None, asset or "")
-        ]
+            names.update(self.unrealised.accounts())
+
+        def is_meant(name: str) -> bool:
+            if not limit.matches(name, None, look.group_of(name), None, asset or ""):
+                return False
+            return asset is None or asset in self._of_account.get(name, ()) or self._holds(name, asset)
+
+        return look.page_of_accounts(names, is_meant)
+
+    def _holds(self, account: str, asset: str) -> bool:
+        return self.unrealised is not None and asset in self.unrealised.assets(account)
 
     def _sides(
         self, limit: PnlBound, scope: str, pnl: Decimal | None, floor: Decimal | None, ceiling: Decimal | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
 import pit
+from pit import wire
 from pit.types import OrderState
 from pitd.exporter import DaemonCollector
 
@@ -135,6 +137,43 @@ def test_labels_do_not_grow_with_accounts_clients_and_orders(local: Local, colle
         trade(f"a{at}")
         local.connect(f"client{at}").close()
     assert series() <= before + 1  # the first client that says goodbye
+
+
+def test_a_scrape_reads_so_many_pages_and_the_next_ones_the_rest() -> None:
+    local = Local(LIMITS)
+    for n in range(700):
+        local.engine.apply_execution_report(money(f"m{n}", "-1", account=f"a{n:03}"))
+    engine = local.house.connect("exporter", read_only=True)
+    asked: list[str] = []
+    ask, now_s = engine.ask, [0.0]
+
+    def counted(query: wire.Query) -> wire.Reply:
+        asked.append(type(query).__name__)
+        return ask(query)
+
+    engine.ask = counted  # type: ignore[method-assign]
+    collector = DaemonCollector(lambda: engine, pages_most=4, now_s=lambda: now_s[0])
+    first = Scraped(collector)
+    assert first("pitd_up") == 1 and "pitd_account_realised" not in first.families and len(asked) == 1 + 4
+    now_s[0] = 15.0
+    second = Scraped(collector)
+    assert second("pitd_account_realised", account="(others)", asset="USD") == -700
+    assert second("pitd_limits_age_seconds") == 15
+    local.engine.apply_execution_report(money("more", "-1", account="a000"))
+    for at_s, age_s, realised in ((30.0, 30, -700), (45.0, 15, -701)):
+        now_s[0] = at_s
+        again = Scraped(collector)
+        assert again("pitd_account_realised", account="(others)", asset="USD") == realised
+        assert again("pitd_limits_age_seconds") == age_s
+    assert max(len(list(group)) for is_page, group in groupby(asked, lambda each: each != "AskMetrics") if is_page) == 4
+
+
+def test_where_there_are_few_accounts_every_scrape_is_fresh(local: Local, collector: DaemonCollector) -> None:
+    for lost in (1, 2):
+        local.engine.apply_execution_report(money(f"m{lost}", "-1"))
+        scraped = Scraped(collector)
+        assert scraped("pitd_account_realised", account="(others)", asset="USD") == -lost
+        assert scraped("pitd_limits_age_seconds") < 60
 
 
 def test_the_metrics_keep_prometheus_customs(collector: DaemonCollector) -> None:
