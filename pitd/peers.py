@@ -56,6 +56,9 @@ _ROLES_FOR: dict[type, tuple[Role, ...]] = {
 }
 """Of which roles one is needed. Drop and Goodbye, which only give back, need none."""
 
+_BELIEVED = frozenset({wire.Report, wire.Status, wire.DropCopy})
+"""What an account may believe of some clients only."""
+
 
 Guarded = wire.PushQuote | wire.DryRun | wire.Explain | wire.AskReload
 """The questions that not everybody may ask."""
@@ -120,7 +123,7 @@ def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engi
             account = next((each.account for each in command.orders if each.account not in client.accounts), None)
         if account is not None and account not in client.accounts:
             return not_its_account(name, account)
-    if config.reports_from and isinstance(command, wire.Report | wire.Status | wire.DropCopy):
+    if config.reports_from and type(command) in _BELIEVED:
         account = _account_of(command, engine) or ""
         believed = config.reports_from.get(account)
         if believed is not None and name not in believed:
@@ -134,7 +137,7 @@ def freely_allowed(config: Config, name: str) -> frozenset[type[wire.Command]]:
     if client is None or client.accounts is not None:
         return frozenset()
     may = {of for of, needed in _ROLES_FOR.items() if not client.roles.isdisjoint(needed)}
-    return frozenset(may - {wire.Report} if config.reports_from else may)
+    return frozenset(may - _BELIEVED if config.reports_from else may)
 
 
 def not_its_account(name: str, account: str) -> str:

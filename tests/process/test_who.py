@@ -43,6 +43,9 @@ accounts = ["alpha"]
 [clients.dropcopy]
 roles = ["report"]
 
+[clients.othercopy]
+roles = ["report"]
+
 [clients.screen]
 roles = ["observe"]
 
@@ -172,6 +175,18 @@ REFUSED: dict[str, tuple[str, Callable[[pit.Engine], object], str]] = {
     "a report that the account does not believe": (
         "mm1",
         lambda engine: engine.apply_execution_report(a_report("alpha")),
+        "reports_from",
+    ),
+    "a status that the account does not believe": (
+        "othercopy",
+        lambda engine: engine.apply_order_status(
+            pit.OrderStatus(account="alpha", order_id="o1", cum_quantity=1, average_price=100)
+        ),
+        "reports_from",
+    ),
+    "a drop copy that the account does not believe": (
+        "othercopy",
+        lambda engine: engine.apply_drop_copy(an_order(account="alpha"), venue_order_id="v1"),
         "reports_from",
     ),
     "a desk's operator blocks another account": ("desk", lambda engine: engine.block("account beta", "x"), "beta"),
