@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 
 from pit import wire
-from pit.errors import ProtocolError
 
 from . import asking, log, peers, queries, translate
 from .archive import Archive, Question
@@ -20,11 +21,18 @@ from .sequencer import Sequencer
 from .tally import Pace, Seldom, Tally
 from .watchers import Past, Told, Watchers
 
-_HELLO, _COMMAND, _POSTED = wire.Message.HELLO, wire.Message.COMMAND, wire.Message.POSTED
-_QUERY, _SETTLE = wire.Message.QUERY, wire.Message.SETTLE
-_REFUSAL, _CONFIRMED = wire.Message.REFUSAL, wire.Message.CONFIRMED
+_HELLO, _COMMAND, _POSTED = map(int, (wire.Message.HELLO, wire.Message.COMMAND, wire.Message.POSTED))
+_QUERY, _SETTLE = map(int, (wire.Message.QUERY, wire.Message.SETTLE))
+_REFUSAL, _CONFIRMED = map(int, (wire.Message.REFUSAL, wire.Message.CONFIRMED))
+"""As plain numbers, as they stand in a header."""
+
+_COMMANDS = frozenset({_COMMAND, _POSTED})
+
+_decode_command, _digest_of, _mark_of = wire.decode_command, wire.digest_of, wire.mark_of
+_encode, _pack_header, _told = wire.encode, wire.pack_header, wire.told
+
 _NOT_AUTHORIZED = wire.FailureCode.NOT_AUTHORIZED
-"""Members that are asked for at every message: to look one up in its enum costs a quarter of a microsecond."""
+"""A member that is asked for at every message: to look one up in its enum costs a quarter of a microsecond."""
 
 Frames = tuple[bytes, bytes, bytes]
 """Whom it is for (a connection's identity), header, body."""
@@ -38,6 +46,34 @@ class _Posted:
     def __init__(self) -> None:
         self.last = 0
         self.last_no = 0
+
+    def kind_of_answer(self, message: int, number: int, acked: int, reply: wire.Reply) -> int:
+        """How an answer is told: with or without a word on what was posted before it; POSTED: not at all."""
+        if message == _POSTED:
+            self.last = max(self.last, number)
+            if type(reply) is wire.Settled:
+                return _POSTED
+            self.last_no = max(self.last_no, number)
+        return _COMMAND if self.last <= acked or self.last_no > acked else _CONFIRMED
+
+
+class _Talk:
+    """A connection that has been welcomed, and all that its messages ask for: found once for each of them."""
+
+    __slots__ = ("is_marked", "is_reader", "may", "posted", "proof", "session", "tally")
+
+    def __init__(self, session: Session, tally: Tally, posted: _Posted, *, is_reader: bool) -> None:
+        self.session = session
+        self.tally = tally
+        self.posted = posted
+        self.is_reader = is_reader
+        """Whether it only asks."""
+        self.is_marked = True
+        """Whether its answers carry a mark; not those of one that speaks protocol 1."""
+        self.proof: Proof | None = None
+        """What it has shown when it was welcomed."""
+        self.may: frozenset[type[wire.Command]] = frozenset()
+        """The commands that its client may give whatever they are about."""
 
 
 class Conversations:
@@ -70,9 +106,7 @@ class Conversations:
         self._reloader = reloader
         if reloader is not None:
             reloader.adopted.append(self.go_by)
-        self._session_of: dict[bytes, Session] = {}
-        self._unmarked: set[bytes] = set()
-        """Connections that speak protocol 1, whose answers carry no mark."""
+        self._talks: dict[bytes, _Talk] = {}
         self._identity_of: dict[int, bytes] = {}
         self._posted: dict[int, _Posted] = {}
         """By session. A restart forgets it: then the client says again what it had posted, and is answered."""
@@ -85,24 +119,21 @@ class Conversations:
         self._over = Tally()
         self._strangers = Tally()
         """Of connections that have not been welcomed."""
-        self._may: dict[int, frozenset[type[wire.Command]]] = {}
-        """By session: the commands that its client may give whatever they are about."""
-        self._proofs: dict[bytes, Proof] = {}
-        """What each connection has shown when it was welcomed."""
         self._pace = Pace()
         self._seldom = Seldom()
 
     def session_of(self, identity: bytes) -> Session | None:
         """The session that speaks over a connection, once it has been welcomed; none for one that only asks."""
-        return None if identity in self._readers else self._session_of.get(identity)
+        talk = self._talks.get(identity)
+        return None if talk is None or talk.is_reader else talk.session
 
     def go_by(self, config: Config) -> None:
         """Another configuration is in force: roles and bounds are its own from the next message on."""
         self._config = self.house.config = config
-        self._may.clear()
-        for identity, proof in list(self._proofs.items()):
-            session = self._session_of.get(identity)
-            if session is not None and peers.not_proven(config, session.client, proof):
+        for identity, talk in list(self._talks.items()):
+            client = talk.session.client
+            talk.may = peers.freely_allowed(config, client)
+            if talk.proof is not None and peers.not_proven(config, client, talk.proof):
                 self.lost(identity)  # its next word is answered: say hello; and that hello tells why not
 
     def tally_of(self, session: Session) -> Tally:
@@ -114,8 +145,8 @@ class Conversations:
 
     def tally(self, identity: bytes) -> Tally:
         """The same by connection; what has not been welcomed shares one."""
-        session = self._session_of.get(identity)
-        return self._strangers if session is None else self.tally_of(session)
+        talk = self._talks.get(identity)
+        return self._strangers if talk is None else talk.tally
 
     def refusals(self) -> Refusals:
         """How often anybody was refused, since this process began to serve."""
@@ -130,16 +161,26 @@ class Conversations:
         """Takes one message: whatever it is, it is answered and harms nobody else. `proof` is needed for a hello: what
         the connection shows of who speaks.
         """
-        self.tally(identity).messages += 1
+        talk = self._talks.get(identity)
+        tally = self._strangers if talk is None else talk.tally
+        tally.messages += 1
         try:
-            header = wire.unpack_header(header_frame)
-        except ProtocolError as trouble:
-            self.refuse_malformed(identity, str(trouble))
+            message, session, number, acked = wire.header_fields(header_frame)
+        except struct.error:
+            self.refuse_malformed(identity, wire.no_header(header_frame))
             return
         try:
-            self._take(identity, header, body, proof)
+            if message == _HELLO:
+                self._hello(identity, wire.decode_hello(body), proof)
+            elif talk is None or talk.session.id != session:
+                why = "this connection has no such session; say hello first"
+                self._refuse(identity, number, wire.FailureCode.NO_SESSION, why)
+            elif message in _COMMANDS and not talk.is_reader:
+                self._command(identity, talk, message, number, acked, body)
+            else:
+                self._ask(identity, talk, message, number, acked, body)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
-            self.refuse_malformed(identity, str(trouble)[:300], header.number, _mark(header, body))
+            self.refuse_malformed(identity, str(trouble)[:300], number, _mark(message, body))
 
     def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
         self.house.metrics.malformed += 1
@@ -151,17 +192,15 @@ class Conversations:
     def found(self) -> None:
         """Answers what has been found in the archive, to those who are still there."""
         for question, reply in self._archive.answers() if self._archive is not None else ():
-            session = self._session_of.get(question.identity)
-            if session is not None and session.client == question.client:
+            if self._speaks(question.identity, question.client):
                 self._reply(question.identity, _QUERY, question.number, reply)
         self._tell(self.watchers.found())
 
     def tell_cancels(self) -> None:
         """Answers those who wait to hear what is to be cancelled."""
         for asked, reply in self.cancels.due():
-            session = self._session_of.get(asked.identity)
-            if session is not None and session.client == asked.client:
-                self._reply(asked.identity, wire.Message.QUERY, asked.number, reply)
+            if self._speaks(asked.identity, asked.client):
+                self._reply(asked.identity, _QUERY, asked.number, reply)
 
     def tell_watchers(self) -> None:
         """Answers those who wait for events, as many as have their turn."""
@@ -182,101 +221,77 @@ class Conversations:
 
     # ------------------------------------------------------------------------------------------ within
 
+    def _speaks(self, identity: bytes, client: str) -> bool:
+        """Whether that connection is still there, and that client's."""
+        talk = self._talks.get(identity)
+        return talk is not None and talk.session.client == client
+
     def _tell(self, told: list[Told]) -> None:
         for asked, reply in told:
-            session = self._session_of.get(asked.identity)
-            if session is not None and session.client == asked.client:
+            if self._speaks(asked.identity, asked.client):
                 self._reply(asked.identity, _QUERY, asked.number, reply)
 
-    def _take(self, identity: bytes, header: wire.Header, body: bytes, proof: Proof | None) -> None:
-        if header.message == _HELLO:
-            self._hello(identity, wire.decode_hello(body), proof)
-            return
-        session = self._session_of.get(identity)
-        if session is None or session.id != header.session:
-            why = "this connection has no such session; say hello first"
-            self._refuse(identity, header.number, wire.FailureCode.NO_SESSION, why)
-            return
-        if identity in self._readers and header.message != _QUERY:
+    def _ask(self, identity: bytes, talk: _Talk, message: int, number: int, acked: int, body: bytes) -> None:
+        """Takes what is no command; from one that only asks, a query and nothing else."""
+        session = talk.session
+        if talk.is_reader and message != _QUERY:
             why = f"client {session.client} has said hello as read_only: it may ask, and nothing else"
-            self._note_not_authorized(self.tally(identity), session.client, why)
-            self._refuse(identity, header.number, _NOT_AUTHORIZED, why, _mark(header, body))
-            return
-        message = header.message
-        if message in (_COMMAND, _POSTED):
-            self._command(identity, session, header, body)
+            self._note_not_authorized(talk.tally, session.client, why)
+            self._refuse(identity, number, _NOT_AUTHORIZED, why, _mark(message, body))
         elif message == _QUERY:
-            self._query(identity, session, header.number, wire.decode_query(body))
+            self._query(identity, session, number, wire.decode_query(body), is_reader=talk.is_reader)
         elif message == _SETTLE:
-            known = self._sequencer.settle(session, header.number, header.acked)
+            known = self._sequencer.settle(session, number, acked)
             reply = translate.reply_of(known.reply, self._sequencer.now_ns)
-            stored = session.answers.get(header.number)
+            stored = session.answers.get(number)
             mark = 0 if stored is None else wire.mark_of(stored[0])
-            self._reply(identity, _SETTLE, header.number, reply, mark)
+            self._reply(identity, _SETTLE, number, reply, mark)
         else:
-            self.refuse_malformed(identity, f"there is no message of kind {message}", header.number)
+            self.refuse_malformed(identity, f"there is no message of kind {message}", number)
 
-    def _command(self, identity: bytes, session: Session, header: wire.Header, body: bytes) -> None:
-        command = wire.decode_command(body)
-        is_retry = header.number < session.next_number
-        if header.number == session.next_number and type(command) not in self._freely(session):
+    def _command(self, identity: bytes, talk: _Talk, message: int, number: int, acked: int, body: bytes) -> None:
+        session, sequencer = talk.session, self._sequencer
+        command = _decode_command(body)
+        what = type(command)
+        expected = session.next_number
+        if what not in talk.may and number == expected:
             # a command of another number has its answer, or it is not its turn
-            why = peers.not_allowed(self._config, session.client, command, self._sequencer.engine)
+            why = peers.not_allowed(self._config, session.client, command, sequencer.engine)
             if why:
-                self._note_not_authorized(self.tally_of(session), session.client, why)
-                self._refuse(identity, header.number, _NOT_AUTHORIZED, why, _mark(header, body))
+                self._note_not_authorized(talk.tally, session.client, why)
+                self._refuse(identity, number, _NOT_AUTHORIZED, why, _mark(message, body))
                 return
-        digest = wire.digest_of(body)
-        known = self._known(session, header, digest, command)
-        reply = translate.reply_of(known.reply, self._sequencer.now_ns)
-        if not known.is_refusal:
-            kind = self._kind_of_answer(session, header, reply)
+        digest = _digest_of(body)
+        if type(command) is wire.Reload:
+            known = self._reload(session, number, acked, digest, command)
         else:
-            kind = _REFUSAL
-            self.tally_of(session).refused += 1
-            if isinstance(known.reply, e.Failed):
-                self.house.metrics.refused[known.reply.failure] += 1
-        if type(reply) is wire.Failed and reply.code is _NOT_AUTHORIZED:
-            self._note_not_authorized(self.tally_of(session), session.client, reply.message)
-        if kind is not _POSTED:
-            self._reply(identity, kind, header.number, reply, wire.mark_of(digest))
-        if type(command) is wire.ShutDown and isinstance(reply, wire.Done) and not is_retry:
+            known = sequencer.command(session, number, acked, digest, translate.command_of(command))
+        reply = translate.reply_of(known.reply, sequencer.now_ns)
+        kind = _REFUSAL if known.is_refusal else talk.posted.kind_of_answer(message, number, acked, reply)
+        if type(reply) is wire.Failed:
+            self._note_failed(talk, reply, is_refusal=known.is_refusal)
+        if kind != _POSTED:
+            self._reply(identity, kind, number, reply, _mark_of(digest))
+        if what is wire.ShutDown and isinstance(reply, wire.Done) and number >= expected:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
             log.warning("daemon.shutdown", client=session.client, reason=command.reason)
         if session.ended_by is not None:
             self._forget(session)
             log.info("session.closed", client=session.client, session=session.id)
 
-    def _freely(self, session: Session) -> frozenset[type[wire.Command]]:
-        may = self._may.get(session.id)
-        if may is None:
-            may = self._may[session.id] = peers.freely_allowed(self._config, session.client)
-        return may
+    def _note_failed(self, talk: _Talk, failed: wire.Failed, *, is_refusal: bool) -> None:
+        if is_refusal:
+            talk.tally.refused += 1
+            self.house.metrics.refused[failed.code] += 1
+        if failed.code is _NOT_AUTHORIZED:
+            self._note_not_authorized(talk.tally, talk.session.client, failed.message)
 
-    def _known(self, session: Session, header: wire.Header, digest: bytes, command: wire.Command) -> Known:
-        """What a command is answered."""
-        number, acked = header.number, header.acked
-        if not isinstance(command, wire.Reload):
-            return self._sequencer.command(session, number, acked, digest, translate.command_of(command))
+    def _reload(self, session: Session, number: int, acked: int, digest: bytes, command: wire.Reload) -> Known:
         if self._reloader is None:
             return Known(e.Failed(e.Failure.INVALID_INPUT, NO_FILE), True)
         return self._reloader.by_command(self._sequencer, session, number, acked, digest, command.reason)
 
-    def _kind_of_answer(self, session: Session, header: wire.Header, reply: wire.Reply) -> wire.Message:
-        """How an answer is told: with or without a word on what was posted before it; POSTED: not at all."""
-        posted = self._posted.get(session.id)
-        if header.message == _POSTED:
-            if posted is None:
-                posted = self._posted[session.id] = _Posted()
-            posted.last = max(posted.last, header.number)
-            if type(reply) is wire.Settled:
-                return _POSTED
-            posted.last_no = max(posted.last_no, header.number)
-        if posted is None or posted.last <= header.acked or posted.last_no > header.acked:
-            return _COMMAND
-        return _CONFIRMED
-
-    def _query(self, identity: bytes, session: Session, number: int, query: wire.Query) -> None:
+    def _query(self, identity: bytes, session: Session, number: int, query: wire.Query, *, is_reader: bool) -> None:
         self._sequencer.publish()  # whoever asks sees all that has been released
         engine = self._sequencer.engine
         client = self._config.client(session.client)
@@ -289,10 +304,9 @@ class Conversations:
                 self._reply(identity, _QUERY, number, at_once)
             return
         if type(query) is wire.AskCancels:
-            is_counted = identity not in self._readers
-            told = self.cancels.ask(identity, number, session.client, query, is_counted=is_counted)
+            told = self.cancels.ask(identity, number, session.client, query, is_counted=not is_reader)
             if told is not None:
-                self._reply(identity, wire.Message.QUERY, number, told)
+                self._reply(identity, _QUERY, number, told)
             return
         if isinstance(query, peers.Guarded):
             self._reply(identity, _QUERY, number, self._guarded(session, query, sees_all=sees_all))
@@ -340,11 +354,9 @@ class Conversations:
                 self._note_not_authorized(self.tally(identity), hello.client, problem.message)
             self._reply(identity, _HELLO, 0, problem)
             return
-        if proof is not None:
-            self._proofs[identity] = proof
         engine = self._sequencer.engine
         if hello.read_only:
-            self._read_only(identity, hello)
+            self._read_only(identity, hello, proof)
             return
         session = engine.sessions.live(hello.client)
         if session is None or session.token != hello.token:
@@ -357,9 +369,9 @@ class Conversations:
         before = self._identity_of.get(session.id)
         if before is not None:
             self._unbind(before)
-        self._session_of[identity] = session
-        if hello.protocol < 2:
-            self._unmarked.add(identity)
+        posted = self._posted.setdefault(session.id, _Posted())
+        talk = self._welcome(identity, session, posted, proof, is_reader=False)
+        talk.is_marked = hello.protocol >= 2
         self._identity_of[session.id] = identity
         welcome = wire.Welcome(
             hello.protocol,
@@ -371,16 +383,26 @@ class Conversations:
         )
         self._reply(identity, _HELLO, 0, welcome)
 
-    def _read_only(self, identity: bytes, hello: wire.Hello) -> None:
+    def _read_only(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> None:
         """Welcomes one that only asks: nothing is journaled, so it gets through when nothing else does."""
         if identity not in self._readers and len(self._readers) >= self._config.daemon.max_sessions:
             self._unbind(next(iter(self._readers)))
         self._readers[identity] = None
-        self._session_of[identity] = Session(id=0, client=hello.client, token=hello.token, answers={}, unsettled={})
+        session = Session(id=0, client=hello.client, token=hello.token, answers={}, unsettled={})
+        self._welcome(identity, session, _Posted(), proof, is_reader=True)
         bounds = self._sequencer.engine.bounds
         epoch = self._sequencer.epoch
         welcome = wire.Welcome(hello.protocol, 0, 1, bounds.window, bounds.lease_ns, epoch)
         self._reply(identity, _HELLO, 0, welcome)
+
+    def _welcome(
+        self, identity: bytes, session: Session, posted: _Posted, proof: Proof | None, *, is_reader: bool
+    ) -> _Talk:
+        """From here on the session speaks over that connection."""
+        talk = self._talks[identity] = _Talk(session, self.tally_of(session), posted, is_reader=is_reader)
+        talk.proof = proof
+        talk.may = peers.freely_allowed(self._config, session.client)
+        return talk
 
     def _welcome_problem(self, identity: bytes, hello: wire.Hello, proof: Proof | None) -> wire.Failed | None:
         """Why a hello is turned away, or None."""
@@ -395,10 +417,10 @@ class Conversations:
         why = peers.not_proven(self._config, hello.client, proof)
         if why:  # before anything is told of that name's sessions
             return failed(_NOT_AUTHORIZED, why)
-        bound = self._session_of.get(identity)
-        if bound is not None and bound.client != hello.client:
-            return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.client} already")
-        if bound is not None and hello.read_only is not (identity in self._readers):
+        bound = self._talks.get(identity)
+        if bound is not None and bound.session.client != hello.client:
+            return failed(wire.FailureCode.INVALID_INPUT, f"this connection is client {bound.session.client} already")
+        if bound is not None and hello.read_only is not bound.is_reader:
             return failed(wire.FailureCode.INVALID_INPUT, "this connection has said hello otherwise; open another one")
         if hello.read_only:
             return None
@@ -452,7 +474,6 @@ class Conversations:
         self._seldom.warning("client.not_authorized", client, client=client, why=why)
 
     def _forget(self, session: Session) -> None:
-        self._may.pop(session.id, None)
         tally = self._tallies.pop(session.id, None)
         if tally is not None:
             self._over.not_authorized += tally.not_authorized
@@ -463,26 +484,25 @@ class Conversations:
             self._unbind(identity)
 
     def _unbind(self, identity: bytes) -> Session | None:
-        self._unmarked.discard(identity)
         self._readers.pop(identity, None)
-        self._proofs.pop(identity, None)
         self.watchers.forget(identity)
         self.cancels.forget(identity)
-        return self._session_of.pop(identity, None)
+        talk = self._talks.pop(identity, None)
+        return None if talk is None else talk.session
 
     def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:
         self.house.metrics.refused[code] += 1
         self._reply(identity, _REFUSAL, number, wire.Failed(code, why), mark)
 
     def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply | bytes, mark: int = 0) -> None:
-        seq = self._sequencer.engine.seq if identity in self._session_of else 0  # a stranger has seen nothing here
-        if identity in self._unmarked:
-            header = wire.pack_header(kind, 0, number, seq)
+        talk, sequencer = self._talks.get(identity), self._sequencer
+        seq = 0 if talk is None else sequencer.engine.seq  # a stranger has seen nothing here
+        if talk is not None and not talk.is_marked:
+            header = _pack_header(kind, 0, number, seq)
         else:
-            header = wire.pack_header(kind, mark, number, wire.told(seq, self._sequencer.epoch) if seq else 0)
-        self.out.append((identity, header, reply if isinstance(reply, bytes) else wire.encode(reply)))
+            header = _pack_header(kind, mark, number, _told(seq, sequencer.epoch) if seq else 0)
+        self.out.append((identity, header, reply if type(reply) is bytes else _encode(reply)))
 
 
-def _mark(header: wire.Header, body: bytes) -> int:
-    is_command = header.message in (_COMMAND, _POSTED)
-    return wire.mark_of(wire.digest_of(body)) if is_command else 0
+def _mark(message: int, body: bytes) -> int:
+    return wire.mark_of(wire.digest_of(body)) if message in _COMMANDS else 0

@@ -47,11 +47,10 @@ class Door(Protocol):
     def is_spoken_to(self) -> bool:
         """Whether somebody has spoken; at once, and cheaply."""
 
-    def next(self) -> Message | None:
-        """The next message, from each connection in turn; None where there is none."""
-
-    def has_more(self, *, is_first: bool) -> bool:
-        """Whether there may be another one behind it; `is_first`: that was the first one of a batch."""
+    def next(self, taken: int = 0) -> Message | None:
+        """The next message, from each connection in turn; None where there is none. `taken`: so many of this batch have
+        been taken before it.
+        """
 
     def speaker(self, identity: bytes) -> Speaker:
         """Who has sent the message that was just given."""

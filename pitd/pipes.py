@@ -112,7 +112,7 @@ class Pipes:
             self._take(events)
         return bool(self._talking)
 
-    def next(self) -> Message | None:
+    def next(self, taken: int = 0) -> Message | None:
         talking = self._talking
         if not talking:
             return None
@@ -127,9 +127,6 @@ class Pipes:
         elif len(talking) > 1:
             talking.rotate(-1)
         return connection.identity, header, body
-
-    def has_more(self, *, is_first: bool) -> bool:
-        return bool(self._talking)
 
     def speaker(self, identity: bytes) -> Speaker:
         return self._by_identity[identity].speaker

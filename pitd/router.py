@@ -90,8 +90,10 @@ class Router:
     def is_spoken_to(self) -> bool:
         return bool(zmq.zmq_poll(self._look, 0))
 
-    def next(self) -> Message | None:
+    def next(self, taken: int = 0) -> Message | None:
         sock = self._socket
+        if taken == 1 and not zmq.zmq_poll(self._look, 0):
+            return None  # it came alone, as those of a quiet client do: to ask costs less than a receive in vain
         try:
             identity = sock.recv(_NOBLOCK)
         except zmq.Again:
@@ -106,10 +108,6 @@ class Router:
             return identity, b"", zmtp.wrong(3)
         head = header.bytes
         return (identity, head, body.bytes) if head else (identity, b"", zmtp.wrong(2))
-
-    def has_more(self, *, is_first: bool) -> bool:
-        """One that came alone, as those of a quiet client do: to ask costs less than a receive in vain."""
-        return not is_first or bool(zmq.zmq_poll(self._look, 0))
 
     def speaker(self, identity: bytes) -> Speaker:
         """It proves itself by the kernel's word (over ipc), or by the key that we have checked ourselves."""

@@ -86,7 +86,10 @@ class Sequencer:
         """The policies that are known to fail, and when they did."""
         self._rows: list[e.Row] = []
         self._released: list[e.Row] = []
-        self.now_ns = clock.now_ns()
+        self._is_in_turn = False
+        self._wall_ns = 0
+        self.now_ns = 0
+        self._read_clock()
 
     @property
     def seq(self) -> int:
@@ -100,6 +103,10 @@ class Sequencer:
     def read_clock_ns(self) -> int:
         read_ns, now_ns = self._clock.now_ns(), self.now_ns
         return read_ns if read_ns > now_ns else now_ns
+
+    def _read_clock(self) -> None:
+        """Takes both times as they are now for the moment of what comes next."""
+        self.now_ns, self._wall_ns = self.read_clock_ns(), self._clock.wall_ns()
 
     def configure(self, configured: e.Configured) -> None:
         """Records the effective configuration as an entry of its own."""
@@ -122,15 +129,28 @@ class Sequencer:
 
     def command(self, session: Session, number: int, acked: int, digest: bytes, command: e.Command) -> Known:
         """The answer to a command: executed now, or known from before, or refused without using its number up."""
-        known = self.engine.sessions.judge(session, number, acked, digest)
+        engine = self.engine
+        known = engine.sessions.judge(session, number, acked, digest)
         if known is not None:
             return known
         if type(command) in MORE_TO_SETTLE:
             refused = self.no_more(session, command)
             if refused is not None:
                 return Known(refused, True)
+        if not self._is_in_turn:
+            self.end_due()
+        quotes: tuple[Quote, ...] = ()
+        if engine.pipeline.asks_for_quotes is not _NEVER or engine.valuation.marks.is_needed:
+            quotes = self.quotes_for(command)
+        body = e.Commanded(session.id, number, acked, digest, command)
+        return Known(self._apply(e.Entry(engine.seq + 1, self.now_ns, self._wall_ns, body, quotes)), False)
+
+    def begin_turn(self) -> None:
+        """Until `release()`, commands have this moment, in which what is due has ended. For who takes many at once, and
+        begins anew after some: what is later than this moment is not looked at meanwhile.
+        """
         self.end_due()
-        return Known(self._enter(e.Commanded(session.id, number, acked, digest, command), is_fresh=True), False)
+        self._is_in_turn = True
 
     def dispute(self, client: str, seen_seq: int) -> None:
         """A client has seen an entry that this history does not have: no new risk until a person accepts that."""
@@ -147,10 +167,9 @@ class Sequencer:
 
     def end_due(self) -> bool:
         """Ends what leases have run out, a bounded number at once. True when some were due."""
-        engine, was_ns, now_ns = self.engine, self.now_ns, self._clock.now_ns()
-        if now_ns < was_ns:
-            now_ns = was_ns
-        self.now_ns = now_ns
+        engine, was_ns = self.engine, self.now_ns
+        self._read_clock()
+        now_ns = self.now_ns
         if self._away_ns is not None and now_ns - was_ns > self._away_ns:
             self._resume(now_ns - was_ns)  # stopped in the middle of a batch
         if engine.overrides.first_end_ns is not None:
@@ -236,7 +255,7 @@ class Sequencer:
 
     def woke(self, back_by_ns: int) -> None:
         """The loop is back from waiting, and meant to be by then. Leases get another length if it was much later."""
-        self.now_ns = self.read_clock_ns()
+        self._read_clock()
         if self._away_ns is not None and self.now_ns - back_by_ns > self._away_ns:
             self._resume(self.now_ns - back_by_ns)
 
@@ -254,6 +273,7 @@ class Sequencer:
 
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""
+        self._is_in_turn = False
         if len(self._released) >= _UNTOLD_BOUND:
             self.publish()
         if self._rows:
@@ -296,11 +316,9 @@ class Sequencer:
         if type(command) not in _QUOTED:
             return ()
         asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
-        if not marks.is_needed:
-            if asked is _NEVER:
-                return ()
-            if asked is _WITHOUT_PRICE and type(command) is e.CheckOrder and command.order.price is not None:
-                return ()
+        is_priced = type(command) is e.CheckOrder and command.order.price is not None
+        if is_priced and asked is _WITHOUT_PRICE and not marks.is_needed:
+            return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
         quotes = tuple(quote for quote in found if quote is not None)
         if not marks.is_needed:
@@ -308,24 +326,23 @@ class Sequencer:
         return (*quotes, *(quote for quote in self.quotes.fresh(marks) if quote not in quotes))
 
     def _enter(self, body: e.Body, *, is_fresh: bool = False) -> e.Reply:
-        """Stamps an input and has it applied. `is_fresh`: the moment has just been read."""
+        """Stamps an input that is no command and has it applied. `is_fresh`: the moment has just been read."""
         if not is_fresh:
-            self.now_ns = self.read_clock_ns()
+            self._read_clock()
         quotes: tuple[Quote, ...] = ()
-        engine = self.engine
-        if type(body) is e.Commanded:
-            if type(body.command) in _QUOTED:
-                quotes = self.quotes_for(body.command)
-        elif type(body) is e.QuotesMoved:
+        if type(body) is e.QuotesMoved:
             quotes = self._to_bring()
-        entry = e.Entry(engine.seq + 1, self.now_ns, self._clock.wall_ns(), body, quotes)
+        return self._apply(e.Entry(self.engine.seq + 1, self.now_ns, self._wall_ns, body, quotes))
+
+    def _apply(self, entry: e.Entry) -> e.Reply:
+        engine = self.engine
         try:
             result = engine.apply(entry)
         except CarryOutFailed as trouble:
             self._rows.append(poisoned(entry, trouble))
             raise
-        if quotes:
-            self.quotes.brought(quotes)
+        if entry.quotes:
+            self.quotes.brought(entry.quotes)
         if engine.failing.by_key or self._failing:
             self._tell_failing()
         self._rows.append(e.Row(entry, result.effects, result.reply))

@@ -49,7 +49,10 @@ turns between connections, so whoever else has spoken is in it, or comes next.
 _ROUNDS = 16
 """So many batches at the most before the other descriptors are looked at."""
 
-_HELLO = bytes([wire.Message.HELLO])
+LOOKED_AFTER = 16
+"""After so many commands of a batch the clock is read again, and what is due by then has its turn."""
+
+_HELLO = int(wire.Message.HELLO)
 
 
 class Server:
@@ -79,9 +82,6 @@ class Server:
         self._door = self._make_door()
         self._living = Living(self._conversations)
         self._living.expect(sequencer.engine.sessions.going())
-        self._used_s: dict[bytes, float] = {}
-        """How much of the batch in hand each connection has used."""
-        self._now_s = 0.0
         self._answered_at = 0.0
         self._look_out = LookOut()
         self._pause_s = _AWAKE_S / 2
@@ -193,70 +193,81 @@ class Server:
 
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
-        door = self._door
-        left = most = self._config.daemon.batch
-        self._now_s = began = time.perf_counter()
+        sequencer, conversations, most = self._sequencer, self._conversations, self._config.daemon.batch
+        began = time.perf_counter()
         try:
-            while left and (message := door.next()) is not None:
-                if left == most:
-                    self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
-                left -= 1
-                identity, header, body = message
-                self._take(identity, header, body)
-                if not door.has_more(is_first=left == most - 1) or self._is_over_its_share(identity):
-                    break
+            taken = self._take_some(began, most)
             if self._living.has_dying:
-                self._living.end_dead(has_more=not left)
-            self._sequencer.end_due()
-            self._conversations.tell_cancels()
+                self._living.end_dead(has_more=taken == most)
+            if not taken:
+                sequencer.end_due()
+            conversations.tell_cancels()
         finally:
-            self._used_s.clear()
-            self._sequencer.release()
+            sequencer.release()
         answered = self._send_out()
-        if left < most:
+        if taken:
             self._answered_at = time.perf_counter()
-        if self._conversations.is_shut_down:
+        if conversations.is_shut_down:
             self._is_stopping = True
         if answered:
-            self._sequencer.metrics.command_s.observe(self._answered_at - began, answered)
-        if left == most or len(self._conversations.watchers) or self._sequencer.has_much_to_tell:
-            self._sequencer.publish()
-            self._conversations.tell_watchers()
-        self._conversations.pace()
-        if self._conversations.out:
+            sequencer.metrics.command_s.observe(self._answered_at - began, answered)
+        if not taken or len(conversations.watchers) or sequencer.has_much_to_tell:
+            sequencer.publish()
+            conversations.tell_watchers()
+        conversations.pace()
+        if conversations.out:
             self._send_out()
         if self._journal is not None:
-            self._journal.maintain(self._sequencer.engine, is_quiet=left == most)
-        return left < most
+            self._journal.maintain(sequencer.engine, is_quiet=not taken)
+        return taken > 0
 
-    def _is_over_its_share(self, identity: bytes) -> bool:
-        """Whether the one who has just been read has had its share of this batch."""
-        began, self._now_s = self._now_s, time.perf_counter()
-        used = self._used_s[identity] = self._used_s.get(identity, 0.0) + self._now_s - began
-        if used < _SHARE_S:
-            return False
-        self._conversations.tally(identity).over_share += 1
-        return True
+    def _take_some(self, began: float, most: int) -> int:
+        """Has what is there answered, so many messages at the most: how many there were."""
+        next_message, clock, taken = self._door.next, time.perf_counter, 0
+        take = self._conversations.take if self._door.names_connections else self._take_from
+        used_s: dict[bytes, float] = {}
+        """How much of this batch each connection has used."""
+        before = began
+        while taken < most and (message := next_message(taken)) is not None:
+            if not taken:
+                self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
+            if not taken % LOOKED_AFTER:
+                self._sequencer.begin_turn()
+            taken += 1
+            identity, header, body = message
+            if header and header[0] != _HELLO:
+                take(identity, header, body)
+            else:
+                self._take_other(identity, header, body)
+            now = clock()
+            used = used_s[identity] = used_s.get(identity, 0.0) + now - before
+            if used >= _SHARE_S:
+                self._conversations.tally(identity).over_share += 1
+                break
+            before = now
+        return taken
 
-    def _take(self, identity: bytes, header: bytes, body: bytes) -> None:
-        """Has a message answered."""
+    def _take_from(self, identity: bytes, header: bytes, body: bytes) -> None:
+        """Has a message answered, of a connection that may have chosen an identity that was another's."""
+        conversations = self._conversations
+        session = conversations.session_of(identity)
+        if session is not None and not self._living.is_from(session, *self._door.place(identity)):
+            conversations.lost(identity)
+        conversations.take(identity, header, body)
+
+    def _take_other(self, identity: bytes, header: bytes, body: bytes) -> None:
+        """Has a hello answered, or what is no message."""
         door, conversations = self._door, self._conversations
         if not header:
             conversations.refuse_malformed(identity, body.decode())
-        elif header[:1] == _HELLO:
-            if not door.names_connections:
-                self._hear_of_disconnects()  # of who had this descriptor before it stands for the one who speaks
-            speaker = door.speaker(identity)
-            conversations.take(identity, header, body, speaker.proof)
-            session = conversations.session_of(identity)
-            if session is not None:
-                self._living.watch(session, speaker.origin, speaker.source_fd, speaker.address)
-        else:
-            if not door.names_connections:
-                session = conversations.session_of(identity)
-                if session is not None and not self._living.is_from(session, *door.place(identity)):
-                    conversations.lost(identity)  # it may have chosen an identity that was another's
-            conversations.take(identity, header, body)
+            return
+        if not door.names_connections:
+            self._hear_of_disconnects()  # of who had this descriptor before it stands for the one who speaks
+        speaker = door.speaker(identity)
+        conversations.take(identity, header, body, speaker.proof)
+        session = conversations.session_of(identity)
+        if session is not None:
+            self._living.watch(session, speaker.origin, speaker.source_fd, speaker.address)
 
     def _hear_of_ends(self) -> None:
         """Takes in which processes have died and which connections have ended."""

@@ -939,6 +939,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
 
 def exact(value: Number, name: str) -> Decimal:
     """The exact decimal behind a number, as text would give it. Raises InvalidInput naming the field."""
+    if type(value) is Decimal:
+        return _checked(value, name)
     if type(value) is str:
         known = _numbers.get(value)
         if known is None:
@@ -948,7 +950,7 @@ def exact(value: Number, name: str) -> Decimal:
                     _numbers.clear()
                 _numbers[value] = known
         return known
-    return _checked(value if type(value) is Decimal else _decimal(value, name), name)
+    return _checked(_decimal(value, name), name)
 
 
 _numbers: dict[str, Decimal] = {}
@@ -1023,6 +1025,8 @@ _WIDE = Context(prec=80, traps=[Inexact, InvalidOperation])
 
 def check_name(value: object, field: str) -> None:
     """Raises InvalidInput unless the value is 1 to 64 printable characters."""
+    if type(value) is str and value.isalnum() and len(value) <= MAX_ID_LENGTH:
+        return  # letters and digits can be printed: by far the usual case
     if type(value) is not str or not 0 < len(value) <= MAX_ID_LENGTH or not value.isprintable() or value.isspace():
         shown = repr(value[:80]) if isinstance(value, str) else f"a value of type {type(value).__name__}"
         raise InvalidInput(f"{field}: 1 to {MAX_ID_LENGTH} printable characters are wanted, not {shown}")

@@ -138,7 +138,16 @@ def unpack_header(frame: bytes) -> Header:
     try:
         return _new(Header, _HEADER.unpack(frame))
     except struct.error:
-        raise ProtocolError(f"a header of {_HEADER.size} bytes is wanted, not {len(frame)}") from None
+        raise ProtocolError(no_header(frame)) from None
+
+
+header_fields = _HEADER.unpack
+"""The same as a plain tuple, for who reads many. Raises struct.error."""
+
+
+def no_header(frame: bytes) -> str:
+    """Why a frame is no header."""
+    return f"a header of {_HEADER.size} bytes is wanted, not {len(frame)}"
 
 
 def number_in(header_frame: bytes) -> int:

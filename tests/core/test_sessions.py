@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import decimal
+
 import pytest
 from builders import Core, order
 
 import pit
 from pitd.clock import ManualClock
 from pitd.core import entry as e
+from pitd.core.engine import exact_context
 from pitd.core.sessions import Known
 from pitd.sequencer import Sequencer
 
@@ -346,3 +349,27 @@ def test_ended_sessions_are_remembered_in_a_bounded_number():
     core = Core(sessions_ended_kept=3)
     ids = [core.open_session("mm1") for _ in range(10)]
     assert [core.engine.sessions.get(id) is not None for id in ids] == [False] * 6 + [True] * 4
+
+
+def test_commands_of_one_turn_have_its_moment_and_what_was_due_before_it_has_ended():
+    core = Core()
+    session, clock = core.session(), ManualClock(core.now_ns)
+    sequencer = Sequencer(core.engine, clock)
+    number = 0
+
+    def check() -> e.Accepted:
+        nonlocal number
+        number += 1
+        reply = sequencer.command(session, number, number - 1, b"", e.CheckOrder(order(), False, None)).reply
+        assert isinstance(reply, e.Accepted)
+        return reply
+
+    with decimal.localcontext(exact_context()):
+        first = check()
+        clock.set_ns(first.lease_end_ns)
+        sequencer.begin_turn()
+        assert core.engine.orders.by_key["alpha", first.order_id].state is pit.OrderState.ROLLED_BACK
+        clock.advance(1)
+        assert check().lease_end_ns == check().lease_end_ns == first.lease_end_ns + core.bounds.lease_ns
+        sequencer.release()
+        assert check().lease_end_ns == first.lease_end_ns + core.bounds.lease_ns + 1_000_000_000

@@ -16,6 +16,7 @@ from pitd.core.engine import CarryOutFailed, Engine
 from pitd.errors import JournalFailed
 from pitd.recovery import recover
 from pitd.sequencer import AWAY_NS, Sequencer
+from pitd.server import LOOKED_AFTER
 
 from . import settings
 from .disk import Disk, Killed, SimulatedJournal
@@ -153,16 +154,19 @@ class Daemon:
         if self._planned_ns is not None and self._world.now_ns - self._planned_ns > AWAY_NS:
             self._world.model.must_resume()
         try:
-            for _ in range(self.config.daemon.batch):
-                if not self._inbox:
-                    break
+            taken = 0
+            while self._inbox and taken < self.config.daemon.batch:
+                if not taken % LOOKED_AFTER:
+                    sequencer.begin_turn()
+                taken += 1
                 self.conversations.take(*self._inbox.popleft())
             for session_id in self._gone:
                 session = sequencer.engine.sessions.get(session_id)
                 if session is not None:
                     self.conversations.end(session, "gone")
             self._gone.clear()
-            sequencer.end_due()
+            if not taken:
+                sequencer.end_due()
             self.conversations.tell_cancels()
         finally:
             sequencer.release()
