@@ -48,7 +48,7 @@ class Health:
             name = f"order {record.order_id} of {record.account}"
             if record.state in ENDED:
                 raise Unsound(f"{name} is {record.state} and stands among the open ones")
-            if orders.by_key.get((record.account, record.order_id)) is not record:
+            if orders.known_as(record.account, record.order_id) is not record:
                 raise Unsound(f"{name} is not found by its id")
             if record.reservation_id not in orders.by_client.get(record.client, ()):
                 raise Unsound(f"{name} is not among those of client {record.client}")

@@ -162,7 +162,7 @@ def _open_modify(record: OrderRecord, now_ns: int) -> OpenModify | None:
 
 
 def _outcome(engine: Engine, client: str, query: wire.AskOutcome, sees_all: bool) -> wire.Reply:
-    record = engine.orders.by_key.get((query.account, query.order_id))
+    record = engine.orders.known_as(query.account, query.order_id)
     if record is None or not (sees_all or not record.client or client in (record.client, record.taken_from)):
         what = f"no order {query.order_id} of {account_scope(query.account)} is known for client {client}"
         return wire.Failed(wire.FailureCode.UNKNOWN_ID, f"{what}: rejected, never received, or closed long ago")
@@ -308,7 +308,7 @@ def _orders(engine: Engine, query: wire.ListOrders, now_ns: int) -> wire.Reply:
     orders = engine.orders
     among = orders.closed if query.which is wire.Which.CLOSED else orders.open
     if query.order_id is not None and query.account is not None:
-        record = orders.by_key.get((query.account, query.order_id))
+        record = orders.known_as(query.account, query.order_id)
         ids = [] if record is None or record.reservation_id not in among else [record.reservation_id]
     elif query.client is not None and among is orders.open:
         ids = sorted(orders.by_client.get(query.client, ()))

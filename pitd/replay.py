@@ -184,7 +184,7 @@ class _Other:
     def take_up(self, recorded: Engine) -> None:
         """Begins with the state of a history whose first part has been pruned: its orders count by these limits."""
         image = snapshot.decode(snapshot.encode(snapshot.take(recorded)))
-        snapshot.spell_out(image)  # by the instruments that were in force, before others are put in their place
+        image = snapshot.spell_out(image)  # by the instruments that were in force, before others are put in their place
         bare = [msgspec.structs.replace(record, holds=tuple(filter(_is_kept, record.holds))) for record in image.open]
         blocks = [block for block in image.blocks if block.limit in _OF_PERSONS]
         policies = {id: state for id, state in image.policies.items() if id in _KEEP_COUNTING}
@@ -348,7 +348,7 @@ class _Other:
         if row.reply.result.already_applied:
             return []
         report = command.report
-        record = self._engine.orders.by_key.get((report.account, row.reply.result.order_id or ""))
+        record = self._engine.orders.known_as(report.account, row.reply.result.order_id or "")
         listed = record.listed if record is not None else None
         if listed is None and report.instrument is not None:
             listed = self._engine.instruments.find(report.instrument)

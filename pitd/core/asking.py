@@ -50,7 +50,7 @@ class Question(NamedTuple):
 def dry_run(engine: Engine, question: Question, *, start_only: bool = False) -> DryRun | Rejected:
     """What the start stage would say to an order, or both stages. Changes nothing."""
     order, attempt = question.order, _attempt(engine, question)
-    known = engine.orders.by_key.get((order.account, order.id))
+    known = engine.orders.known_as(order.account, order.id)
     if known is not None and _is_again(engine, known, question):
         return DryRun(order_id=order.id, replayed=True)
     effects, rejects = engine.judge_start(attempt, known)
@@ -178,7 +178,7 @@ class _Asked:
 
     def _all_rejects(self, attempt: Attempt) -> tuple[Reject, ...]:
         engine, order = self._engine, self._question.order
-        known = engine.orders.by_key.get((order.account, order.id))
+        known = engine.orders.known_as(order.account, order.id)
         if known is not None and _is_again(engine, known, self._question):
             known = None
         effects, rejects = engine.judge_start(attempt, known)

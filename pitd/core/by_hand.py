@@ -136,7 +136,7 @@ class ByHand:
         problem = named.bad_reason(reason)
         if problem:
             return Failed(Failure.INVALID_INPUT, problem)
-        record = engine.orders.by_key.get((account, order_id))
+        record = engine.orders.known_as(account, order_id)
         if record is None:
             return Failed(Failure.UNKNOWN_ID, f"no order {order_id} of account {account} is known")
         if event is Event.SETTLE_NOT_SENT and record.filled_quantity:

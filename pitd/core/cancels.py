@@ -22,7 +22,7 @@ def cancel(engine: Engine, command: e.CancelOrder, session: Session) -> e.Reply:
     Under a block, a halt or a reducing state a cancel always goes out, and so does one that a stop or a person has
     asked for: it is what brings risk down. It is counted, as what the venue sees, and no rate refuses it.
     """
-    record = engine.orders.by_key.get((command.account, command.order_id))
+    record = engine.orders.known_as(command.account, command.order_id)
     if record is None or record.order is None or record.listed is None:
         why = f"no order {command.order_id} of account {command.account} is known, or it closed long ago"
         return Failed(Failure.UNKNOWN_ID, why)

@@ -472,7 +472,7 @@ class Engine:
         if type(command) is e.CheckMany:
             more = len(command.orders) - 1
         elif type(command) is e.TakeOrder:
-            record = self.orders.by_key.get((command.account, command.order_id))
+            record = self.orders.known_as(command.account, command.order_id)
             if record is None or record.client == session.client:
                 return None  # nothing would be added
         if type(command) is not e.ExecuteRequest and len(session.unsettled) + more >= bounds.unsettled_per_session:
@@ -684,7 +684,7 @@ class Engine:
             request = self.requests.get(command.request_id)
             order = None if request is None else request.order
         elif isinstance(command, e.ModifyOrder):
-            record = self.orders.by_key.get((command.account, command.order_id))
+            record = self.orders.known_as(command.account, command.order_id)
             order = None if record is None else record.order
         else:
             order = command.order if isinstance(command, e.CheckOrder | e.StartOrder) else None
@@ -787,9 +787,12 @@ class Engine:
 
     def known(self, order: Order) -> OrderRecord | None:
         """The order that has this id already, where it stands by now."""
-        known = self.orders.by_key.get((order.account, order.id))
-        if known is not None:
-            self.lapse_if_due(known)
+        orders = self.orders
+        if (order.account, order.id) not in orders.by_key:
+            return None
+        known = orders.known_as(order.account, order.id)
+        assert known is not None
+        self.lapse_if_due(known)
         return known
 
     def is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
@@ -837,7 +840,7 @@ class Engine:
 
     def _take(self, command: e.TakeOrder, session: Session) -> e.Reply:
         """Also of an order that is marked as sent already: by a strategy that gives it to a gateway as to a venue."""
-        record = self.orders.by_key.get((command.account, command.order_id))
+        record = self.orders.known_as(command.account, command.order_id)
         if record is None or record.order is None:
             why = f"no order {command.order_id} of account {command.account} is known, or it closed long ago"
             return Failed(Failure.UNKNOWN_ID, why)
@@ -1393,7 +1396,7 @@ class Engine:
             if before is not None and before is not policy:
                 policy.load(before.save())
         if missing:
-            for record in self.orders.closed.values():  # one that comes back is no longer counted by them
+            for record in self.orders.closed.holding():  # one that comes back is no longer counted by them
                 if any(hold.policy in missing for hold in record.holds):
                     record.holds = tuple(hold for hold in record.holds if hold.policy not in missing)
         self.policies.clear()
@@ -1432,8 +1435,8 @@ class Engine:
     def _hold_anew(self) -> int:
         """Counts what is open by the limits that are in force now: the number of orders that hold something else."""
         count = 0
-        for record in (*self.orders.open.values(), *self.orders.closed.values()):
-            if record.order is None or record.listed is None or (record.state in ENDED and not record.holds):
+        for record in (*self.orders.open.values(), *self.orders.closed.holding()):
+            if record.order is None or record.listed is None:
                 continue
             if record.ended_by is EndedBy.FILLED:
                 continue  # it holds nothing, and remembers only what counts on

@@ -66,7 +66,7 @@ class Modifies:
     def modify(self, command: e.ModifyOrder, session: Session) -> e.Reply:
         """Both stages for the order as it is to be. Start-stage effects are carried out in any case."""
         engine = self._engine
-        record = engine.orders.by_key.get((command.account, command.order_id))
+        record = engine.orders.known_as(command.account, command.order_id)
         if record is None or record.order is None or record.listed is None:
             why = f"no order {command.order_id} of account {command.account} is known, or it closed long ago"
             return Failed(Failure.UNKNOWN_ID, why)
@@ -167,7 +167,7 @@ class Modifies:
             why = f"modify of {who}: {traded:f} of it have traded; a quantity above that is wanted, or cancel the rest"
             return Failed(Failure.INVALID_INPUT, why)
         if command.new_id is not None and order.id != record.order_id:
-            holder = self._engine.orders.by_key.get((record.account, order.id))
+            holder = self._engine.orders.known_as(record.account, order.id)
             was_tried = record.modify is not None and record.modify.order.id == order.id
             if holder is not None and not (holder is record and was_tried):
                 return Failed(
@@ -229,7 +229,7 @@ class Modifies:
         engine = self._engine
         if not command.reason.strip():
             return Failed(Failure.INVALID_INPUT, "a reason is wanted: it is recorded with your name")
-        record = engine.orders.by_key.get((command.account, command.order_id))
+        record = engine.orders.known_as(command.account, command.order_id)
         modify = None if record is None else record.modify
         if record is None or modify is None:
             why = f"no modify of an order {command.order_id} of account {command.account} is known"

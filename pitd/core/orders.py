@@ -9,14 +9,14 @@ from decimal import Decimal
 from enum import StrEnum
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from pit.types import Order, OrderState, TimeInForce
 
 from .entry import EndedBy, Failure, Fill, Hold
-from .instruments import Listed
+from .instruments import Instruments, Listed
 from .numbers import ZERO
 from .positions import Positions, units_of
 
@@ -269,8 +269,8 @@ def modify_step(event: Event, modify: Modify) -> Step:
 class _Shared(msgspec.Struct):
     """The orders of one account that go, or went, by the same id at the venue."""
 
-    open: dict[int, OrderRecord]
-    ended: dict[int, OrderRecord]
+    open: dict[int, None]
+    ended: dict[int, None]
     """The last of them to end: a late copy of a report may still be about one."""
 
 
@@ -341,6 +341,132 @@ class Leases:
         self._queue, self._heap = deque(live), []
 
 
+class Packed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order that has ended, unread: what it is found by, and the bytes of its record without its instrument's terms.
+
+    It holds nothing any more and was never modified.
+    """
+
+    reservation_id: int
+    account: str
+    order_id: str
+    venue_order_id: str | None
+    ended_ns: int
+    record: bytes
+
+    ids_before: ClassVar[tuple[str, ...]] = ()
+    venue_ids_before: ClassVar[tuple[str, ...]] = ()
+    modify: ClassVar[None] = None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_packed = msgspec.msgpack.Decoder(Packed).decode
+_decode_record = msgspec.msgpack.Decoder(OrderRecord).decode
+
+
+def unpacked(data: bytes) -> OrderRecord:
+    """The record of an order that was packed, without its instrument's terms. Raises what msgspec does."""
+    return _decode_record(_decode_packed(data).record)
+
+
+def brief(record: OrderRecord, instruments: Instruments) -> OrderRecord:
+    """Without what its instrument means, where the instruments in force say the same: orders are many."""
+    if record.order is None or record.listed != instruments.find(record.order.instrument):
+        return record
+    return msgspec.structs.replace(record, listed=None)
+
+
+def spelled_out(record: OrderRecord, instruments: Instruments) -> OrderRecord:
+    """The same with what `brief` has left out."""
+    if record.listed is None and record.order is not None:
+        record.listed = instruments.find(record.order.instrument)
+    return record
+
+
+class Closed:
+    """The orders that ended lately, by reservation id, oldest end first.
+
+    A start brings tens of thousands, and hardly one of them is asked for again: each stays packed until it is. Whoever
+    looks here meets records alone.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, OrderRecord | Packed] = OrderedDict()
+        """A plain dict would look through all that was forgotten at its front."""
+        self._instruments = Instruments({})
+        """Those that were in force when the packed ones were packed."""
+
+    def load(self, written: Sequence[OrderRecord | bytes], instruments: Instruments) -> list[OrderRecord]:
+        """Takes up what `written` gave under those instruments: the records among it."""
+        self._instruments = instruments
+        kept = [_decode_packed(each) if isinstance(each, bytes) else each for each in written]
+        self._kept.update((each.reservation_id, each) for each in kept)
+        return [each for each in kept if isinstance(each, OrderRecord)]
+
+    def written(self, instruments: Instruments) -> list[OrderRecord | bytes]:
+        """All of them for a snapshot under those instruments: packed, but for those that hold something, have another
+        instrument's terms than those or were modified.
+        """
+        if instruments.declared() != self._instruments.declared():
+            for id in self._kept:
+                self[id]  # reads it under the instruments of its time
+            self._instruments = instruments
+        return [_written(each, instruments) for each in self._kept.values()]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._kept)
+
+    def __contains__(self, id: int) -> bool:
+        return id in self._kept
+
+    def __getitem__(self, id: int) -> OrderRecord:
+        kept = self._kept[id]
+        if isinstance(kept, OrderRecord):
+            return kept
+        record = self._kept[id] = spelled_out(_decode_record(kept.record), self._instruments)
+        return record
+
+    def get(self, id: int) -> OrderRecord | None:
+        return self[id] if id in self._kept else None
+
+    def values(self) -> Iterator[OrderRecord]:
+        return (self[id] for id in tuple(self._kept))
+
+    def holding(self) -> list[OrderRecord]:
+        """Those that still know what they held: for when they come back."""
+        return [each for each in self._kept.values() if isinstance(each, OrderRecord) and each.holds]
+
+    def as_kept(self) -> Iterator[OrderRecord | Packed]:
+        return iter(self._kept.values())
+
+    def named(self, id: int) -> OrderRecord | Packed:
+        """What one is found by, unread where it is packed."""
+        return self._kept[id]
+
+    def add(self, each: OrderRecord | Packed) -> None:
+        self._kept[each.reservation_id] = each
+
+    def remove(self, id: int) -> None:
+        del self._kept[id]
+
+    def oldest(self) -> OrderRecord | Packed:
+        return next(iter(self._kept.values()))
+
+
+def _written(each: OrderRecord | Packed, instruments: Instruments) -> OrderRecord | bytes:
+    if not isinstance(each, OrderRecord):
+        return _encode(each)
+    record = brief(each, instruments)
+    is_plain = record.listed is None and record.modify is None and not record.ids_before
+    if record.holds or not is_plain or record.venue_ids_before:
+        return record
+    names = record.reservation_id, record.account, record.order_id, record.venue_order_id
+    return _encode(Packed(*names, record.ended_ns, _encode(record)))
+
+
 class Orders:
     """The orders that are open, and those that closed lately (bounded in number and time)."""
 
@@ -349,9 +475,9 @@ class Orders:
         self._positions = positions
         self._is_counting = True
         self.open: dict[int, OrderRecord] = {}
-        self.closed: OrderedDict[int, OrderRecord] = OrderedDict()
-        """By reservation id, oldest end first. A plain dict would look through all that was forgotten at its front."""
-        self.by_key: dict[tuple[str, str], OrderRecord] = {}
+        self.closed = Closed()
+        self.by_key: dict[tuple[str, str], int] = {}
+        """By account and order id, those from before among them: the reservation id."""
         self.modified: dict[int, OrderRecord] = {}
         """By the id of a modify's reservation: the order of each that is known still."""
         self.by_client: dict[str, dict[int, None]] = {}
@@ -359,7 +485,7 @@ class Orders:
         """What is to be cancelled: the end of an order is what confirms it."""
         self.for_a_day: dict[int, None] = {}
         """Those open ones that the end of a day may close."""
-        self._by_venue_id: dict[tuple[str, str], OrderRecord | _Shared] = {}
+        self._by_venue_id: dict[tuple[str, str], int | _Shared] = {}
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
         self._forget_at_ns = 0
@@ -375,6 +501,11 @@ class Orders:
     def find(self, reservation_id: int) -> OrderRecord | None:
         return self.open.get(reservation_id) or self.closed.get(reservation_id)
 
+    def known_as(self, account: str, order_id: str) -> OrderRecord | None:
+        """The order that goes by that id, or went by it before."""
+        id = self.by_key.get((account, order_id))
+        return None if id is None else self.open.get(id) or self.closed[id]
+
     def behind(self, account: str, venue_order_id: str, report_id: str, fingerprint: bytes) -> Sequence[OrderRecord]:
         """The orders that a report by the venue's id alone can be about: with more than one, nobody knows which.
 
@@ -384,26 +515,26 @@ class Orders:
         if alias is None:
             return ()
         if not isinstance(alias, _Shared):
-            return (alias,)
-        ended = list(alias.ended.values())
+            return (self.open.get(alias) or self.closed[alias],)
+        ended = [self.closed[id] for id in alias.ended]
         knows = [record for record in ended if record.reports and record.reports.get(report_id) == fingerprint]
-        return [*islice(alias.open.values(), 5), *knows] or ended
+        return [*(self.open[id] for id in islice(alias.open, 5)), *knows] or ended
 
     def namesakes(self, record: OrderRecord, venue_order_id: str) -> Sequence[OrderRecord]:
         """Other open orders of the account that go by that id at the venue; a few of them, if there are many."""
         alias = self._by_venue_id.get((record.account, venue_order_id))
         if alias is None:
             return ()
-        others = list(islice(alias.open.values(), 3)) if isinstance(alias, _Shared) else [alias]
-        return [other for other in others if other is not record and other.state not in ENDED]
+        others = islice(alias.open, 3) if isinstance(alias, _Shared) else (alias,)
+        return [self.open[id] for id in others if id != record.reservation_id and id in self.open]
 
     def add(self, record: OrderRecord) -> None:
         assert (record.account, record.order_id) not in self.by_key
-        self.by_key[record.account, record.order_id] = record
+        self.by_key[record.account, record.order_id] = record.reservation_id
         if record.ids_before or record.modify is not None:
             self._know(record)
         if record.state in ENDED:
-            self.closed[record.reservation_id] = record
+            self.closed.add(record)
         else:
             self._open(record)
 
@@ -411,17 +542,19 @@ class Orders:
         """Takes an order in that has just been accepted."""
         key = (record.account, record.order_id)
         assert key not in self.by_key
-        self.by_key[key] = record
+        self.by_key[key] = record.reservation_id
         self._open(record)
 
-    def load(self, closed: Sequence[OrderRecord], open: Sequence[OrderRecord]) -> None:
-        """Takes up all the orders that there are: what `add` does for one, as a start has tens of thousands of them."""
-        kept, by_key = self.closed, self.by_key
-        for record in closed:
-            kept[record.reservation_id] = by_key[record.account, record.order_id] = record
-            if record.ids_before or record.modify is not None:
-                self._know(record)
-        assert len(by_key) >= len(kept) == len(closed)
+    def load(self, open: Sequence[OrderRecord]) -> None:
+        """Takes up all the orders that there are: what `add` does for one, as a start has tens of thousands of them.
+
+        Those that have ended are in `closed` already.
+        """
+        self.by_key.update(((each.account, each.order_id), each.reservation_id) for each in self.closed.as_kept())
+        for each in self.closed.as_kept():
+            if each.ids_before or each.modify is not None:
+                self._know(self.closed[each.reservation_id])
+        assert len(self.by_key) >= len(self.closed)
         for record in open:
             self.add(record)
 
@@ -433,8 +566,9 @@ class Orders:
                 self._unname(record, id)
             record.venue_ids_before = ids[-_IDS_KEPT:]
         record.venue_order_id = venue_order_id
-        if self._by_venue_id.setdefault((record.account, venue_order_id), record) is not record:
-            self._alias(record, venue_order_id)
+        named, own = (record.account, venue_order_id), record.reservation_id
+        if self._by_venue_id.setdefault(named, own) != own:
+            self._alias(named, own)
 
     def is_named(self, record: OrderRecord, venue_order_id: str) -> bool:
         """Whether it goes, or went, by that id at the venue."""
@@ -448,7 +582,7 @@ class Orders:
         for id in ids[:-_IDS_KEPT]:
             del self.by_key[record.account, id]
         record.ids_before = ids[-_IDS_KEPT:]
-        self.by_key[record.account, order_id] = record
+        self.by_key[record.account, order_id] = record.reservation_id
 
     def modifies(self, record: OrderRecord, modify: Modify) -> None:
         """It has this modify now, and no longer the one before. Reports may name it by the new id already."""
@@ -476,22 +610,21 @@ class Orders:
             record.first_id = record.began_as
             record.order_id = order.id
             record.ids_before = tuple(id for id in record.ids_before if id != order.id)
-            self.by_key[record.account, order.id] = record
+            self.by_key[record.account, order.id] = record.reservation_id
             self.also(record, before)
         record.order, record.open_quantity = order, open_quantity
 
-    def _alias(self, record: OrderRecord, venue_order_id: str) -> None:
-        named = (record.account, venue_order_id)
+    def _alias(self, named: tuple[str, str], id: int) -> None:
         alias = self._by_venue_id.get(named)
-        if alias is None or alias is record:
-            self._by_venue_id[named] = record
+        if alias is None or alias == id:
+            self._by_venue_id[named] = id
             return
         if not isinstance(alias, _Shared):
             self._have_namesakes = True
             first, alias = alias, _Shared({}, {})
             self._by_venue_id[named] = alias
-            _place(alias, first)
-        _place(alias, record)
+            self._place(alias, first)
+        self._place(alias, id)
 
     def venue_ids(self) -> list[tuple[str, str, int]]:
         """Account, the venue's id, reservation id: what the aliases name now, where no record says it by itself.
@@ -501,21 +634,20 @@ class Orders:
         found: list[tuple[str, str, int]] = []
         for named, alias in self._by_venue_id.items():
             if isinstance(alias, _Shared):
-                found += [(*named, record.reservation_id) for record in (*alias.ended.values(), *alias.open.values())]
-            elif alias.venue_order_id != named[1]:
-                found.append((*named, alias.reservation_id))
+                found += [(*named, id) for id in (*alias.ended, *alias.open)]
+            elif (self.open.get(alias) or self.closed.named(alias)).venue_order_id != named[1]:
+                found.append((*named, alias))
         return sorted(found, key=itemgetter(0, 1))  # the same, whatever became of whom first
 
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
         told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
-        for record in self.by_key.values():
-            id = record.venue_order_id
-            if id is not None and (record.account, id) not in told:
-                self._by_venue_id[record.account, id] = record
-        for _, venue_order_id, reservation_id in venue_ids:
-            known = self.find(reservation_id)
-            assert known is not None
-            self._alias(known, venue_order_id)
+        by_venue_id = self._by_venue_id
+        for each in (*self.closed.as_kept(), *self.open.values()):
+            if each.venue_order_id is not None and (each.account, each.venue_order_id) not in told:
+                by_venue_id[each.account, each.venue_order_id] = each.reservation_id
+        for account, venue_order_id, id in venue_ids:
+            assert id in self.open or id in self.closed
+            self._alias((account, venue_order_id), id)
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""
@@ -532,7 +664,7 @@ class Orders:
         if not mine:
             del self.by_client[record.client]
         record.ended_ns = now_ns
-        self.closed[id] = record
+        self.closed.add(record)
         if self._have_namesakes:
             self._place_again(record)
 
@@ -556,7 +688,7 @@ class Orders:
         self.expect(record)
 
     def revive(self, record: OrderRecord) -> None:
-        del self.closed[record.reservation_id]
+        self.closed.remove(record.reservation_id)
         self._open(record)
         self._place_again(record)
 
@@ -569,11 +701,11 @@ class Orders:
             if not self.closed:
                 self._forget_at_ns = now_ns + self._closed_kept_ns
                 return
-            record = next(iter(self.closed.values()))
+            record = self.closed.oldest()
             self._forget_at_ns = record.ended_ns + self._closed_kept_ns
             if len(self.closed) <= self._closed_kept and now_ns < self._forget_at_ns:
                 return
-            del self.closed[record.reservation_id]
+            self.closed.remove(record.reservation_id)
             del self.by_key[record.account, record.order_id]
             for id in record.ids_before:
                 del self.by_key[record.account, id]
@@ -584,14 +716,14 @@ class Orders:
                 for id in record.venue_ids_before:
                     self._unname(record, id)
 
-    def _unname(self, record: OrderRecord, venue_order_id: str) -> None:
+    def _unname(self, record: OrderRecord | Packed, venue_order_id: str) -> None:
         named = (record.account, venue_order_id)
         alias = self._by_venue_id.get(named)
         if isinstance(alias, _Shared):
             alias.ended.pop(record.reservation_id, None)
             if not alias.ended and not alias.open:
                 del self._by_venue_id[named]
-        elif alias is record:
+        elif alias == record.reservation_id:
             del self._by_venue_id[named]
 
     def _place_again(self, record: OrderRecord) -> None:
@@ -599,7 +731,18 @@ class Orders:
         if self._have_namesakes and record.venue_order_id is not None:
             alias = self._by_venue_id.get((record.account, record.venue_order_id))
             if isinstance(alias, _Shared):
-                _place(alias, record)
+                self._place(alias, record.reservation_id)
+
+    def _place(self, alias: _Shared, id: int) -> None:
+        """Puts one that goes by a shared id among those that are open, or among those that have ended."""
+        if id in self.open:
+            alias.ended.pop(id, None)
+            alias.open[id] = None
+            return
+        alias.open.pop(id, None)
+        alias.ended[id] = None
+        if len(alias.ended) > _ENDED_NAMESAKES_KEPT:
+            del alias.ended[next(iter(alias.ended))]
 
     def count_later(self) -> None:
         """Until `count_now`, nobody asks what is on the way: who carries much out has it counted once, at the end."""
@@ -638,7 +781,7 @@ class Orders:
     def _know(self, record: OrderRecord) -> None:
         """By what else than its id, and the venue's, it may be named."""
         for id in record.ids_before:
-            self.by_key[record.account, id] = record
+            self.by_key[record.account, id] = record.reservation_id
         if record.modify is not None:
             self.modified[record.modify.modify_id] = record
 
@@ -665,15 +808,3 @@ def _most(record: OrderRecord, order: Order, listed: Listed) -> tuple[Order, Lis
     if old is not None and (new is None or new > old):
         return modify.order, listed, modify.open_quantity
     return order, listed, record.open_quantity
-
-
-def _place(alias: _Shared, record: OrderRecord) -> None:
-    id = record.reservation_id
-    if record.state not in ENDED:
-        alias.ended.pop(id, None)
-        alias.open[id] = record
-        return
-    alias.open.pop(id, None)
-    alias.ended[id] = record
-    if len(alias.ended) > _ENDED_NAMESAKES_KEPT:
-        del alias.ended[next(iter(alias.ended))]

@@ -136,7 +136,7 @@ class Reports:
     def order_of(self, report: ExecutionReport, fingerprint: bytes) -> OrderRecord | Failed | None:
         """The order that a report names by its own id, else by the venue's. One of several is never guessed."""
         engine = self._engine
-        record = None if report.order_id is None else engine.orders.by_key.get((report.account, report.order_id))
+        record = None if report.order_id is None else engine.orders.known_as(report.account, report.order_id)
         if record is not None or report.venue_order_id is None:
             return record
         fits = engine.orders.behind(report.account, report.venue_order_id, report.report_id, fingerprint)

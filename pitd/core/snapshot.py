@@ -17,7 +17,7 @@ from .entry import AdjustmentNoted, EndedBy
 from .failing import Failure
 from .instruments import Instruments, Listed
 from .kills import CancelImage
-from .orders import OrderRecord, Request
+from .orders import Closed, OrderRecord, Request, brief, spelled_out
 from .overrides import Override
 from .positions import Position
 from .prices import Quote
@@ -41,7 +41,8 @@ class Image(msgspec.Struct, frozen=True, array_like=True):
     disputed_seq: int
     accepted_seq: int
     open: Sequence[OrderRecord]
-    closed: Sequence[OrderRecord]
+    closed: Sequence[OrderRecord | bytes]
+    """Most of them packed."""
     venue_ids: Sequence[tuple[str, str, int]]
     requests: Sequence[Request]
     requests_ended: dict[int, EndedBy]
@@ -85,8 +86,8 @@ def take(engine: Engine) -> Image:
         groups=engine.accounts.groups(),
         disputed_seq=engine.disputed_seq,
         accepted_seq=engine.accepted_seq,
-        open=[_brief(record, engine.instruments) for record in orders.open.values()],
-        closed=[_brief(record, engine.instruments) for record in orders.closed.values()],
+        open=[brief(record, engine.instruments) for record in orders.open.values()],
+        closed=orders.closed.written(engine.instruments),
         venue_ids=orders.venue_ids(),
         requests=list(engine.requests.values()),
         requests_ended=dict(engine.requests_ended),
@@ -113,13 +114,6 @@ def take(engine: Engine) -> Image:
     )
 
 
-def _brief(record: OrderRecord, instruments: Instruments) -> OrderRecord:
-    """Without what its instrument means, where the instruments in force say the same: orders are many."""
-    if record.order is None or record.listed != instruments.find(record.order.instrument):
-        return record
-    return msgspec.structs.replace(record, listed=None)
-
-
 def encode(image: Image) -> bytes:
     return msgspec.msgpack.encode(image)
 
@@ -129,14 +123,17 @@ def decode(data: bytes) -> Image:
     return msgspec.msgpack.decode(data, type=Image)
 
 
-def spell_out(image: Image) -> None:
-    """Gives each order of an image back what its instrument means."""
-    instruments = Instruments({listed.symbol: listed for listed in image.instruments})
-    find = instruments.find
-    for records in (image.closed, image.open):
-        for record in records:
-            if record.listed is None and (order := record.order) is not None:
-                record.listed = find(order.instrument)
+def spell_out(image: Image) -> Image:
+    """The same with every order read, and what its instrument means beside it."""
+    instruments = _instruments(image)
+    closed = Closed()
+    closed.load(image.closed, instruments)
+    records = [[spelled_out(record, instruments) for record in some] for some in (closed.values(), image.open)]
+    return msgspec.structs.replace(image, closed=records[0], open=records[1])
+
+
+def _instruments(image: Image) -> Instruments:
+    return Instruments({listed.symbol: listed for listed in image.instruments})
 
 
 def load(engine: Engine, image: Image) -> None:
@@ -161,21 +158,21 @@ def load(engine: Engine, image: Image) -> None:
     engine.valuation.unrealised.restart()
     engine.valuation.unrealised.looked_at()
     engine.valuation.unrealised.make_all_due()
-    spell_out(image)
     engine.accounts.load(image.blocks)
     for block in image.shadow_blocks:
         engine.accounts.apply_shadow(block)
     engine.trading.load(image.restrictions)
     engine.cancels.load(image.cancels)
     engine.failing.load(image.failing)
-    for records in (image.closed, image.open):
-        for record in records:
-            if record.holds:
-                record.holds = tuple(map(reader.hold, record.holds))
-            if record.modify is not None:
-                record.modify.old = tuple(map(reader.hold, record.modify.old))
-                record.modify.new = tuple(map(reader.hold, record.modify.new))
-    engine.orders.load(image.closed, image.open)
+    instruments = _instruments(image)
+    for record in (*engine.orders.closed.load(image.closed, instruments), *image.open):
+        spelled_out(record, instruments)
+        if record.holds:
+            record.holds = tuple(map(reader.hold, record.holds))
+        if record.modify is not None:
+            record.modify.old = tuple(map(reader.hold, record.modify.old))
+            record.modify.new = tuple(map(reader.hold, record.modify.new))
+    engine.orders.load(image.open)
     engine.orders.load_venue_ids(image.venue_ids)
     engine.requests.update((request.request_id, request) for request in image.requests)
     engine.requests_ended.update(image.requests_ended)

@@ -12,7 +12,7 @@ from pit.types import OrderState, Outcome, RejectCode, Rejected
 from ..core import entry as e
 from ..core import reading
 from ..core.numbers import ZERO, canonical
-from ..core.orders import ENDED, OrderRecord
+from ..core.orders import ENDED, OrderRecord, unpacked
 from ..core.policy import whole_quantity
 from ..errors import JournalDamaged
 from ..journal import read_snapshot
@@ -431,7 +431,12 @@ class _Outline(msgspec.Struct, frozen=True, array_like=True):
 
 
 _outline = msgspec.msgpack.Decoder(_Outline).decode
-_record = msgspec.msgpack.Decoder(OrderRecord).decode
+_whole_or_packed = msgspec.msgpack.Decoder(OrderRecord | bytes).decode
+
+
+def _record(written: bytes) -> OrderRecord:
+    found = _whole_or_packed(written)
+    return found if isinstance(found, OrderRecord) else unpacked(found)
 
 
 def find_pruned(pages: Pages, order_id: str, account: str | None = None) -> list[OrderRecord]:

@@ -231,7 +231,8 @@ class Trader:
         kinds = ("accepted", "fill", "fill", "fill", "cancelled", "expired", "rejected", "replaced", "replaced")
         kind = draw.choice((*kinds, "replace_rejected", "cancel_rejected", "bust", "correct", "bust", "correct"))
         told = {"fill": ("0.5", "1", "3", "200"), "replaced": (None, None, "2", "9"), "correct": ("1", "4")}
-        known = list(self.core.engine.orders.by_key.values())
+        orders = self.core.engine.orders
+        known = [orders.find(id) for id in orders.by_key.values()]
         filled = [each for each in known if each.fills]
         asked = [each for each in known if each.cancel_asked_ns]
         fill_id = f"r{draw.randrange(5)}" if kind in ("bust", "correct") else None

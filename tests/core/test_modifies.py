@@ -426,7 +426,7 @@ def test_ids_chain_and_none_of_them_is_free_again():
     core.modify("o2", quantity=20, new_id="o3", sent=True)
     core.report(report("replaced", order_id="o2", venue_order_id="v3"))
     for id in ("o1", "o2", "o3"):
-        assert core.engine.orders.by_key["alpha", id].reservation_id == ORDER
+        assert core.engine.orders.known_as("alpha", id).reservation_id == ORDER
         assert core.check(order(id=id)).rejected.code == "DuplicateClientOrderId"
     for named in ("v2", "v3"):
         reply = core.report(report("fill", venue_order_id=named, quantity=1, price=100))
@@ -497,8 +497,8 @@ def test_a_venue_may_give_an_order_it_has_replaced_another_id():
     id = core.check(order(id="o1")).reservation_id
     core.commit(id, "v1")
     core.report(report("replaced", order_id="x9", venue_order_id="v1", quantity=8))
-    assert core.engine.orders.by_key["alpha", "x9"].order_id == "x9"
-    assert core.engine.orders.by_key["alpha", "o1"].order_id == "x9"
+    assert core.engine.orders.known_as("alpha", "x9").order_id == "x9"
+    assert core.engine.orders.known_as("alpha", "o1").order_id == "x9"
 
 
 def test_the_same_replacement_again_is_applied_once():

@@ -38,7 +38,7 @@ def what_counts(core: Core) -> dict[str, object]:
 
 
 def filled(core: Core, order_id: str = "o1") -> Decimal:
-    return core.engine.orders.by_key["alpha", order_id].filled_quantity
+    return core.engine.orders.known_as("alpha", order_id).filled_quantity
 
 
 # ---------------------------------------------------------------------------------------------- identity
@@ -164,7 +164,7 @@ def test_a_cancel_that_comes_again_under_another_id_changes_nothing_but_its_mone
     core = working()
     core.report(report("cancelled", order_id="o1"))
     core.report(report("expired", order_id="o1", fee="1"))
-    assert core.engine.orders.by_key["alpha", "o1"].ended_by == "cancelled"
+    assert core.engine.orders.known_as("alpha", "o1").ended_by == "cancelled"
     assert pnl(core) == -1
 
 
@@ -306,7 +306,7 @@ def test_an_unknown_order_that_was_first_named_by_the_venues_id_is_the_same_unde
 def test_a_second_commit_does_not_rename():
     core = working()
     core.commit(2, "v2")
-    assert core.engine.orders.by_key["alpha", "o1"].venue_order_id == "v1"
+    assert core.engine.orders.known_as("alpha", "o1").venue_order_id == "v1"
 
 
 def test_the_venues_id_is_of_one_account_only():
@@ -365,7 +365,7 @@ def test_by_their_own_ids_both_go_on():
 @pytest.mark.parametrize("by", ["commit", "report"])
 def test_both_open_orders_of_one_venue_id_are_flagged(by):
     core = two_as_v1(by=by)
-    flags = [core.engine.orders.by_key["alpha", id].flags for id in ("o1", "o2")]
+    flags = [core.engine.orders.known_as("alpha", id).flags for id in ("o1", "o2")]
     assert flags == [SHARED, SHARED]
 
 
@@ -378,8 +378,8 @@ def test_the_report_that_brings_a_taken_venue_id_says_so_and_is_applied():
 
 def test_the_commit_that_brings_a_taken_venue_id_is_not_lost():
     core = two_as_v1()
-    assert core.engine.orders.by_key["alpha", "o2"].state == "working"
-    assert core.engine.orders.by_key["alpha", "o2"].venue_order_id == "v1"
+    assert core.engine.orders.known_as("alpha", "o2").state == "working"
+    assert core.engine.orders.known_as("alpha", "o2").venue_order_id == "v1"
 
 
 def test_a_third_order_of_a_venue_id_is_flagged_as_well():
@@ -404,7 +404,7 @@ def test_a_venue_id_that_is_used_again_after_the_close_names_the_new_order_witho
     held = core.check(order(id="o2"))
     core.commit(held.reservation_id, "v1")
     result = core.report(by_v1()).result
-    assert (result.order_id, result.flags, core.engine.orders.by_key["alpha", "o2"].flags) == ("o2", (), ())
+    assert (result.order_id, result.flags, core.engine.orders.known_as("alpha", "o2").flags) == ("o2", (), ())
 
 
 def test_a_late_copy_of_the_closed_orders_report_is_not_booked_on_the_new_one():

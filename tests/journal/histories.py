@@ -19,7 +19,6 @@ from pitd import bootstrap, config
 from pitd.core import entry as e
 from pitd.core import snapshot
 from pitd.core.engine import NEW_RISK, Engine, exact_context
-from pitd.core.orders import OrderRecord
 from pitd.journal import START, Head, SegmentJournal
 from pitd.recovery import Recovered, recover
 
@@ -99,7 +98,7 @@ def inside(engine: Engine) -> dict[str, Any]:
         "leases": sorted(engine.live_leases()),
         "order of open ones": list(orders.open),
         "by client": {client: list(ids) for client, ids in orders.by_client.items() if ids},
-        "by key": {key: record.reservation_id for key, record in orders.by_key.items()},
+        "by key": dict(orders.by_key),
         "by venue id": {named: _ids_of(alias) for named, alias in orders._by_venue_id.items()},
         "live sessions": {client: session.id for client, session in sessions._live.items()},
         "ending sessions": list(sessions.ending),
@@ -110,8 +109,7 @@ def inside(engine: Engine) -> dict[str, Any]:
 
 def _ids_of(alias: Any) -> list[int]:
     """The orders behind a venue's id, those that ended first."""
-    records = [alias] if isinstance(alias, OrderRecord) else [*alias.ended.values(), *alias.open.values()]
-    return [record.reservation_id for record in records]
+    return [alias] if isinstance(alias, int) else [*alias.ended, *alias.open]
 
 
 def brought_back(directory: Path) -> Recovered:

@@ -433,7 +433,8 @@ def test_a_lease_whose_end_cannot_be_carried_out_is_quarantined_and_does_not_com
     before.die()
     after = House(tmp_path, policies=[BreaksAtTheEnd()], clock_from=lambda _: clock)
     _let_leases_end(after, clock)
-    states = {record.order_id: record.state for record in after.engine.orders.by_key.values()}
+    orders = after.engine.orders
+    states = {record.order_id: record.state for record in (*orders.open.values(), *orders.closed.values())}
     assert states == {"big": pit.OrderState.QUARANTINED, "small": pit.OrderState.ROLLED_BACK}
     assert [block.scope for block in after.engine.accounts.blocks()] == ["account alpha"]
     after.die()

@@ -453,7 +453,7 @@ def test_exactly_what_is_free_passes_and_one_unit_more_is_refused_also_after_a_r
 
 
 def _id(core: Core) -> int:
-    return core.engine.orders.by_key["alpha", "o1"].reservation_id
+    return core.engine.orders.known_as("alpha", "o1").reservation_id
 
 
 GOES_ON: tuple[tuple[str, Callable[[Core, Row], Any], str], ...] = (

@@ -101,10 +101,10 @@ def test_a_cancel_of_what_is_not_there_is_not_counted():
 def test_a_cancel_is_noted_until_the_venue_refuses_it():
     core = core_with(orders=1)
     cancel(core)
-    record = core.engine.orders.by_key["alpha", "o0"]
+    record = core.engine.orders.known_as("alpha", "o0")
     assert (record.cancel_asked_by, record.cancel_asked_ns) == ("mm1", core.now_ns)
     for way in ("rows", "snapshot"):
-        assert core.again(way).engine.orders.by_key["alpha", "o0"].cancel_asked_by == "mm1"
+        assert core.again(way).engine.orders.known_as("alpha", "o0").cancel_asked_by == "mm1"
     core.report(report("cancel_rejected", order_id="o0"))
     assert (record.cancel_asked_by, record.cancel_asked_ns, record.state) == ("", 0, "working")
 

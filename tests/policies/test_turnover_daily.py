@@ -141,7 +141,7 @@ def test_restarts_in_the_middle_of_a_day_change_nothing(way: str) -> None:
     passes(core, 3)
     again = come_back(core, DAY, way)
     assert not passes(again, "7.01") and passes(again, 7)
-    again.rollback(again.engine.orders.by_key["alpha", "o1"].reservation_id)
+    again.rollback(again.engine.orders.known_as("alpha", "o1").reservation_id)
     assert not passes(again, "0.01")
 
 
