@@ -553,10 +553,10 @@ class Engine:
     def check_leg(self, command: e.CheckOrder, session: Session, leg: int = 0) -> e.Reply:
         """Both stages for the order at that place of the entry."""
         order = command.order
-        known = self.orders.by_key.get((order.account, order.id))
-        if known is not None:
-            self.lapse_if_due(known)
-            if self.is_retry(known, order, session):
+        known = None
+        if (order.account, order.id) in self.orders.by_key:
+            known = self.known(order)
+            if known is not None and self.is_retry(known, order, session):
                 return self.accepted_again(known, command.sent)
         attempt = self.attempt_of(order, session.client)
         rejects = self.start_stage(attempt, known)
@@ -787,12 +787,9 @@ class Engine:
 
     def known(self, order: Order) -> OrderRecord | None:
         """The order that has this id already, where it stands by now."""
-        orders = self.orders
-        if (order.account, order.id) not in orders.by_key:
-            return None
-        known = orders.known_as(order.account, order.id)
-        assert known is not None
-        self.lapse_if_due(known)
+        known = self.orders.known_as(order.account, order.id)
+        if known is not None:
+            self.lapse_if_due(known)
         return known
 
     def is_retry(self, known: OrderRecord, order: Order, session: Session) -> bool:
