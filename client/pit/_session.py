@@ -43,7 +43,9 @@ class Flight(msgspec.Struct, eq=False):
     """The command or question itself."""
     body: bytes
     is_first: bool
-    """Whether no other command can have been said under its number."""
+    """Whether no other command can have been said under its number. Else an answer is its own only if it carries its
+    mark: it may be about the one that had the number and was refused.
+    """
     posted_for: str | None = None
     """The order that it is about, when nobody waits for its answer but a failure must be told."""
     reply: wire.Reply | None = None
@@ -332,7 +334,7 @@ class Session:
             self._seen_seq = told - self._told_from
         if message in _ANSWERS:
             flight = self._flights.get(number)
-            if flight is None or (mark and not _is_meant(mark, flight)):
+            if flight is None or (mark and not flight.is_first and mark != flight.mark):
                 return None
             if self._quiet and type(reply) is not wire.Voided:
                 self._look_at_posted(number, message == _CONFIRMED)
@@ -347,14 +349,14 @@ class Session:
             flight.reply = reply
             return flight
         flight = self._flights.get(number)
+        is_meant = flight is None or not mark or flight.is_first or mark == flight.mark
         if message == _HELLO:
             self._greeted(reply, told)
         elif message == _SETTLE:
             if flight is not None and flight.is_settling and not self._is_still_open(mark, reply):
-                is_meant = not mark or _is_meant(mark, flight)
                 return self._answered_with(flight, reply if is_meant else wire.Voided())
         elif message == _REFUSAL and isinstance(reply, wire.Failed):
-            if flight is None or not mark or _is_meant(mark, flight):
+            if is_meant:
                 return self._refused(number, reply)
         else:
             raise ProtocolError(f"a message of kind {message} makes no sense here")
@@ -412,7 +414,10 @@ class Session:
         if type(reply) in _HELD and reply.replayed:  # type: ignore[union-attr]
             self._claim(reply.reservation_id)  # type: ignore[union-attr]
         if type(reply) is not wire.Voided:
-            return self._answer(flight, reply)
+            if flight.posted_for is not None:
+                return self._answer(flight, reply)
+            flight.reply = reply
+            return flight
         if flight.refusal is not None:
             return self._answer(flight, flight.refusal)
         self._renumber(flight, self._next_number)  # voided together with a later one: it goes on under a new number
@@ -472,7 +477,10 @@ class Session:
             if is_confirmed:
                 self._forget_posted(flight)
                 del self._flights[flight.number]
-                self._acknowledge(flight.number)
+                if flight.number == self._acked + 1 and not self._answered and not self._to_undo:
+                    self._acked += 1
+                else:
+                    self._acknowledge(flight.number)
             else:
                 self._put_command(flight)  # a no is under way, or was lost
 
@@ -563,13 +571,6 @@ class Session:
 _pack, _unpack = wire.pack_header, wire.unpack_fields
 
 _HELD = frozenset((wire.Accepted, wire.Taken, wire.Modified))
-
-
-def _is_meant(mark: int, flight: Flight) -> bool:
-    """Whether an answer of that mark is about the command that has the number now, and not about one that had it and
-    was refused.
-    """
-    return flight.is_first or mark == flight.mark
 
 
 def _ids_of(command: wire.Command) -> tuple[str | None, ...]:

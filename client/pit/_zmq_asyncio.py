@@ -43,6 +43,9 @@ _RECONNECT_FOR_NOBODY_S = 0.1
 """How often another connection is tried while nobody waits for an answer, but for what is to be cancelled."""
 
 
+_Future, _running_loop = asyncio.Future, asyncio.get_running_loop
+
+
 class _Call:
     """A task that waits for room, for the welcome, or until all that was posted is answered. `woken` is done once that
     is so, or never will be; what got room is answered by the same.
@@ -72,11 +75,26 @@ def _wake(call: _Call | Flight) -> None:
         call.woken.set_result(None)
 
 
+def _go_on(woken: asyncio.Future[None]) -> None:
+    """Has the one task that waits for it go on now, and not with the loop's next turn: to arrange for that takes longer
+    than to decode an answer. For a callback of the loop alone: within another task none can go on.
+    """
+    waiting = getattr(woken, "_callbacks", None)
+    if waiting is None or len(waiting) != 1:
+        woken.set_result(None)
+        return
+    ((callback, context),) = waiting
+    woken.remove_done_callback(callback)
+    woken.set_result(None)
+    context.run(callback, woken)
+
+
 class AsyncZmqTransport:
     """One connection to a daemon, for the tasks of the event loop that it is made in."""
 
     def __init__(self, client: str, endpoint: str, *, read_only: bool = False, curve: Curve | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._time = time.monotonic if type(self._loop).time is asyncio.BaseEventLoop.time else self._loop.time
         self._endpoint = endpoint
         self._pid = _process.pid
         self._is_closed = False
@@ -116,7 +134,7 @@ class AsyncZmqTransport:
             if self._session.is_older and self._pipe is not None:
                 self._link.close()
                 self._use(is_older=True)
-                await self.open(max(0.0, call.deadline - self._loop.time()))
+                await self.open(max(0.0, call.deadline - self._time()))
         except BaseException:
             self._end()
             raise
@@ -139,7 +157,7 @@ class AsyncZmqTransport:
             return flight.reply
         may_have_happened = self._session.give_up(flight)
         self._move()
-        self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
+        self._set_timer(self._time() + _NOBODY_WAITS_S)
         self._raise_trouble(flight)
         if may_have_happened:
             raise _calls.unknown(command, self._endpoint, timeout_s)
@@ -166,7 +184,7 @@ class AsyncZmqTransport:
             self._is_seen_through = True
             at_exit.add(self)
         if self._submit(command, order_id) is not None:
-            self._put(self._loop.time(), timeout_s)
+            self._put(self._time(), timeout_s)
             return
         call = self._begin(command, timeout_s)
         call.posted_for = order_id
@@ -200,9 +218,9 @@ class AsyncZmqTransport:
             self._session.hear_first(_calls.expect(reply, wire.CancelsFor))
             self._is_hearing = True
         self._check()
-        deadline = self._loop.time() + wait_s
+        deadline = self._time() + wait_s
         self._listen()
-        while not self._session.notices and (left_s := deadline - self._loop.time()) > 0:
+        while not self._session.notices and (left_s := deadline - self._time()) > 0:
             heard = self._loop.create_future()
             self._hearers.append(heard)
             await asyncio.wait([heard], timeout=min(left_s, HEAR_AGAIN_S))
@@ -281,11 +299,11 @@ class AsyncZmqTransport:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
         if self._is_closed:
             raise Closed("this engine has been closed")
-        if asyncio.get_running_loop() is not self._loop:
+        if _running_loop() is not self._loop:
             raise Closed("this engine belongs to another event loop; connect anew in this one")
 
     def _begin(self, asked: wire.Command | None, timeout_s: float) -> _Call:
-        now = self._loop.time()
+        now = self._time()
         return _Call(asked, self._loop.create_future(), now, now + timeout_s)
 
     def _submit(self, command: wire.Command, posted_for: str | None) -> Flight | None:
@@ -298,9 +316,8 @@ class AsyncZmqTransport:
             return None
 
     def _say(self, flight: Flight, timeout_s: float) -> None:
-        loop = self._loop
-        flight.woken = asyncio.Future(loop=loop)
-        flight.began = now = loop.time()
+        flight.woken = _Future(loop=self._loop)
+        flight.began = now = self._time()
         flight.deadline = now + timeout_s
         self._put(now, timeout_s)
 
@@ -358,7 +375,7 @@ class AsyncZmqTransport:
             self._session.abandon(flight)
         if not self._is_ended and not self._loop.is_closed():
             self._move()
-            self._set_timer(self._loop.time() + _NOBODY_WAITS_S)
+            self._set_timer(self._time() + _NOBODY_WAITS_S)
 
     def _leave_queue(self, call: _Call) -> None:
         if call in self._room:
@@ -385,8 +402,25 @@ class AsyncZmqTransport:
             self._link.send(self._session)
             self._look_out_for_room(self._pipe)
 
-    def _move(self) -> None:
-        """Takes in what has come and sends what is to be said, until neither is left."""
+    def _on_readable(self) -> None:
+        """Takes in what has come, has each task that is answered go on at once, and sends all that they have said."""
+        answered: list[Flight] = []
+        self._move(answered)
+        self._is_look_due = True  # once for all of them, below
+        try:
+            while answered:
+                woken = answered.pop(0).woken
+                if not woken.done():
+                    _go_on(woken)
+        finally:
+            for flight in answered:  # somebody has ended the program, or the loop
+                _wake(flight)
+            self._look()
+
+    def _move(self, answered: list[Flight] | None = None) -> None:
+        """Takes in what has come and sends what is to be said, until neither is left. Who is answered is put there, to
+        be woken by the caller, where that is wanted.
+        """
         session, link = self._session, self._link
         if self._is_ended or _process.pid != self._pid:
             return
@@ -398,7 +432,10 @@ class AsyncZmqTransport:
             for header, body in link.drain():
                 flight = received(header, body)
                 if flight is not None and flight.woken is not None and not flight.woken.done():
-                    flight.woken.set_result(None)
+                    if answered is None:
+                        flight.woken.set_result(None)
+                    else:
+                        answered.append(flight)
             self._wake_others()
             if session.outbox and self._pipe is not None:
                 if self._fd >= 0 and not self._pipe.has_unsent:
@@ -445,7 +482,7 @@ class AsyncZmqTransport:
                 call.trouble = trouble
                 _wake(call)
                 continue
-            flight.woken, flight.began, flight.deadline = call.woken, self._loop.time(), call.deadline
+            flight.woken, flight.began, flight.deadline = call.woken, self._time(), call.deadline
 
     def _waiting(self) -> list[_Call | Flight]:
         """All for which a task waits."""
@@ -474,7 +511,7 @@ class AsyncZmqTransport:
         self._timer, self._timer_at = None, math.inf
         if _process.pid != self._pid:
             return
-        now = self._loop.time()
+        now = self._time()
         waiting: list[_Call | Flight] = []
         for call in self._waiting():
             if call.deadline <= now:
@@ -528,7 +565,7 @@ class AsyncZmqTransport:
     def _watch_fd(self, fd: int) -> None:
         self._fd = fd
         if not self._loop.is_closed():
-            self._loop.add_reader(fd, self._move)
+            self._loop.add_reader(fd, self._on_readable)
         if self._bell is not None:
             self._bell.follow(fd)
 
@@ -536,7 +573,7 @@ class AsyncZmqTransport:
         """A plain connection is about to be closed; another one is made as soon as there is somebody to speak to."""
         self._forget_fd(fd)
         if not self._is_ended and not self._loop.is_closed():
-            self._set_timer(self._loop.time() + RECONNECT_S)
+            self._set_timer(self._time() + RECONNECT_S)
 
     def _forget_fd(self, fd: int) -> None:
         if self._fd < 0:

@@ -19,7 +19,7 @@ from . import wire
 from ._look_out import LookOut
 from ._session import Session
 from .errors import InvalidInput, ProtocolError
-from .zmtp import Message, NotSpoken, Splitter, framed, opening
+from .zmtp import Message, NotSpoken, Splitter, framed_all, opening
 
 RECONNECT_S = 0.02
 """So long after a connection could not be made the next one is tried."""
@@ -107,7 +107,7 @@ class Pipe:
         outbox = session.outbox
         if not outbox or self._unsent or self._socket is None:
             return
-        data = framed(*outbox[0]) if len(outbox) == 1 else b"".join([framed(*frames) for frames in outbox])
+        data = framed_all(outbox)
         try:
             if not self._push(data):
                 return

@@ -530,7 +530,9 @@ class AsyncEngine(EngineBase):
 
     def _ask(self, command: wire.Command) -> Awaitable[wire.Reply]:
         """As `_command`, for what asks for something: not before it is told which commits have failed."""
-        self._tell_failures()
+        failures = self._transport.take_failures()
+        if failures:
+            raise PostedFailed(failures)
         return self._command(command)
 
     def _post(self, command: wire.Command, order_id: str) -> Awaitable[None]:

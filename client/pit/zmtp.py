@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterable
 
 from . import wire
 
@@ -23,11 +24,18 @@ _GREETING_SIZE = len(GREETING)
 _LENGTH = struct.Struct(">Q")
 _LONG_AT = 1 + _LENGTH.size
 
-_HEADER = bytes((_MORE, wire.HEADER_SIZE))
+_HEADER_SIZE = wire.HEADER_SIZE
+_HEADER = bytes((_MORE, _HEADER_SIZE))
 """What stands before a header."""
 
-_BODY_AT = len(_HEADER) + wire.HEADER_SIZE
-"""Where, from there on, the frame of the body begins; where that is short its bytes begin two further."""
+_SHORT = [bytes((0, size)) for size in range(256)]
+"""What stands before a short body, by its size."""
+
+_LEAD = struct.Struct(f"<BB{wire.HEADER_SIZE}sBB")
+"""All that stands before a short body: flags and size of the header's frame, the header, flags and size of its own."""
+
+_LEAD_SIZE = _LEAD.size
+_lead = _LEAD.unpack_from
 
 
 class NotSpoken(Exception):
@@ -45,9 +53,21 @@ def opening(socket_type: bytes) -> bytes:
 def framed(header: bytes, body: bytes) -> bytes:
     """A message as it travels."""
     size = len(body)
-    if size < 256:
-        return b"%b%b\0%c%b" % (_HEADER, header, size, body)
-    return b"%b%b%c%b%b" % (_HEADER, header, _LONG, _LENGTH.pack(size), body)
+    return b"".join((_HEADER, header, _SHORT[size] if size < 256 else _long(size), body))
+
+
+def framed_all(messages: Iterable[Message]) -> bytes:
+    """Several, one behind the other."""
+    parts: list[bytes] = []
+    for header, body in messages:
+        size = len(body)
+        parts += (_HEADER, header, _SHORT[size] if size < 256 else _long(size), body)
+    return b"".join(parts)
+
+
+def _long(size: int) -> bytes:
+    """What stands before a long body."""
+    return b"%c%b" % (_LONG, _LENGTH.pack(size))
 
 
 class Splitter:
@@ -87,18 +107,11 @@ class Splitter:
                 raise NotSpoken("no greeting of ZMTP 3 without keys")
             self._is_new = False
             at = _GREETING_SIZE
-        come = self.come
-        while (short_at := at + 2) <= end:
-            body_at = at + _BODY_AT
-            if body_at + 2 <= end and not data[body_at] and data.startswith(_HEADER, at) and not self._count:
-                after = body_at + 2 + data[body_at + 1]  # nearly all are like this: a header, and a short body
-                if after > end:
-                    break
-                if not self._is_ready:
-                    raise NotSpoken("a message before READY")
-                come.append((data[short_at:body_at], data[body_at + 2 : after]))
-                at = after
-                continue
+        while True:
+            if self._is_ready and not self._count:
+                at = self._take_short(data, at, end)
+            if (short_at := at + 2) > end:
+                break
             flags = data[at]
             if flags & _LONG:
                 begin = at + _LONG_AT
@@ -115,6 +128,19 @@ class Splitter:
             self._frame(flags, data[begin:after])
             at = after
         self._rest = data[at:]
+
+    def _take_short(self, data: bytes, at: int, end: int) -> int:
+        """Takes messages as nearly all are: a header, and a short body. Where it met another, or one that is not whole.
+        """
+        append = self.come.append
+        while (begin := at + _LEAD_SIZE) <= end:
+            flags, size, header, body_flags, body_size = _lead(data, at)
+            after = begin + body_size
+            if body_flags or size != _HEADER_SIZE or flags != _MORE or after > end:
+                return at
+            append((header, data[begin:after]))
+            at = after
+        return at
 
     def _frame(self, flags: int, frame: bytes) -> None:
         if flags & _COMMAND:
