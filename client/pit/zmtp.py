@@ -130,8 +130,7 @@ class Splitter:
         self._rest = data[at:]
 
     def _take_short(self, data: bytes, at: int, end: int) -> int:
-        """Takes messages as nearly all are: a header, and a short body. Where it met another, or one that is not whole.
-        """
+        """Takes messages as nearly all are, a header and a short body; where it met another, or one not whole."""
         append = self.come.append
         while (begin := at + _LEAD_SIZE) <= end:
             flags, size, header, body_flags, body_size = _lead(data, at)

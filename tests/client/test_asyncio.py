@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
@@ -124,7 +125,81 @@ def test_a_call_that_finds_no_room_in_time_was_surely_not_sent() -> None:
         asyncio.run(main(daemon))
 
 
+def test_a_task_goes_on_in_its_own_context(daemon: Daemon) -> None:
+    who: contextvars.ContextVar[int] = contextvars.ContextVar("who")
+
+    async def trade(engine: pit.AsyncEngine, n: int) -> None:
+        who.set(n)
+        for _ in range(3):
+            held = await engine.execute_pre_trade(an_order())
+            assert who.get() == n and isinstance(held, pit.AsyncReservation)
+            await held.rollback()
+
+    async def main() -> None:
+        async with engine_of(daemon) as engine:
+            await asyncio.gather(*(trade(engine, n) for n in range(20)))
+
+    asyncio.run(main())
+
+
+def test_when_one_task_ends_the_program_those_answered_with_it_still_have_their_answers(daemon: Daemon) -> None:
+    async def trade(engine: pit.AsyncEngine, n: int) -> pit.AsyncReservation | pit.Rejected:
+        held = await engine.execute_pre_trade(an_order())
+        if n == 3:
+            raise SystemExit("enough")
+        return held
+
+    with asyncio.Runner() as runner:
+        engine = runner.run(_connected(daemon))
+
+        async def start() -> list[asyncio.Task[pit.AsyncReservation | pit.Rejected]]:
+            return [asyncio.create_task(trade(engine, n)) for n in range(20)]
+
+        tasks = runner.run(start())
+        with pytest.raises(SystemExit, match="enough"):
+            runner.get_loop().run_until_complete(asyncio.wait(tasks))
+        runner.run(_all_over(tasks))
+        assert all(task.result() for n, task in enumerate(tasks) if n != 3)
+        with pytest.raises(SystemExit):
+            tasks[3].result()
+        runner.run(engine.close())
+
+
+async def _connected(daemon: Daemon) -> pit.AsyncEngine:
+    return await pit.connect_async(next(_names), daemon.endpoint, timeout_s=PATIENCE_S)
+
+
+async def _all_over(tasks: list[asyncio.Task[Any]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.wait(tasks)
+
+
 # ---------------------------------------------------------------------------------------------- cancelled
+
+
+def test_a_task_that_is_cancelled_by_another_one_answered_with_it_holds_nothing(daemon: Daemon) -> None:
+    tasks: list[asyncio.Task[object]] = []
+
+    async def trade(engine: pit.AsyncEngine) -> object:
+        held = await engine.execute_pre_trade(an_order())
+        for other in tasks:
+            if other is not asyncio.current_task():
+                other.cancel()
+        return held
+
+    async def main() -> None:
+        async with engine_of(daemon) as engine:
+            tasks.extend(asyncio.create_task(trade(engine)) for _ in range(20))
+            came = await asyncio.gather(*tasks, return_exceptions=True)
+            (won,) = [each for each in came if isinstance(each, pit.AsyncReservation)]
+            assert sum(isinstance(each, asyncio.CancelledError) for each in came) == 19
+
+            async def is_even() -> bool:
+                return [each.reservation_id for each in await engine.open_orders()] == [won.id]
+
+            await until(is_even, "what nobody got to be given back")
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("sent", [False, True])
