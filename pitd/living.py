@@ -63,9 +63,10 @@ class Living:
     def watch(self, session: Session, origin: Origin | None, source_fd: int, address: str) -> None:
         """Takes in that a session speaks over this connection now."""
         self._forget(session.id)
-        pid = None
-        if origin is not None and self._processes.watch(origin.pid, source_fd):
-            pid = origin.pid
+        before = self._of_fd.get(source_fd)
+        if before is not None and before.session.ended_by is not None:
+            self._forget(before.session.id)  # by its newer self, over the same connection
+        pid = None if origin is None else self._processes.watch(origin.pid, source_fd)
         connection = _Connection(session, pid, source_fd, address)
         self._of_session[session.id] = connection
         self._of_fd[source_fd] = connection

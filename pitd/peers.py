@@ -202,33 +202,43 @@ def origin_of(peer_address: str) -> Origin | None:
 
 
 class Processes:
-    """Notices through the kernel that a connected process has died. `fileno()` turns readable when one has."""
+    """Notices through the kernel that a connected process has died. `fileno()` turns readable when one has.
+
+    Each is known by a number of its own: its pid, or a negative one where it has none here. The kernel calls every
+    process of another container 0, so one that dies would take all of them along.
+    """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._pid_of: dict[int, int] = {}
         self._pidfd_of: dict[int, int] = {}
+        self._last_stranger = 0
 
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def watch(self, pid: int, source_fd: int) -> bool:
-        """Watches the process at the other end of that socket. False where the kernel can't tell, or it is another."""
+    def watch(self, pid: int, source_fd: int) -> int | None:
+        """Watches the process at the other end of that socket, and says by which number `dead` tells of it. None where
+        the kernel can't tell, or it is another one.
+        """
         if pid in self._pidfd_of:
-            return True
+            return pid
         pidfd = _pidfd_of_peer(source_fd)
         if pidfd is None:
-            return False
+            return None
         if _pid_of_pidfd(pidfd) not in (pid, -1):  # -1: it has died meanwhile, which is readable at once
             os.close(pidfd)
-            return False
+            return None
+        if not pid:
+            self._last_stranger -= 1
+            pid = self._last_stranger
         self._epoll.register(pidfd, select.EPOLLIN)
         self._pid_of[pidfd] = pid
         self._pidfd_of[pid] = pidfd
-        return True
+        return pid
 
     def dead(self) -> list[int]:
-        """The watched processes that have died since the last call. They are no longer watched."""
+        """The watched processes that have died since the last call, by their numbers. They are no longer watched."""
         pids = [self._pid_of[pidfd] for pidfd, _ in self._epoll.poll(0)]
         for pid in pids:
             self.forget(pid)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,11 +45,13 @@ class Daemon:
         self.start_s = 0.0
         """How long the last start took."""
 
-    def start(self, *, environment: Mapping[str, str] | None = None) -> Daemon:
-        """Starts it and returns once it listens. Raises AssertionError with its log when it ends instead."""
+    def start(self, *, environment: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> Daemon:
+        """Starts it, by the command `under` if there is one, and returns once it listens. Raises AssertionError with
+        its log when it ends instead.
+        """
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pitd.cli", "run", "--config", str(self.config)],
+                [*under, sys.executable, "-m", "pitd.cli", "run", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

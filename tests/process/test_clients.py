@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from daemon import Daemon, running, until
+from daemon import PATIENCE_S, Daemon, running, until
 from process.conftest import LIMITS
 
 import pit
@@ -23,7 +25,7 @@ def order(id):
     pair = pit.Instrument("AAPL", "USD")
     return pit.Order(account="alpha", instrument=pair, side="buy", quantity=1, price=100, id=id)
 
-engine = pit.connect("strategy", sys.argv[1], timeout_s=20)
+engine = pit.connect(sys.argv[3], sys.argv[1], timeout_s=20)
 lease_s = float(sys.argv[2])
 held = engine.execute_pre_trade(order("held"), lease_s=lease_s)
 sent = engine.execute_pre_trade(order("sent"), sent=True, lease_s=lease_s)
@@ -39,10 +41,10 @@ for one in (held, sent):
 
 
 @contextmanager
-def strategy(daemon: Daemon, lease_s: float) -> Iterator[subprocess.Popen[str]]:
+def strategy(daemon: Daemon, lease_s: float, name: str = "strategy") -> Iterator[subprocess.Popen[str]]:
     """A strategy process that holds one order and has sent another, and commits both when it is spoken to."""
     process = subprocess.Popen(
-        [sys.executable, "-c", STRATEGY, daemon.endpoint, str(lease_s)],
+        [sys.executable, "-c", STRATEGY, daemon.endpoint, str(lease_s), name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -86,3 +88,22 @@ def test_a_stopped_client_finds_its_leases_ended_when_it_goes_on(own_daemon: Dae
         process.stdin.flush()
         assert [process.stdout.readline(), process.stdout.readline()] == ["LeaseExpired\n", "committed\n"]
         assert state(operator, "sent") == (pit.OrderState.WORKING, None)
+
+
+def test_a_death_in_another_container_ends_no_one_else_there(home: Path) -> None:
+    """To a daemon in a container of its own the pid of each of its clients outside is 0."""
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if shutil.which("unshare") is None or subprocess.run([*apart, "true"], capture_output=True).returncode:
+        pytest.skip("no container can be made here")
+    daemon = Daemon(home, LIMITS)
+    try:
+        daemon.start(under=apart)
+        with strategy(daemon, 60, "living") as living:
+            with strategy(daemon, 60, "dying"):
+                pass
+            until(lambda: "session.ended client=dying" in daemon.log(), daemon.log)
+            assert "its process has died" in daemon.log()
+            output, _ = living.communicate("go on\n", timeout=PATIENCE_S)
+            assert output.split() == ["committed", "committed"]
+    finally:
+        daemon.kill()

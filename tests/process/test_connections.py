@@ -138,6 +138,15 @@ def test_a_connection_that_ends_without_a_word_is_lost(local: Server) -> None:
     assert lost(local) == {"mm1"}
 
 
+def test_who_says_hello_over_and_over_leaves_nothing_behind(local: Server) -> None:
+    with plain(local) as sock:
+        sock.sendall(zmtp.opening(b"DEALER"))
+        for _ in range(20):
+            sock.sendall(hello("mm1"))
+            a_batch(local)
+        assert [each.session for each in local._living._of_session.values()] == [session_of(local, "mm1")]
+
+
 def test_connections_have_turns_however_much_one_has_said(local: Server) -> None:
     with plain(local) as loud, plain(local) as quiet:
         for sock, name in ((loud, "loud"), (quiet, "quiet")):
