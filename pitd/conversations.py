@@ -127,6 +127,10 @@ class Conversations:
         talk = self._talks.get(identity)
         return None if talk is None or talk.is_reader else talk.session
 
+    def is_known(self, identity: bytes) -> bool:
+        """Whether that connection has been welcomed, and not been forgotten since."""
+        return identity in self._talks
+
     def go_by(self, config: Config) -> None:
         """Another configuration is in force: roles and bounds are its own from the next message on."""
         self._config = self.house.config = config

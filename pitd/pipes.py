@@ -21,6 +21,7 @@ from pit import wire, zmtp
 from .door import Frames, Message, Speaker
 from .errors import EndpointFailed
 from .peers import Origin, Proof
+from .tally import Seldom
 
 _AT_ONCE = 1 << 14
 """So many bytes are read from a connection at once: then the others have their turn."""
@@ -29,7 +30,7 @@ _UNREAD_BYTES = 1 << 20
 """So much waits for a client that does not read, beyond what the kernel keeps for it; what does not fit is lost."""
 
 _HANDSHAKE_S = 30.0
-"""So long a connection may take to say what it is."""
+"""So long a connection may take to be welcomed."""
 
 _FULL_S = 0.1
 """So long nobody is let in when there are no descriptors left."""
@@ -62,8 +63,11 @@ class Pipes:
     names_connections = True
     keys_refused = 0
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, most: int, is_known: Callable[[bytes], bool]) -> None:
+        """`most` connections at once; `is_known`: whether one has been welcomed, and not been forgotten since."""
         self.endpoint = endpoint
+        self._most = most
+        self._is_known = is_known
         self._listening: socket.socket | None = None
         self._epoll = select.epoll()
         self._by_fd: dict[int, _Connection] = {}
@@ -73,10 +77,11 @@ class Pipes:
         self._over: list[_Connection] = []
         """Connections that have ended, and of which nobody has been told."""
         self._greeting: dict[int, float] = {}
-        """By descriptor: until when it may go on saying what it is."""
+        """By descriptor, oldest first: until when it may go on without being welcomed."""
         self._also: set[int] = set()
         self._is_news = False
         self._shut_until = 0.0
+        self._seldom = Seldom()
 
     def bind(self, held_fd: int | None) -> None:
         path = self.endpoint[len("ipc://") :]
@@ -206,8 +211,6 @@ class Pipes:
             self._talking.append(connection)
         if not data:
             self._drop(connection)
-        elif self._greeting and splitter.is_ready:
-            self._greeting.pop(connection.fd, None)
 
     def _accept(self) -> None:
         """Lets in who knocks: one, the others come next."""
@@ -220,10 +223,15 @@ class Pipes:
             self._epoll.unregister(self._listening)
             self._shut_until = time.monotonic() + _FULL_S
             return
+        if len(self._by_fd) >= self._most and not self._made_room():
+            made.close()
+            self._seldom.warning("connections.full", self.endpoint, endpoint=self.endpoint, open=self._most)
+            return
         try:
             made.setblocking(False)
             pid, uid, gid = _CREDENTIALS.unpack(made.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             made.send(_OPENING)
+            self._epoll.register(made, select.EPOLLIN)
         except OSError:
             made.close()
             return
@@ -233,7 +241,14 @@ class Pipes:
         connection = _Connection(made, identity, Speaker(Proof(origin=origin), origin, made.fileno(), ""))
         self._by_fd[connection.fd] = self._by_identity[identity] = connection
         self._greeting[connection.fd] = time.monotonic() + _HANDSHAKE_S
-        self._epoll.register(made, select.EPOLLIN)
+
+    def _made_room(self) -> bool:
+        """Whether one has been let go for another: the oldest one whom nobody knows. Who is known stays."""
+        for connection in self._by_fd.values():
+            if not self._is_known(connection.identity):
+                self._drop(connection)
+                return True
+        return False
 
     def _push(self, identity: bytes, data: bytes, count: int, lost: Callable[[bytes], None]) -> int:
         """How many messages of these could not be sent."""
@@ -283,9 +298,14 @@ class Pipes:
             self._over.append(connection)
 
     def _look_at_the_door(self, now: float) -> None:
-        """Drops who takes too long to say what it is, and lets people in again."""
-        for fd in [fd for fd, until in self._greeting.items() if until <= now]:
-            self._drop(self._by_fd[fd])
+        """Drops who takes too long to be welcomed, and lets people in again."""
+        while self._greeting:
+            fd, until = next(iter(self._greeting.items()))
+            if until > now:
+                break
+            del self._greeting[fd]
+            if not self._is_known(self._by_fd[fd].identity):
+                self._drop(self._by_fd[fd])
         if self._shut_until and self._shut_until <= now:
             assert self._listening is not None
             self._shut_until = 0.0

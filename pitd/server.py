@@ -17,6 +17,7 @@ from pit._look_out import LookOut
 from .config import Config
 from .conversations import Conversations
 from .core.engine import exact_context
+from .descriptors import room_for
 from .door import Door
 from .errors import EndpointBusy, EndpointFailed
 from .journal import SegmentJournal
@@ -102,7 +103,8 @@ class Server:
 
     def _make_door(self) -> Door:
         if self._config.daemon.endpoint.startswith("ipc://"):
-            return Pipes(self._config.daemon.endpoint)
+            most = room_for(self._config.daemon.max_sessions)
+            return Pipes(self._config.daemon.endpoint, most, self._conversations.is_known)
         from .router import Router  # takes long to load
 
         return Router(lambda: self._config)

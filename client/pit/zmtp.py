@@ -21,6 +21,11 @@ _NULL = b"NULL".ljust(20, b"\0")
 GREETING = b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00" + _NULL + bytes(32)
 _GREETING_SIZE = len(GREETING)
 
+_ODD, _BYTES_EACH = 64, 64
+"""So many frames at once, and one more for so many bytes, need not be the two short ones of a message. Each takes
+longer than such a message does, and what is none at all, such as a heartbeat, has no turn to wait for.
+"""
+
 _LENGTH = struct.Struct(">Q")
 _LONG_AT = 1 + _LENGTH.size
 
@@ -96,6 +101,7 @@ class Splitter:
 
     def feed(self, data: bytes) -> None:
         """Takes bytes. Raises NotSpoken."""
+        odd_left = _ODD + len(data) // _BYTES_EACH
         if self._rest:
             data = self._rest + data
         at, end = 0, len(data)
@@ -125,6 +131,9 @@ class Splitter:
             after = begin + size
             if after > end:
                 break
+            odd_left -= 1
+            if odd_left < 0:
+                raise NotSpoken("too many frames for so few messages")
             self._frame(flags, data[begin:after])
             at = after
         self._rest = data[at:]

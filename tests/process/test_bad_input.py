@@ -403,6 +403,28 @@ def test_a_client_that_never_reads_keeps_nobody_from_being_served(witness: Witne
             witness.reserve().rollback()
 
 
+def test_connections_that_say_nothing_leave_descriptors_for_the_journal_and_for_who_is_meant(home: Path) -> None:
+    daemon = Daemon(home, f'[journal]\ndirectory = "{home}/journal"\nsegment_rows = 1000\n[clients."*"]\n')
+    daemon.start(under=["sh", "-c", 'ulimit -n 256 && exec "$0" "$@"'])
+    strangers = []
+    try:
+        for _ in range(300):
+            strangers.append(socket.socket(socket.AF_UNIX))
+            strangers[-1].setblocking(False)
+            strangers[-1].connect_ex(str(daemon.socket))
+        with daemon.connect("mm1") as engine:
+            for _ in range(600):
+                held = engine.execute_pre_trade(an_order())
+                assert isinstance(held, pit.Reservation)
+                held.rollback()
+        assert "journal.segment" in daemon.log()
+        assert "daemon.few_descriptors limit=256" in daemon.log()
+    finally:
+        daemon.kill()
+        for each in strangers:
+            each.close()
+
+
 # ---------------------------------------------------------------------------------------------- no daemon
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import decimal
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from pitd import bootstrap, config
 from pitd.clock import SystemClock
 from pitd.core.engine import exact_context
 from pitd.core.sessions import Session
+from pitd.pipes import _HANDSHAKE_S, Pipes
 from pitd.router import Router
 from pitd.server import Server
 
@@ -221,3 +223,58 @@ def test_an_answer_for_one_that_is_gone_is_counted_as_lost(local: Server) -> Non
     gone: list[bytes] = []
     assert local._door.send([(b"nobody", bytes(25), b"")], gone.append) == 1
     assert gone == [b"nobody"]
+
+
+def is_over(sock: socket.socket) -> bool:
+    """Whether the other end has closed it."""
+    sock.settimeout(0.0)
+    try:
+        while sock.recv(1 << 16):
+            pass
+    except BlockingIOError:
+        return False
+    finally:
+        sock.settimeout(PATIENCE_S)
+    return True
+
+
+def of_pipes(server: Server) -> Pipes:
+    assert isinstance(server._door, Pipes)
+    return server._door
+
+
+def test_one_too_many_takes_the_place_of_the_oldest_that_has_not_been_welcomed(local: Server) -> None:
+    of_pipes(local)._most = 3
+    with plain(local) as known, plain(local) as oldest, plain(local) as stranger:
+        for sock, said in ((known, hello("mm1")), (oldest, b""), (stranger, b"")):
+            sock.sendall(zmtp.opening(b"DEALER") + said)
+            a_batch(local)
+        with plain(local) as ops:
+            local._hear_of_ends()
+            assert [is_over(each) for each in (known, oldest, stranger)] == [False, True, False]
+            ops.sendall(zmtp.opening(b"DEALER") + hello("ops"))
+            a_batch(local)
+            assert session_of(local, "ops").ended_by is None
+
+
+def test_nobody_who_is_known_makes_room_for_one_too_many(local: Server) -> None:
+    of_pipes(local)._most = 2
+    with plain(local) as first, plain(local) as second:
+        for sock, name in ((first, "mm1"), (second, "mm2")):
+            sock.sendall(zmtp.opening(b"DEALER") + hello(name))
+            a_batch(local)
+        with plain(local) as third:
+            assert [is_over(each) for each in (first, second, third)] == [False, False, True]
+
+
+def test_who_is_not_welcomed_in_time_is_let_go(local: Server) -> None:
+    """However much of its opening it has said."""
+    with plain(local) as half, plain(local) as silent, plain(local) as known:
+        for sock, said in ((half, b"\xff"), (silent, zmtp.opening(b"DEALER")), (known, zmtp.opening(b"DEALER"))):
+            sock.sendall(said)
+            a_batch(local)
+        known.sendall(hello("mm1"))
+        a_batch(local)
+        of_pipes(local)._look_at_the_door(time.monotonic() + _HANDSHAKE_S + 1)
+        local._hear_of_ends()
+        assert [is_over(each) for each in (half, silent, known)] == [True, True, False]

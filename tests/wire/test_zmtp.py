@@ -86,6 +86,28 @@ def test_what_is_not_meant_ends_the_connection(data: bytes) -> None:
         fed(data, [], most_bytes=100)
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [frame(4, b"\x04PING\0\0"), frame(4, b"\x01x"), frame(1, b""), frame(0, b""), frame(1, b"") + frame(0, b"")],
+)
+def test_what_is_no_message_is_not_listened_to_for_long(odd: bytes) -> None:
+    """It has no turn: who says nothing else would keep everybody waiting."""
+    splitter = zmtp.Splitter(1 << 20)
+    splitter.feed(OPENING + zmtp.framed(HEADER, b"said before"))
+    with pytest.raises(zmtp.NotSpoken, match="too many frames"):
+        splitter.feed(odd * ((1 << 14) // len(odd)))
+    assert splitter.come[0] == (HEADER, b"said before")
+    assert len(splitter.come) < 500
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 1_000])
+def test_messages_are_taken_however_many_come_at_once(size: int) -> None:
+    data = zmtp.framed(HEADER, bytes(size)) * 2_000
+    splitter = zmtp.Splitter(1 << 20)
+    splitter.feed(OPENING + data)
+    assert len(splitter.come) == 2_000
+
+
 @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300), max_size=4))
 def test_random_bytes_are_messages_or_the_end_and_nothing_else(data: bytes, cuts: list[int]) -> None:
     try:
