@@ -692,12 +692,16 @@ class Operator(Client):
     def _set_limits(self) -> Flow:
         draw, weather = self.draw, self.world.weather
         if draw.random() < weather.put:
-            wanted = draw.sample(("open_usd", "open_firm", "open_btc", "open_desk"), draw.choice((1, 1, 2)))
+            wanted = draw.sample(
+                ("open_usd", "open_firm", "open_btc", "open_desk", "open_client", "open_all"), draw.choice((1, 1, 2))
+            )
             some = tuple((limit, (("max_notional", str(draw.choice((5, 1000, 3000, 7000)))),)) for limit in wanted)
             hours = draw.choice((None, 2, 8, 20))
             yield wire.SetLimits(some, "for now", lasts_ns=None if hours is None else hours * 3_600_000 * MS)
         if draw.random() < weather.put / 3:
-            yield wire.ClearLimit(draw.choice(("open_usd", "open_firm", "open_btc")), None, "as it was")
+            yield wire.ClearLimit(
+                draw.choice(("open_usd", "open_firm", "open_btc", "open_client", "open_all")), None, "as it was"
+            )
 
     def _endow(self) -> Flow:
         """What accounts begin with."""

@@ -52,6 +52,8 @@ NEW_RISK = (e.CheckOrder, e.CheckMany, e.StartOrder, e.ExecuteRequest, e.ModifyO
 ALIVE = (pit.ReportKind.ACCEPTED, pit.ReportKind.FILL, pit.ReportKind.REPLACED)
 FINAL = (pit.ReportKind.CANCELLED, pit.ReportKind.EXPIRED, pit.ReportKind.REJECTED)
 ANEW = (pit.ReportKind.BUST, pit.ReportKind.CORRECT)
+FLAKY = ("firm", "failed:flaky")
+"""The block of the policy that fails at times."""
 LAPSED = ("lease", "client_gone", "fenced", "dropped")
 
 
@@ -100,6 +102,8 @@ class Model:
         self.answers: dict[tuple[int, int], e.Reply] = {}
         self.requests: dict[int, tuple[pit.Order, str]] = {}
         self.blocks: set[tuple[str, str]] = set()
+        self.reducing: set[tuple[str, str]] = set()
+        """Those of them that let pass what reduces a position."""
         self.pnl: dict[tuple[str, str], Decimal] = {}
         """By account and asset."""
         self.sums: dict[tuple[str, str], Decimal] = {}
@@ -146,6 +150,7 @@ class Model:
                 known = self.marks.get(quote.symbol)
                 if quote.mark is not None and (known is None or quote.at_ns >= known.at_ns):
                     self.marks[quote.symbol] = limits.Mark(quote.mark, quote.at_ns)
+        self._answers_again(row)
         lapses = self._lapses(row)
         late = [put for put in self.put.values() if put.until_ns is not None and put.until_ns <= entry.wall_ns]
         match entry.body:
@@ -200,8 +205,21 @@ class Model:
                 self.disputed = True
             case e.HistoryDisputed():
                 raise Broken(f"client {entry.body.client} knows entry {entry.body.seen_seq}: history was lost")
+        if any(isinstance(effect, e.PolicyFailed) for effect in row.effects):
+            _must(settings.is_out_of_order(self.now_ns), "a policy that works is taken for one that fails")
+            self.blocks.add(FLAKY)
+            self.reducing.add(FLAKY)
         if not isinstance(entry.body, e.Poisoned):  # nothing is decided there
             self.cancels.follow_up(self.by_id, self._came, self.now_ns, self._has_session)
+
+    def _answers_again(self, row: e.Row) -> None:
+        """A policy that failed is asked with every entry, and stops nobody any more once it can answer."""
+        is_over = any(isinstance(effect, e.PolicyRecovered) for effect in row.effects)
+        is_asked = FLAKY in self.blocks and not isinstance(row.entry.body, e.Poisoned)
+        meant = is_asked and not settings.is_out_of_order(self.now_ns)
+        _must(is_over is meant, f"row {row.entry.seq} ends the trouble of a policy: {is_over}, and not {meant}")
+        if is_over:
+            self.blocks.discard(FLAKY)
 
     def _configured(self, name: str) -> None:
         """Other limits: those over many accounts begin with what their accounts have made, unless they were there."""
@@ -365,7 +383,7 @@ class Model:
             case e.UnblockScope(scope):
                 if isinstance(reply, e.Done):
                     here = {limit for of, limit in self.blocks if of == scope}
-                    lifted = here - {cap.name for cap in self.losses}
+                    lifted = here - {cap.name for cap in self.losses} - {FLAKY[1]}
                     _must(reply.count == len(lifted) > 0, f"{command} lifted {reply.count}, not {lifted}")
                     for limit in lifted:
                         self.blocks.discard((scope, limit))
@@ -452,11 +470,12 @@ class Model:
         self, order: pit.Order, left: Decimal, *, but: Kept | None = None, is_less: bool = False
     ) -> list[tuple[str, str]]:
         """What keeps that much of an order from going out; `but` is that order, where it is open already."""
-        scopes = scopes_of(order.account)
-        found = sorted(block for block in self.blocks if block[0] in scopes)
+        scopes, reduces = scopes_of(order.account), is_less or self._reduces(order, left, but=but)
+        stopping = self.blocks - self.reducing if reduces else self.blocks
+        found = sorted(block for block in stopping if block[0] in scopes)
         for scope in (*scopes, f"instrument {order.instrument}"):
             state = self.restrictions.get(scope)
-            is_passed = state is pit.TradingState.REDUCING and (is_less or self._reduces(order, left, but=but))
+            is_passed = state is pit.TradingState.REDUCING and reduces
             if state is not None and not is_passed:
                 found.append((scope, state))
         return found
@@ -496,22 +515,26 @@ class Model:
             self.touched.add(kept.id)
             totals = self.totals()
             for cap in self._caps_on(order) if not reduces else ():
-                total = totals.get((cap.name, cap.scope(order.account)), NOTHING)
+                total = totals.get((cap.name, cap.scope(order.account, client)), NOTHING)
                 _must(total <= self.most(cap), f"{total} are open by {cap}, with order {order.id}")
             self._keeps_the_strict(order, before, reduces)
         elif isinstance(reply, e.Refused):
-            self._refused(order, reply)
+            self._refused(order, client, reply)
 
-    def _refused(self, order: pit.Order, reply: e.Refused) -> None:
-        """A no of the caps names every one that would be passed, with the numbers."""
+    def _refused(self, order: pit.Order, client: str, reply: e.Refused) -> None:
+        """A no of the caps names every one that would be passed, with the numbers; and what reduces a position is not
+        kept from where that alone may pass.
+        """
+        trapped = [no for no in reply.rejected.rejects if (no.scope, no.limit) in self.reducing]
+        _must(not (trapped and self._reduces(order, whole_of(order))), f"order {order.id} reduces: {trapped}")
         codes = set(reply.rejected.codes)
         if codes != {pit.RejectCode.RISK_LIMIT_EXCEEDED}:
             return
         whole = whole_of(order)
-        totals, more = self.totals(), worth(order, whole)
+        totals, amount = self.totals(), worth(order, whole)
         wanted = []
         for cap in self._caps_on(order) if not self._reduces(order, whole) else ():
-            scope = cap.scope(order.account)
+            scope, more = cap.scope(order.account, client), amount * cap.counts(asset_of(order.instrument))
             total = totals.get((cap.name, scope), NOTHING)
             if total + more > self.most(cap):
                 wanted.append((cap.name, scope, self.most(cap), total, more))
@@ -538,7 +561,7 @@ class Model:
 
     def _caps_on(self, order: pit.Order) -> list[settings.Cap]:
         asset = asset_of(order.instrument)
-        return [cap for cap in self.caps if cap.asset == asset and cap.scope(order.account) is not None]
+        return [cap for cap in self.caps if cap.counts(asset) and cap.scope(order.account) is not None]
 
     def _leased(self, id: int) -> Kept | Change | None:
         """The order, or the modify, that a reservation is of."""
@@ -720,7 +743,7 @@ class Model:
         self.touched.add(kept.id)
         totals = self.totals()
         for cap in self._caps_on(order) if not reduces else ():
-            key = (cap.name, cap.scope(kept.account))
+            key = (cap.name, cap.scope(kept.account, kept.client))
             total, was = totals.get(key, NOTHING), before.get(key, NOTHING)
             _must(total <= max(self.most(cap), was), f"{total} are open by {cap}, with a modify of {order.id}: {was}")
         self._keeps_the_strict(order, used, reduces)
@@ -1086,6 +1109,10 @@ class Model:
         price = fill.price if report.price is None else report.price
         quantity = NOTHING if is_bust or report.quantity is None else report.quantity
         side = fill.side if kept.order is None else kept.order.side
+        if not is_bust:  # what it leaves out is as it was
+            quantity = fill.quantity if report.quantity is None else quantity
+            pnl, fee = (was if told is None else told for told, was in ((report.pnl, fill.pnl), (report.fee, fill.fee)))
+            report = msgspec.structs.replace(report, quantity=quantity, price=price, pnl=pnl, fee=fee)
         moves = self._moves(report, kept.order, price=price, side=side)
         again = Booked(quantity, price, report.pnl, report.fee, fill.symbol, fill.side, moves, is_bust)
         kept.fills[report.fill_id or ""] = again
@@ -1221,7 +1248,11 @@ class Model:
             if self._made(key) <= self.floor.get(key, -cap.most):
                 self.tripped.add(key)
                 self.blocks.add((scope, cap.name))
-                self.cancels.begin(Stop(scope, cap.name), self.seq)
+                self.reducing.discard((scope, cap.name))
+                if cap.then == "reduce":
+                    self.reducing.add((scope, cap.name))
+                else:
+                    self.cancels.begin(Stop(scope, cap.name), self.seq)
 
     def _move(self, kept: Kept, state: str) -> None:
         if state in ENDED and kept.pending is not None:
@@ -1240,10 +1271,10 @@ class Model:
         for kept in self.by_id.values():
             if kept.order is None or not kept.is_open:
                 continue
-            counted = kept.counted
+            counted, asset = kept.counted, asset_of(kept.order.instrument)
             for cap in self._caps_on(kept.order):
-                key = (cap.name, cap.scope(kept.account))
-                found[key] = found.get(key, NOTHING) + counted
+                key = (cap.name, cap.scope(kept.account, kept.client))
+                found[key] = found.get(key, NOTHING) + counted * cap.counts(asset)
         return found
 
     def told_accepted(self, order: pit.Order, held: wire.Accepted) -> None:

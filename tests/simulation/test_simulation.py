@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from pit.types import OrderState
-from pitd.core import statuses
+from pitd.core import corrections, failing, statuses, trading
 from pitd.core.adjustments import Adjustments
+from pitd.core.currency import PAR
 from pitd.core.kills import Cancels
+from pitd.core.limits import Limit
 from pitd.core.orders import LIFECYCLE, MODIFY_LIFECYCLE
 from pitd.core.pipeline import Pipeline
+from pitd.core.policy import Attempt
 from simulation import shrink, weather, world
 from simulation.daemon import DEATHS, Daemon
 from simulation.model import Broken, Model
@@ -54,7 +57,8 @@ the day is over|all_or_none=True|venue: replaced|venue: replace_rejected|venue: 
 venue: correct|SettleModify|is to cancel|killer: is to cancel|CancelAll|state=<TradingState.REDUCING|CloseOrder
 Adjusted(|LimitSet(|ClearLimit(|DropCopied(|says Status(|InsufficientFunds|InsufficientPosition|Renew(
 ConcentrationLimitExceeded|policy='exposure_limit'|policy='position_limit'|policy='spot_funds'
-policy='open_order_limit'|MarkPriceUnavailable|other limits, strict
+policy='open_order_limit'|MarkPriceUnavailable|other limits, strict|other limits, tight
+limit='open_client'|limit='open_all'|limit='firm_loss'|limit='failed:flaky'|told in part
 """
 SEEN = tuple(what for line in ROUGH.strip().splitlines() for what in line.split("|"))
 
@@ -134,6 +138,11 @@ MISTAKES = {
     "a modify counts by its new terms alone": (Pipeline, "worse", lambda pipeline, old, new: new),
     "a restart forgets what is to be cancelled": (Cancels, "load", lambda cancels, image: None),
     "an adjustment is not known again": (Adjustments, "find", lambda adjustments, client, id: None),
+    "a correction that leaves something out has none of it": (corrections, "_whole", lambda report, fill: report),
+    "an order counts in the firm's currency what it is in its own": (Attempt, "rate_of", lambda attempt, asset: PAR),
+    "a limit by client counts all for one": (Limit, "scope", lambda limit, *names: limit.subject),
+    "a switch that lets pass what reduces stops everything": (trading, "stops", lambda stop, weigh: True),
+    "a control that fails is passed over": (failing, "_reach", lambda policy, shadows: ()),
     "a status counts beside its fills": (statuses, "absorbed", lambda record, report: Decimal(0)),
 }
 

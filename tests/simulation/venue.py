@@ -64,8 +64,12 @@ class Placed:
     @property
     def made(self) -> Decimal:
         """The P&L of all that is true of it by now."""
-        amounts = {told.fill_id or told.report_id: told.pnl - told.fee for told in self.reports}
-        return sum(amounts.values(), NOTHING)
+        amounts: dict[str, tuple[Decimal, Decimal]] = {}
+        for told in self.reports:
+            pnl, fee = amounts.get(told.fill_id or told.report_id, (NOTHING, NOTHING))
+            pnl, fee = pnl if told.pnl is None else told.pnl, fee if told.fee is None else told.fee
+            amounts[told.fill_id or told.report_id] = (pnl, fee)
+        return sum((pnl - fee for pnl, fee in amounts.values()), NOTHING)
 
     def status(self) -> pit.OrderStatus:
         """What a source knows that adds up."""
@@ -215,18 +219,25 @@ class Venue:
         placed.undone.add(fill.report_id)
         placed.is_undoing = True
         is_bust = self._random.random() < 0.5
+        left_out = (
+            () if is_bust else self._random.sample(("quantity", "price", "pnl", "fee"), self._random.choice((0, 1, 3)))
+        )
         quantity = NOTHING if is_bust else Decimal(self._random.randint(1, int(fill.quantity)))
         price = fill.price - self._random.choice((0, 1))
+        quantity = fill.quantity if "quantity" in left_out else quantity
+        price = fill.price if "price" in left_out else price
         less = fill.quantity - quantity
         placed.filled -= less
         placed.spent += (quantity * price - fill.quantity * fill.price) * settings.MULTIPLIERS[placed.order.instrument]
         if not placed.is_over:
             placed.left = units_of(placed.order, placed.spent) if placed.is_by_volume else placed.left + less
-        money = {"pnl": self._random.choice((0, 0, "-20", "15.5")), "fee": self._random.choice((0, "0.5"))}
-        if is_bust:
-            self._report(placed, "bust", fill_id=fill.report_id, **money)
-        else:
-            self._report(placed, "correct", fill_id=fill.report_id, quantity=quantity, price=price, **money)
+        told = {"pnl": self._random.choice((0, 0, "-20", "15.5")), "fee": self._random.choice((0, "0.5"))}
+        if not is_bust:
+            told |= {"quantity": quantity, "price": price}
+        told = {name: value for name, value in told.items() if name not in left_out}
+        if left_out:
+            self._world.trace(f"venue: fill {fill.report_id} is told in part, without {', '.join(left_out)}")
+        self._report(placed, "bust" if is_bust else "correct", fill_id=fill.report_id, **told)
 
     def _soon(self, act: Callable[[], None]) -> None:
         self._world.after(int(self._random.expovariate(1 / 60) * MS), act)
