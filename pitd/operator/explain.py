@@ -95,7 +95,7 @@ def _add_limit(table: Any, limit: LimitExplained) -> None:
     if not limit.uses:
         add_row(table, limit.limit, says, limit.scope, "", None, limit.requested, None, None, largest, style=style)
     for n, use in enumerate(limit.uses):
-        first = (limit.limit, says, limit.scope) if not n else ("", "", "")
+        first = (limit.limit, "" if n else says, limit.scope)  # each line may stand as a block of its own
         wanted: Decimal | None = limit.requested if not n else None
         what = f"{use.what}{' (tripped)' if use.is_tripped else ''}"
         add_row(table, *first, what, use.used, wanted, use.bound, use.remaining, "" if n else largest, style=style)

@@ -238,13 +238,10 @@ def calendar_of(of_days: Sequence[CalendarDay], of_hours: Sequence[MarketHours])
     days = table_of("scope", "day", "began", "ends", "next", "begins")
     for each in of_days:
         began, begins = (in_zone(at_ns, each.zone) for at_ns in (each.began_wall_ns, each.begins_wall_ns))
-        ends = (
-            "is over"
-            if each.is_over
-            else "then"
-            if each.ends_wall_ns is None
-            else in_zone(each.ends_wall_ns, each.zone)
-        )
+        ends_ns = (
+            each.begins_wall_ns if each.ends_wall_ns is None else each.ends_wall_ns
+        )  # with the next one, or before
+        ends = "is over" if each.is_over else in_zone(ends_ns, each.zone)
         add_row(days, each.scope, each.day, began, ends, each.next_day, begins)
     hours = table_of("limit", "market", "until")
     for market in of_hours:

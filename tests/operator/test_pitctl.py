@@ -567,7 +567,9 @@ def test_the_calendar_shows_which_day_it_is_what_is_open_and_when_that_changes(
     assert [(each["limit"], each["is_open"]) for each in told["hours"]] == [("nyse", True)]
     assert desk.run("calendar") == 0
     said = desk.said()
-    assert "Fri 2024-10-04 16:15 EDT" in said and "Fri 2024-10-04 16:00 EDT" in said and "then" in said
+    assert "Fri 2024-10-04 16:15 EDT" in said and "Fri 2024-10-04 16:00 EDT" in said
+    (beta,) = (line for line in said.splitlines() if "account beta" in line)
+    assert beta.count("Sat 2024-10-05 08:00 EDT") == 2, "it ends when the next one begins"
 
 
 def commands_in(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

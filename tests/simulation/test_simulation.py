@@ -57,8 +57,8 @@ the day is over|all_or_none=True|venue: replaced|venue: replace_rejected|venue: 
 venue: correct|SettleModify|is to cancel|killer: is to cancel|CancelAll|state=<TradingState.REDUCING|CloseOrder
 Adjusted(|LimitSet(|ClearLimit(|DropCopied(|says Status(|InsufficientFunds|InsufficientPosition|Renew(
 ConcentrationLimitExceeded|policy='exposure_limit'|policy='position_limit'|policy='spot_funds'
-policy='open_order_limit'|MarkPriceUnavailable|other limits, strict|other limits, tight
-limit='open_client'|limit='open_all'|limit='firm_loss'|limit='failed:flaky'|told in part
+policy='open_order_limit'|MarkPriceUnavailable|other limits, strict
+limit='open_client'|limit='open_all'|limit='desk_loss'|limit='failed:flaky'|told in part
 """
 SEEN = tuple(what for line in ROUGH.strip().splitlines() for what in line.split("|"))
 
