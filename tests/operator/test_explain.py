@@ -48,11 +48,12 @@ def test_as_json_it_is_one_object(local: Local, capsys: Any) -> None:
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_every_line_names_the_limit_that_it_is_about_however_narrow_the_terminal(width: int) -> None:
-    local = Local(SETTINGS.replace('max_quantity = "500"', 'max_quantity = "500", max_notional = "100000"'))
+    both = SETTINGS.replace("size =", "fat_finger =").replace('"500"', '"500", max_notional = "100000"')
+    local = Local(both)
     screen = io.StringIO()
     told = shown(local.engine.explain(order(quantity="5")))
     Console(file=screen, width=width, highlight=False).print(told)
-    assert screen.getvalue().split().count("size") == 2
+    assert screen.getvalue().split().count("fat_finger") == 2
 
 
 def test_what_no_order_can_be_is_said(local: Local, capsys: Any) -> None:
