@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -83,3 +84,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_in_both = is_drawn and not is_quick(config)
         if is_in_both or item.nodeid.startswith(SLOW) or item.get_closest_marker("simulation"):
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """What the tests are made of is no garbage: to look through it again and again took an eighth of all the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(3_000, 10, 10)

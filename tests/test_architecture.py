@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import subprocess
 import sys
@@ -90,6 +91,11 @@ def within(module: str, package: str) -> bool:
     return module == package or module.startswith(f"{package}.")
 
 
+@functools.cache
+def imports_of(path: Path) -> tuple[Import, ...]:
+    return tuple(imports_in(path))
+
+
 def strays(package: str, is_fine: object) -> list[str]:
     """The imports of a package's files that are not fine, as a person can find them."""
     assert callable(is_fine)
@@ -97,7 +103,7 @@ def strays(package: str, is_fine: object) -> list[str]:
     for path in SOURCES:
         name = module_name(path)
         if within(name, package):
-            for each in imports_in(path):
+            for each in imports_of(path):
                 if not is_fine(name, each.module):
                     found.append(f"{path.relative_to(ROOT)}:{each.line} imports {each.module}")
     return found

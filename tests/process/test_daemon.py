@@ -8,8 +8,9 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from daemon import LOAD_ALL, PATIENCE_S, Daemon, running, until
@@ -17,6 +18,7 @@ from process.conftest import LIMITS
 
 import pit
 import pitd
+from pitd import cli
 
 
 def pitd_command(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -28,6 +30,27 @@ def pitd_command(*words: str | Path, **options: Any) -> subprocess.CompletedProc
         check=False,
         **options,
     )
+
+
+class Told(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def pitd_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """`pitd` in this process, for what ends before it serves anybody: one of its own adds nothing but time."""
+
+    def told(*words: str | Path) -> Told:
+        capsys.readouterr()
+        try:
+            code = cli.main([str(word) for word in words])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        return Told(code, *capsys.readouterr())
+
+    return told
 
 
 def an_order(**words: Any) -> pit.Order:
@@ -126,13 +149,13 @@ def test_the_socket_of_a_killed_daemon_is_taken_over(own_daemon: Daemon) -> None
         ("[daemon]\nendpoint = 'udp://x'", "daemon.endpoint"),
     ],
 )
-def test_a_bad_configuration_starts_nothing(home: Path, text: str, says: str) -> None:
+def test_a_bad_configuration_starts_nothing(home: Path, text: str, says: str, pitd_here: Callable[..., Told]) -> None:
     file = home / "bad.toml"
     if "[daemon]" not in text:
         text = f'daemon.endpoint = "ipc://{home}/sub/pitd.sock"\n{text}'
     file.write_text(text, encoding="utf-8")
     for command in ("run", "check-config"):
-        done = pitd_command(command, "--config", file)
+        done = pitd_here(command, "--config", file)
         assert done.returncode == 78
         assert done.stdout == ""
         assert done.stderr.startswith(f"pitd: {file}:") and says in done.stderr
@@ -225,12 +248,12 @@ def test_a_fenced_engine_is_not_told_that_the_journal_is_behind(own_daemon: Daem
 # ---------------------------------------------------------------------------------------------- the command line
 
 
-def test_init_prints_a_configuration_that_check_config_takes(home: Path) -> None:
-    sample = pitd_command("init")
+def test_init_prints_a_configuration_that_check_config_takes(home: Path, pitd_here: Callable[..., Told]) -> None:
+    sample = pitd_here("init")
     assert sample.returncode == 0
     file = home / "pitd.toml"
     file.write_text(sample.stdout, encoding="utf-8")
-    checked = pitd_command("check-config", "--config", file)
+    checked = pitd_here("check-config", "--config", file)
     assert checked.returncode == 0, checked.stderr
     assert f"{file}: good; it would listen at " in checked.stdout
     assert "controls, in order: order_validation, pnl_kill_switch, rate_limit" in checked.stdout
@@ -238,42 +261,42 @@ def test_init_prints_a_configuration_that_check_config_takes(home: Path) -> None
     assert "journal: kept in " in checked.stdout
 
 
-def test_check_config_warns_of_what_a_configuration_leaves_open(home: Path) -> None:
+def test_check_config_warns_of_what_a_configuration_leaves_open(home: Path, pitd_here: Callable[..., Told]) -> None:
     file = home / "pitd.toml"
     file.write_text('[gate]\nuncovered = "allow"\n[journal]\ndurability = "none"\n', encoding="utf-8")
-    said = pitd_command("check-config", "--config", file).stdout
+    said = pitd_here("check-config", "--config", file).stdout
     assert "warning: orders that no limit is for pass" in said
     assert "a restart forgets everything" in said
     assert "warning: no limits" in said
 
 
-def test_init_writes_a_new_file_and_never_over_an_old_one(home: Path) -> None:
+def test_init_writes_a_new_file_and_never_over_an_old_one(home: Path, pitd_here: Callable[..., Told]) -> None:
     file = home / "sub" / "pitd.toml"
-    written = pitd_command("init", file)
+    written = pitd_here("init", file)
     assert (written.returncode, written.stdout) == (0, f"written: {file}; start with: pitd run --config {file}\n")
     before = file.read_bytes()
-    again = pitd_command("init", file)
+    again = pitd_here("init", file)
     assert again.returncode == 78
     assert "is there already and stays as it is" in again.stderr
     assert file.read_bytes() == before
 
 
-def test_check_config_says_when_nothing_would_be_limited(home: Path) -> None:
+def test_check_config_says_when_nothing_would_be_limited(home: Path, pitd_here: Callable[..., Told]) -> None:
     file = home / "pitd.toml"
     file.write_text("", encoding="utf-8")
-    assert "warning: no limits" in pitd_command("check-config", "--config", file).stdout
+    assert "warning: no limits" in pitd_here("check-config", "--config", file).stdout
 
 
-def test_help_names_every_command_and_exit_code() -> None:
-    done = pitd_command("--help")
+def test_help_names_every_command_and_exit_code(pitd_here: Callable[..., Told]) -> None:
+    done = pitd_here("--help")
     assert done.returncode == 0
     for word in ("run", "init", "check-config", "demo", "64 usage", "69 endpoint busy", "78 configuration"):
         assert word in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("words", [[], ["rum"], ["run", "--confg", "x"]])
-def test_a_command_that_cannot_be_meant_is_a_usage_error(words: list[str]) -> None:
-    done = pitd_command(*words)
+def test_a_command_that_cannot_be_meant_is_a_usage_error(words: list[str], pitd_here: Callable[..., Told]) -> None:
+    done = pitd_here(*words)
     assert done.returncode == 64
     assert done.stderr.startswith("usage: pitd")
 
