@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -44,8 +45,9 @@ class Later(NamedTuple):
         return function
 
 
+@functools.cache
 def parser() -> argparse.ArgumentParser:
-    """All of it."""
+    """All of it; made once, since it has hundreds of parts."""
     whole = _Parser(
         prog="pitctl",
         description="Looks into a running pitd, and lets a person act: halt, reduce, block, rearm, settle. What is "

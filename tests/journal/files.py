@@ -94,5 +94,6 @@ def _write(path: Path, batches: list[list[Row]]) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous = OFF")  # what is spoilt here need not outlive a power cut
         yield connection
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

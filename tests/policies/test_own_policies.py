@@ -239,12 +239,12 @@ def test_code_that_somebody_else_may_write_is_not_run(file: Path, place: str) ->
 # ---------------------------------------------------------------------------------------------- check-policy
 
 
-def check(*words: str) -> int:
-    return cli.main(["check-policy", "--examples", "20", *words])
+def check(*words: str, examples: int = 5) -> int:
+    return cli.main(["check-policy", "--examples", str(examples), *words])
 
 
 def test_check_policy_finds_that_the_example_keeps_every_law(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert check(str(file), "--settings", "large = 100", "--limit", 'each = "account"; max_slots = 5') == 0
+    assert check(str(file), "--settings", "large = 100", "--limit", 'each = "account"; max_slots = 5', examples=15) == 0
     told = capsys.readouterr().out
     assert told.count("kept ") == len(laws.LAWS)
     assert "warning" not in told
@@ -263,7 +263,8 @@ def test_check_policy_shows_the_smallest_example_that_breaks_a_law(
     good, bad = BROKEN[law]
     assert good in EXAMPLE
     file.write_text(EXAMPLE.replace(good, bad), encoding="utf-8")
-    assert check(str(file), "--settings", "large = 100", "--limit", 'each = "account"; max_slots = 5', "--json") == 1
+    words = (str(file), "--settings", "large = 100", "--limit", 'each = "account"; max_slots = 5', "--json")
+    assert check(*words, examples=20) == 1
     told = json.loads(capsys.readouterr().out)
     found = {each["law"]: each["example"] for each in told["laws"] if each["result"] == "broken"}
     example = next(text for name, text in found.items() if name.startswith(law))
