@@ -392,7 +392,9 @@ class ExecutionReport(msgspec.Struct, frozen=True, array_like=True, kw_only=True
 class OrderStatus(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """How an order stands at the venue, for sources that know sums only: so much of it has traded (`cum_quantity`,
     units), at that average price. What is missing against the daemon's own count is booked; reports of the same fills
-    count nothing more, whichever comes first, and an older status changes nothing.
+    count nothing more, whichever comes first, and an older status changes nothing. Nor does one that says no more than
+    was known before a fill was busted, or corrected to less (flag "unclear_status"): it may be from before that. What
+    has traded anew since is to be told by a report.
 
     The order is named by `order_id`, by `venue_order_id`, or both; `instrument` and `side` are needed only where it may
     be unknown to the daemon. Raises InvalidInput when it names no order, or a value cannot be meant.

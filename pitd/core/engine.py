@@ -1207,6 +1207,9 @@ class Engine:
     def _do_fill_changed(self, effect: e.FillChanged) -> None:
         record = self.orders.find(effect.reservation_id)
         assert record is not None and record.fills is not None
+        less = record.fills[effect.fill_id].quantity - effect.fill.quantity
+        if less > 0:  # it has been taken off what has traded already
+            record.peak = max(record.peak, record.filled_quantity + less)
         record.fills[effect.fill_id] = effect.fill
 
     def _do_status_noted(self, effect: e.StatusNoted) -> None:

@@ -207,6 +207,8 @@ class OrderRecord(msgspec.Struct, kw_only=True, array_like=True, gc=False):
     ahead_worth: Decimal = ZERO
     first_id: str = ""
     """The id that it began with, where a modify has given it another since."""
+    peak: Decimal = ZERO
+    """How much of it was known to have traded before a fill was undone; the most, of several times."""
 
     @property
     def began_as(self) -> str:

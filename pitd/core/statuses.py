@@ -21,6 +21,9 @@ from .sessions import Session
 if TYPE_CHECKING:
     from .engine import Engine
 
+UNCLEAR = "unclear_status"
+"""Flags an order of which a status says what was known before a fill was undone: it may be from before that."""
+
 SHORT = "filled_short"
 """Flags an order that the venue calls filled with less than it was for."""
 
@@ -34,6 +37,14 @@ _FINAL = {
 def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
     """Books what a status knows and this engine does not, as one fill at the price that is missing, and what became of
     the order. A status with less traded than is known came late, and changes nothing at all.
+
+    Neither does one that says no more than was known before a fill of the order was undone (flagged "unclear_status"):
+    it may have been told before that, and nothing in it says so. By FIX a bust lowers CumQty, and an order that is back
+    on the book may trade up to the same CumQty and AvgPx again; only the order of messages within one session tells the
+    one from the other, and a status that comes after the bust that it knows nothing of came another way. Who tells
+    busts tells fills as well: what has traded anew comes as a report. Until then it counts as open, so that nothing is
+    lost of it; were it booked, what never was would stay in the position. Example: 10 are filled in 4 and 6, the 6 are
+    busted: "10 have traded" changes nothing, "11 have traded" books 7, and "4 have traded, cancelled" ends it.
     """
     status = command.status
     bare = _report(status, ReportKind.ACCEPTED)
@@ -49,6 +60,10 @@ def apply(engine: Engine, command: e.ApplyStatus, session: Session) -> e.Reply:
     missing = status.cum_quantity - record.filled_quantity
     if missing < 0:
         return e.Applied(result_of(record, (), (), already_applied=True))
+    if missing > 0 and status.cum_quantity <= record.peak:
+        if UNCLEAR not in record.flags:
+            engine.emit(e.OrderFlagged(record.reservation_id, UNCLEAR))
+        return e.Applied(result_of(record, (UNCLEAR,), (), already_applied=True))
     flags: tuple[str, ...] = ()
     blocks: tuple[Block, ...] = ()
     is_news = False

@@ -413,6 +413,30 @@ def test_an_older_status_changes_nothing_whatever_it_says():
     assert saved(core.engine)["open"] == before
 
 
+@pytest.mark.parametrize("way", ["as it is", "rows", "snapshot"])
+@pytest.mark.parametrize("undoes", [bust("f2"), correct("f2", "1")])
+@pytest.mark.parametrize("on_bust", ["reopen", "close"])
+def test_a_status_that_may_be_from_before_a_fill_was_undone_books_nothing(way, undoes, on_bust):
+    core = filled(f'[gate]\non_bust = "{on_bust}"\n' + LOSS)
+    left = core.report(undoes).result.open_quantity
+    traded = held(core)[0]
+    core = core if way == "as it is" else core.again(way)
+    for last in ("working", "filled", "cancelled"):
+        result = core.status("o1", 10, "100", status=last).result
+        assert (result.flags, result.already_applied, result.open_quantity) == (("unclear_status",), True, left)
+    assert (held(core)[0], core.held()) == (traded, (10 - traded) * 100 if on_bust == "reopen" else 0)
+
+
+def test_what_trades_anew_after_a_bust_is_told_by_reports_and_more_than_was_known_by_statuses_too():
+    core = filled()
+    core.report(bust("f2"))
+    assert core.status("o1", 4, "100").result.flags == ()
+    core.report(fill("o1", "5", report_id="f3"))
+    assert core.status("o1", 10, "100").result.flags == ("unclear_status",)
+    assert core.status("o1", 11, "100").result.flags == ("overfill",)
+    assert (core.state(ORDER), held(core)[0]) == ("closed", 11)
+
+
 def test_reports_of_fills_that_a_status_has_counted_count_nothing_more():
     core = arrange()
     core.status("o1", 5, "102")
