@@ -28,8 +28,9 @@ _REFUSAL, _CONFIRMED = map(int, (wire.Message.REFUSAL, wire.Message.CONFIRMED))
 
 _COMMANDS = frozenset({_COMMAND, _POSTED})
 
-_decode_command, _digest_of, _mark_of = wire.decode_command, wire.digest_of, wire.mark_of
-_encode, _pack_header, _told = wire.encode, wire.pack_header, wire.told
+_decode_command, _digest_of, _encode = wire.decode_command, wire.digest_of, wire.encode
+_unpack_fields, _pack_answer = wire.unpack_fields, wire.pack_answer
+_core_command, _client_reply = translate.COMMANDS, translate.REPLIES
 
 _NOT_AUTHORIZED = wire.FailureCode.NOT_AUTHORIZED
 """A member that is asked for at every message: to look one up in its enum costs a quarter of a microsecond."""
@@ -60,7 +61,7 @@ class _Posted:
 class _Talk:
     """A connection that has been welcomed, and all that its messages ask for: found once for each of them."""
 
-    __slots__ = ("is_marked", "is_reader", "may", "posted", "proof", "session", "tally")
+    __slots__ = ("is_marked", "is_reader", "may", "posted", "proof", "session", "tally", "told_from")
 
     def __init__(self, session: Session, tally: Tally, posted: _Posted, *, is_reader: bool) -> None:
         self.session = session
@@ -70,6 +71,8 @@ class _Talk:
         """Whether it only asks."""
         self.is_marked = True
         """Whether its answers carry a mark; not those of one that speaks protocol 1."""
+        self.told_from = 0
+        """What sequence numbers are told with: which start of the daemon tells them. Nothing by protocol 1."""
         self.proof: Proof | None = None
         """What it has shown when it was welcomed."""
         self.may: frozenset[type[wire.Command]] = frozenset()
@@ -169,7 +172,7 @@ class Conversations:
         tally = self._strangers if talk is None else talk.tally
         tally.messages += 1
         try:
-            message, session, number, acked = wire.header_fields(header_frame)
+            message, session, number, acked = _unpack_fields(header_frame)
         except struct.error:
             self.refuse_malformed(identity, wire.no_header(header_frame))
             return
@@ -184,14 +187,14 @@ class Conversations:
             else:
                 self._ask(identity, talk, message, number, acked, body)
         except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as trouble:
-            self.refuse_malformed(identity, str(trouble)[:300], number, _mark(message, body))
+            self.refuse_malformed(identity, str(trouble)[:300], number, _digest(message, body))
 
-    def refuse_malformed(self, identity: bytes, why: str, number: int = 0, mark: int = 0) -> None:
+    def refuse_malformed(self, identity: bytes, why: str, number: int = 0, digest: bytes = b"") -> None:
         self.house.metrics.malformed += 1
         tally = self.tally(identity)
         tally.malformed += 1
         tally.refused += 1
-        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", mark)
+        self._refuse(identity, number, wire.FailureCode.INVALID_INPUT, f"malformed: {why}", digest)
 
     def found(self) -> None:
         """Answers what has been found in the archive, to those who are still there."""
@@ -241,15 +244,14 @@ class Conversations:
         if talk.is_reader and message != _QUERY:
             why = f"client {session.client} has said hello as read_only: it may ask, and nothing else"
             self._note_not_authorized(talk.tally, session.client, why)
-            self._refuse(identity, number, _NOT_AUTHORIZED, why, _mark(message, body))
+            self._refuse(identity, number, _NOT_AUTHORIZED, why, _digest(message, body))
         elif message == _QUERY:
             self._query(identity, session, number, wire.decode_query(body), is_reader=talk.is_reader)
         elif message == _SETTLE:
             known = self._sequencer.settle(session, number, acked)
             reply = translate.reply_of(known.reply, self._sequencer.now_ns)
             stored = session.answers.get(number)
-            mark = 0 if stored is None else wire.mark_of(stored[0])
-            self._reply(identity, _SETTLE, number, reply, mark)
+            self._answer(identity, talk, _SETTLE, number, reply, b"" if stored is None else stored[0])
         else:
             self.refuse_malformed(identity, f"there is no message of kind {message}", number)
 
@@ -263,19 +265,19 @@ class Conversations:
             why = peers.not_allowed(self._config, session.client, command, sequencer.engine)
             if why:
                 self._note_not_authorized(talk.tally, session.client, why)
-                self._refuse(identity, number, _NOT_AUTHORIZED, why, _mark(message, body))
+                self._refuse(identity, number, _NOT_AUTHORIZED, why, _digest(message, body))
                 return
         digest = _digest_of(body)
         if type(command) is wire.Reload:
             known = self._reload(session, number, acked, digest, command)
         else:
-            known = sequencer.command(session, number, acked, digest, translate.command_of(command))
-        reply = translate.reply_of(known.reply, sequencer.now_ns)
+            known = sequencer.command(session, number, acked, digest, _core_command[what](command))
+        reply = _client_reply[type(known.reply)](known.reply, sequencer.now_ns)
         kind = _REFUSAL if known.is_refusal else talk.posted.kind_of_answer(message, number, acked, reply)
         if type(reply) is wire.Failed:
             self._note_failed(talk, reply, is_refusal=known.is_refusal)
         if kind != _POSTED:
-            self._reply(identity, kind, number, reply, _mark_of(digest))
+            self._answer(identity, talk, kind, number, reply, digest)
         if what is wire.ShutDown and isinstance(reply, wire.Done) and number >= expected:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
             log.warning("daemon.shutdown", client=session.client, reason=command.reason)
@@ -375,7 +377,8 @@ class Conversations:
             self._unbind(before)
         posted = self._posted.setdefault(session.id, _Posted())
         talk = self._welcome(identity, session, posted, proof, is_reader=False)
-        talk.is_marked = hello.protocol >= 2
+        if hello.protocol < 2:
+            talk.is_marked, talk.told_from = False, 0
         self._identity_of[session.id] = identity
         welcome = wire.Welcome(
             hello.protocol,
@@ -405,6 +408,7 @@ class Conversations:
         """From here on the session speaks over that connection."""
         talk = self._talks[identity] = _Talk(session, self.tally_of(session), posted, is_reader=is_reader)
         talk.proof = proof
+        talk.told_from = wire.told(0, self._sequencer.epoch)
         talk.may = peers.freely_allowed(self._config, session.client)
         return talk
 
@@ -494,19 +498,25 @@ class Conversations:
         talk = self._talks.pop(identity, None)
         return None if talk is None else talk.session
 
-    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, mark: int = 0) -> None:
+    def _refuse(self, identity: bytes, number: int, code: wire.FailureCode, why: str, digest: bytes = b"") -> None:
         self.house.metrics.refused[code] += 1
-        self._reply(identity, _REFUSAL, number, wire.Failed(code, why), mark)
+        self._reply(identity, _REFUSAL, number, wire.Failed(code, why), digest)
 
-    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply | bytes, mark: int = 0) -> None:
-        talk, sequencer = self._talks.get(identity), self._sequencer
-        seq = 0 if talk is None else sequencer.engine.seq  # a stranger has seen nothing here
-        if talk is not None and not talk.is_marked:
-            header = _pack_header(kind, 0, number, seq)
-        else:
-            header = _pack_header(kind, mark, number, _told(seq, sequencer.epoch) if seq else 0)
+    def _reply(self, identity: bytes, kind: int, number: int, reply: wire.Reply | bytes, digest: bytes = b"") -> None:
+        """Answers whoever is there, also who has not been welcomed."""
+        talk = self._talks.get(identity)
+        if talk is not None:
+            self._answer(identity, talk, kind, number, reply, digest)
+        else:  # a stranger has seen nothing here
+            self.out.append((identity, _pack_answer(kind, digest, number, 0), _encode(reply)))
+
+    def _answer(
+        self, identity: bytes, talk: _Talk, kind: int, number: int, reply: wire.Reply | bytes, digest: bytes
+    ) -> None:
+        seq = self._sequencer.engine.seq
+        header = _pack_answer(kind, digest if talk.is_marked else b"", number, seq + talk.told_from)
         self.out.append((identity, header, reply if type(reply) is bytes else _encode(reply)))
 
 
-def _mark(message: int, body: bytes) -> int:
-    return wire.mark_of(wire.digest_of(body)) if message in _COMMANDS else 0
+def _digest(message: int, body: bytes) -> bytes:
+    return _digest_of(body) if message in _COMMANDS else b""

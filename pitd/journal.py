@@ -126,26 +126,23 @@ class SegmentJournal:
 
     def append(self, rows: Sequence[e.Row]) -> None:
         """Keeps rows, all or none. Raises JournalFailed when they can't be kept: then nothing may be acknowledged."""
-        chain = self.head.chain
-        parts = []
+        chain, encode, head = self.head.chain, reading.encode, records.head
+        parts: list[bytes] = []
         for row in rows:
-            encoded = reading.encode(row)
+            encoded = encode(row)
             chain = blake2b(chain + encoded, digest_size=CHAIN_SIZE).digest()
-            parts.append(records.head(row.entry.seq, encoded, chain))
-            parts.append(encoded)
-        batch = b"".join(parts)
-        last_seq = rows[-1].entry.seq
+            parts += (head(row.entry.seq, encoded, chain), encoded)
+        batch, last, count = b"".join(parts), rows[-1].entry, len(rows)
         if self._tail is None:
-            self._keep(rows[0].entry.seq, last_seq, batch)
-        elif len(rows) <= _FEW_ROWS and self._tail.fits(batch):
-            self._tail.add(batch)
-            self._rows_waiting += len(rows)
+            self._keep(rows[0].entry.seq, last.seq, batch)
+        elif count <= _FEW_ROWS and self._tail.add(batch):
+            self._rows_waiting += count
             self._batches_waiting += 1
         else:
-            self._keep(rows[0].entry.seq - self._rows_waiting, last_seq, self._tail.records + batch)
+            self._keep(rows[0].entry.seq - self._rows_waiting, last.seq, self._tail.records + batch)
             self._tail_is_done()
-        self.head = Head(last_seq, chain)
-        if type(rows[-1].entry.body) is e.Poisoned:
+        self.head = Head(last.seq, chain)
+        if type(last.body) is e.Poisoned:
             self._is_poisoned = True
 
     @property

@@ -20,6 +20,10 @@ JOURNAL_UPTO_S = (10e-6, 20e-6, 40e-6, 80e-6, 160e-6, 320e-6, 640e-6, 1.28e-3, 2
 _LAPSES = frozenset({EndedBy.LEASE, EndedBy.CLIENT_GONE, EndedBy.FENCED, EndedBy.DROPPED})
 """The ends that nobody asked for by a settling command."""
 
+_ENDING = frozenset({e.OrderMoved, e.RequestEnded})
+_SILENT = frozenset({e.Stands, e.Done})
+"""Answers of which nothing is counted: most of all."""
+
 
 class Histogram:
     """How many took how long."""
@@ -65,26 +69,31 @@ class Metrics:
     def count(self, rows: Sequence[e.Row]) -> None:
         """Takes in what has been journaled."""
         self._entries += len(rows)
-        commands = self._commands
+        commands, commanded, ending, silent = self._commands, e.Commanded, _ENDING, _SILENT
         for row in rows:
-            body, reply = row.entry.body, row.reply
-            if type(body) is e.Commanded:
+            body = row.entry.body
+            if type(body) is commanded:
                 commands[type(body.command)] += 1
-                if type(reply) is e.Accepted:
-                    self._accepted += 1
-                    if reply.shadow_rejects:
-                        self._count_shadows(reply.shadow_rejects)
-                elif type(reply) is e.Refused:
-                    self._count_refused(reply)
-                elif type(reply) is e.Deferred or type(reply) is e.Modified or type(reply) is e.CancelCleared:
-                    self._count_shadows(e.shadow_rejects_of(reply))
-                elif type(reply) is e.ManyChecked:
-                    self._count_each(reply)
-                elif type(reply) is e.Failed:
-                    self._failed[reply.failure] += 1
+                if type(row.reply) not in silent:
+                    self._count_reply(row.reply)
             for effect in row.effects:
-                if (type(effect) is e.OrderMoved or type(effect) is e.RequestEnded) and effect.ended_by is not None:
-                    self._end(effect.ended_by)
+                if type(effect) in ending and effect.ended_by is not None:  # type: ignore[union-attr]
+                    self._end(effect.ended_by)  # type: ignore[union-attr]
+
+    def _count_reply(self, reply: e.Reply) -> None:
+        match reply:
+            case e.Accepted():
+                self._accepted += 1
+                if reply.shadow_rejects:
+                    self._count_shadows(reply.shadow_rejects)
+            case e.Refused():
+                self._count_refused(reply)
+            case e.Deferred() | e.Modified() | e.CancelCleared():
+                self._count_shadows(e.shadow_rejects_of(reply))
+            case e.ManyChecked():
+                self._count_each(reply)
+            case e.Failed():
+                self._failed[reply.failure] += 1
 
     def _count_refused(self, reply: e.Refused) -> None:
         for reject in reply.rejected.rejects:

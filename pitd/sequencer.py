@@ -106,7 +106,11 @@ class Sequencer:
 
     def _read_clock(self) -> None:
         """Takes both times as they are now for the moment of what comes next."""
-        self.now_ns, self._wall_ns = self.read_clock_ns(), self._clock.wall_ns()
+        clock = self._clock
+        now_ns = clock.now_ns()
+        if now_ns > self.now_ns:
+            self.now_ns = now_ns
+        self._wall_ns = clock.wall_ns()
 
     def configure(self, configured: e.Configured) -> None:
         """Records the effective configuration as an entry of its own."""
@@ -139,9 +143,7 @@ class Sequencer:
                 return Known(refused, True)
         if not self._is_in_turn:
             self.end_due()
-        quotes: tuple[Quote, ...] = ()
-        if engine.pipeline.asks_for_quotes is not _NEVER or engine.valuation.marks.is_needed:
-            quotes = self.quotes_for(command)
+        quotes = self.quotes_for(command) if type(command) in _QUOTED else ()
         body = e.Commanded(session.id, number, acked, digest, command)
         return Known(self._apply(e.Entry(engine.seq + 1, self.now_ns, self._wall_ns, body, quotes)), False)
 
@@ -313,12 +315,12 @@ class Sequencer:
 
     def quotes_for(self, command: e.Command) -> tuple[Quote, ...]:
         """What is known of the prices that a command needs."""
-        if type(command) not in _QUOTED:
-            return ()
         asked, marks = self.engine.pipeline.asks_for_quotes, self.engine.valuation.marks
-        is_priced = type(command) is e.CheckOrder and command.order.price is not None
-        if is_priced and asked is _WITHOUT_PRICE and not marks.is_needed:
-            return ()
+        if not marks.is_needed:
+            if asked is _NEVER:
+                return ()
+            if asked is _WITHOUT_PRICE and type(command) is e.CheckOrder and command.order.price is not None:
+                return ()
         found = map(self.quotes.newest, self.engine.symbols_to_quote(command))
         quotes = tuple(quote for quote in found if quote is not None)
         if not marks.is_needed:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from .records import END, Row, unpack
 
+_END_SIZE = len(END)
+
 NAME = "tail"
 SIZE = 256 << 10
 
@@ -30,15 +32,17 @@ class Tail:
         self._at = 0
         self.reset()
 
-    def fits(self, records: bytes) -> bool:
-        return self._at + len(records) + len(END) <= SIZE
-
-    def add(self, records: bytes) -> None:
-        """Takes records, all or none: the length of the first, which makes them part of the file, is written last."""
+    def add(self, records: bytes) -> bool:
+        """Takes records, all or none; False where they don't fit. The length of the first, which makes them part of the
+        file, is written last.
+        """
         at, end = self._at, self._at + len(records)
-        self._map[at + len(END) : end + len(END)] = records[len(END) :] + END
-        self._map[at : at + len(END)] = records[: len(END)]
+        if end + _END_SIZE > SIZE:
+            return False
+        self._map[at + _END_SIZE : end + _END_SIZE] = records[_END_SIZE:] + END
+        self._map[at : at + _END_SIZE] = records[:_END_SIZE]
         self._at = end
+        return True
 
     @property
     def records(self) -> bytes:

@@ -13,7 +13,7 @@ from pit.types import MAX_REASON_LENGTH, LimitOverride, ReloadResult
 from .core import entry as e
 from .core.overrides import Override
 
-_COMMANDS: dict[type, Callable[[Any], e.Command]] = {
+COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.Start: lambda c: e.StartOrder(c.order),
     wire.Execute: lambda c: e.ExecuteRequest(c.request_id, c.sent, c.lease_ns),
     wire.Check: lambda c: e.CheckOrder(c.order, c.sent, c.lease_ns),
@@ -48,8 +48,9 @@ _COMMANDS: dict[type, Callable[[Any], e.Command]] = {
     wire.SetLimits: lambda c: e.SetLimits(c.limits, _cut(c.reason), c.lasts_ns, c.until_wall_ns),
     wire.ClearLimit: lambda c: e.ClearLimit(c.limit, c.key, _cut(c.reason)),
 }
+"""How each kind of command is said to the engine."""
 
-_REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
+REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Deferred: lambda r, now_ns: wire.Deferred(
         r.request_id, r.order_id, _left(r.lease_end_ns, now_ns), r.shadow_rejects
     ),
@@ -80,14 +81,16 @@ _REPLIES: dict[type, Callable[[Any, int], wire.Reply]] = {
     e.Void: lambda r, now_ns: wire.Voided(),
 }
 
+"""How each kind of answer is told to a client, at that moment of engine time."""
+
 
 def command_of(command: wire.Command) -> e.Command:
-    return _COMMANDS[type(command)](command)
+    return COMMANDS[type(command)](command)
 
 
 def reply_of(reply: e.Reply, now_ns: int) -> wire.Reply:
     """The reply as the client reads it: leases are told as what is left of them now."""
-    return _REPLIES[type(reply)](reply, now_ns)
+    return REPLIES[type(reply)](reply, now_ns)
 
 
 def override_of(override: Override, base: str | None) -> LimitOverride:

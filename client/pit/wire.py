@@ -56,6 +56,7 @@ PROTOCOL = 2
 SPOKEN = (1, 2)
 """The protocols that both sides of this release speak: their own, and the one before it."""
 MAX_MESSAGE_BYTES = 1 << 20
+DIGEST_SIZE = 8
 WINDOW = 64
 """How many commands of a session may be in flight."""
 
@@ -76,6 +77,7 @@ class Message(IntEnum):
 
 
 _HEADER = struct.Struct("<BQQQ")
+_ANSWER = struct.Struct(f"<B{DIGEST_SIZE}sQQ")
 HEADER_SIZE = _HEADER.size
 _NUMBER_AT = slice(9, 17)
 
@@ -123,11 +125,16 @@ def mark_of(digest: bytes) -> int:
 
 def digest_of(body: bytes) -> bytes:
     """A command's digest: what tells it from another under the same number."""
-    return blake2b(body, digest_size=8).digest()
+    return blake2b(body, digest_size=DIGEST_SIZE).digest()
 
 
 pack_header = _HEADER.pack
 """A header's bytes from its four fields."""
+
+pack_answer = _ANSWER.pack
+"""The bytes of an answer's header: its kind, the digest of what it is about (empty for none), the number, and what
+`told` makes of the daemon's sequence number. A digest stands there as it is: `mark_of` reads the same bytes.
+"""
 
 unpack_fields = _HEADER.unpack
 """The four fields of a header, as `Header` names them. Raises struct.error when the frame is no header."""
@@ -139,10 +146,6 @@ def unpack_header(frame: bytes) -> Header:
         return _new(Header, _HEADER.unpack(frame))
     except struct.error:
         raise ProtocolError(no_header(frame)) from None
-
-
-header_fields = _HEADER.unpack
-"""The same as a plain tuple, for who reads many. Raises struct.error."""
 
 
 def no_header(frame: bytes) -> str:

@@ -41,11 +41,10 @@ def test_what_was_added_is_read_back_until_it_begins_anew(tmp_path: Path) -> Non
 
 def test_no_more_fits_than_there_is_room_for(tmp_path: Path) -> None:
     one = Tail(tmp_path / tail.NAME, MODE)
-    assert not one.fits(pack(rows(1, 1, size=tail.SIZE)))
     big = rows(1, 1, size=tail.SIZE - 32)
-    assert one.fits(pack(big)) and not one.fits(pack(rows(1, 1, size=tail.SIZE - 31)))
-    one.add(pack(big))
-    assert not one.fits(pack(rows(2, 1))) and tail.read(tmp_path) == big
+    assert not one.add(pack(rows(1, 1, size=tail.SIZE))) and not one.add(pack(rows(1, 1, size=tail.SIZE - 31)))
+    assert one.add(pack(big))
+    assert not one.add(pack(rows(2, 1))) and tail.read(tmp_path) == big
     one.close()
 
 
