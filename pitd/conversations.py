@@ -29,6 +29,7 @@ _REFUSAL, _CONFIRMED = map(int, (wire.Message.REFUSAL, wire.Message.CONFIRMED))
 _COMMANDS = frozenset({_COMMAND, _POSTED})
 
 _decode_command, _digest_of, _encode = wire.decode_command, wire.digest_of, wire.encode
+_Reload, _ShutDown, _Failed = wire.Reload, wire.ShutDown, wire.Failed
 _unpack_fields, _pack_answer = wire.unpack_fields, wire.pack_answer
 _core_command, _client_reply = translate.COMMANDS, translate.REPLIES
 
@@ -268,17 +269,17 @@ class Conversations:
                 self._refuse(identity, number, _NOT_AUTHORIZED, why, _digest(message, body))
                 return
         digest = _digest_of(body)
-        if type(command) is wire.Reload:
+        if type(command) is _Reload:
             known = self._reload(session, number, acked, digest, command)
         else:
             known = sequencer.command(session, number, acked, digest, _core_command[what](command))
         reply = _client_reply[type(known.reply)](known.reply, sequencer.now_ns)
         kind = _REFUSAL if known.is_refusal else talk.posted.kind_of_answer(message, number, acked, reply)
-        if type(reply) is wire.Failed:
+        if type(reply) is _Failed:
             self._note_failed(talk, reply, is_refusal=known.is_refusal)
         if kind != _POSTED:
             self._answer(identity, talk, kind, number, reply, digest)
-        if what is wire.ShutDown and isinstance(reply, wire.Done) and number >= expected:
+        if type(command) is _ShutDown and isinstance(reply, wire.Done) and number >= expected:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
             log.warning("daemon.shutdown", client=session.client, reason=command.reason)
         if session.ended_by is not None:

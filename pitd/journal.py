@@ -162,8 +162,10 @@ class SegmentJournal:
 
         `is_quiet`: nobody has said anything for a moment. Raises JournalFailed.
         """
-        if is_quiet or self._batches_waiting >= _MANY_BATCHES or self._rows_waiting >= _MANY_ROWS:
-            self.catch_up()
+        waiting = self._batches_waiting
+        if waiting and not is_quiet and waiting < _MANY_BATCHES and self._rows_waiting < _MANY_ROWS:
+            return  # nothing has reached the files since the last look
+        self.catch_up()
         if self._pages_since_checkpoint >= _CHECKPOINT_PAGES:
             self._pages_since_checkpoint = 0
             self._behind.checkpoint(self._segment)

@@ -36,6 +36,7 @@ _FULL_S = 0.1
 """So long nobody is let in when there are no descriptors left."""
 
 _BACKLOG = 512
+_WRITABLE = select.EPOLLOUT
 _LINGER_S = 0.2
 _IDENTITY = struct.Struct(">BI")
 _OPENING = zmtp.opening(b"ROUTER")
@@ -181,12 +182,13 @@ class Pipes:
 
     def _take(self, events: Sequence[tuple[int, int]]) -> None:
         """Reads what has come, from each connection a little."""
+        connection_of = self._by_fd.get
         for fd, event in events:
-            connection = self._by_fd.get(fd)
+            connection = connection_of(fd)
             if connection is not None:
-                if event & select.EPOLLOUT:
+                if event & _WRITABLE:
                     self._flush(connection)
-                if event & ~select.EPOLLOUT and not connection.is_talking and not connection.ended:
+                if event != _WRITABLE and not connection.is_talking and not connection.ended:
                     self._read(connection)
             elif fd in self._also:
                 self._is_news = True

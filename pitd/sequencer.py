@@ -43,6 +43,8 @@ _UNTOLD_BOUND = 4 * _MOST_UNTOLD
 """So many at the most: then they are told before the replies leave."""
 
 
+_clock_s = time.perf_counter
+
 _NEVER, _WITHOUT_PRICE = Asks.NEVER, Asks.WITHOUT_PRICE
 
 _QUOTED = NEW_RISK | {e.DropCopy}
@@ -276,17 +278,18 @@ class Sequencer:
     def release(self) -> None:
         """Has the batch journaled; its replies may leave after that."""
         self._is_in_turn = False
-        if len(self._released) >= _UNTOLD_BOUND:
+        rows, released = self._rows, self._released
+        if not rows:
+            return
+        if len(released) >= _UNTOLD_BOUND:
             self.publish()
-        if self._rows:
-            if self._journal is not None:
-                began = time.perf_counter()
-                self._journal.append(self._rows)
-                self.metrics.journal_s.observe(time.perf_counter() - began)
-            self._released += self._rows
-            self._rows = []
+        if self._journal is not None:
+            began = _clock_s()
+            self._journal.append(rows)
+            self.metrics.journal_s.observe(_clock_s() - began)
+        released += rows
+        self._rows = []
 
-    @property
     def has_much_to_tell(self) -> bool:
         """Whether so many rows wait for `publish` that it is time for it."""
         return len(self._released) >= _MOST_UNTOLD

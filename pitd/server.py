@@ -53,6 +53,8 @@ _ROUNDS = 16
 LOOKED_AFTER = 16
 """After so many commands of a batch the clock is read again, and what is due by then has its turn."""
 
+_clock_s = time.perf_counter
+
 _HELLO = int(wire.Message.HELLO)
 
 
@@ -196,7 +198,7 @@ class Server:
     def _one_batch(self) -> bool:
         """Reads what is there, has it journaled and answers it. False when nothing was there."""
         sequencer, conversations, most = self._sequencer, self._conversations, self._config.daemon.batch
-        began = time.perf_counter()
+        began = _clock_s()
         try:
             taken = self._take_some(began, most)
             if self._living.has_dying:
@@ -206,17 +208,17 @@ class Server:
             conversations.tell_cancels()
         finally:
             sequencer.release()
-        answered = self._send_out()
+        answered = self._send_out() if conversations.out else 0
         if taken:
-            self._answered_at = time.perf_counter()
+            self._answered_at = _clock_s()
         if conversations.is_shut_down:
             self._is_stopping = True
         if answered:
             sequencer.metrics.command_s.observe(self._answered_at - began, answered)
-        if not taken or len(conversations.watchers) or sequencer.has_much_to_tell:
+        if not taken or conversations.watchers.are_there or sequencer.has_much_to_tell():
             sequencer.publish()
             conversations.tell_watchers()
-        conversations.pace()
+            conversations.pace()
         if conversations.out:
             self._send_out()
         if self._journal is not None:
@@ -225,14 +227,16 @@ class Server:
 
     def _take_some(self, began: float, most: int) -> int:
         """Has what is there answered, so many messages at the most: how many there were."""
-        next_message, clock, taken = self._door.next, time.perf_counter, 0
+        next_message, clock, taken = self._door.next, _clock_s, 0
+        message = next_message(taken)
+        if message is None:
+            return 0
+        self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
         take = self._conversations.take if self._door.names_connections else self._take_from
         used_s: dict[bytes, float] = {}
         """How much of this batch each connection has used."""
         before = began
-        while taken < most and (message := next_message(taken)) is not None:
-            if not taken:
-                self._pause_s += (min(began - self._answered_at, 2 * _AWAKE_S) - self._pause_s) / 8
+        while message is not None:
             if not taken % LOOKED_AFTER:
                 self._sequencer.begin_turn()
             taken += 1
@@ -247,6 +251,7 @@ class Server:
                 self._conversations.tally(identity).over_share += 1
                 break
             before = now
+            message = next_message(taken) if taken < most else None
         return taken
 
     def _take_from(self, identity: bytes, header: bytes, body: bytes) -> None:
@@ -294,10 +299,10 @@ class Server:
     def _send_out(self) -> int:
         """Lets everything go that has been answered: how much that was."""
         conversations = self._conversations
-        out = conversations.out
-        if out:
-            conversations.out = []
-            self._sequencer.metrics.unsendable += self._door.send(out, conversations.lost)
+        out, conversations.out = conversations.out, []
+        unsent = self._door.send(out, conversations.lost)
+        if unsent:
+            self._sequencer.metrics.unsendable += unsent
         return len(out)
 
 

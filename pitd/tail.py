@@ -36,11 +36,13 @@ class Tail:
         """Takes records, all or none; False where they don't fit. The length of the first, which makes them part of the
         file, is written last.
         """
-        at, end = self._at, self._at + len(records)
-        if end + _END_SIZE > SIZE:
+        at, room = self._at, self._map
+        end, begin = at + len(records), at + _END_SIZE
+        behind = end + _END_SIZE
+        if behind > SIZE:
             return False
-        self._map[at + _END_SIZE : end + _END_SIZE] = records[_END_SIZE:] + END
-        self._map[at : at + _END_SIZE] = records[:_END_SIZE]
+        room[begin:behind] = records[_END_SIZE:] + END
+        room[at:begin] = records[:_END_SIZE]
         self._at = end
         return True
 

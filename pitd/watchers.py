@@ -98,6 +98,10 @@ class Watchers:
             self._waiting[identity] = asked
         return None
 
+    @property
+    def are_there(self) -> bool:
+        return bool(self._waiting or self._reading)
+
     def __len__(self) -> int:
         return len(self._waiting) + len(self._reading)
 
