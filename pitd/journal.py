@@ -41,7 +41,7 @@ GENESIS = bytes(CHAIN_SIZE)
 _FEW_ROWS = 64
 """A batch of more rows goes to SQLite at once: it is large enough by itself."""
 
-_MANY_BATCHES = 16
+_MANY_BATCHES = 32
 _MANY_ROWS = 128
 """So many wait in the tail at the most: SQLite's share of a batch's time is then the same for small and large ones."""
 
