@@ -106,7 +106,7 @@ def _serve(settings: config.Config, path: str, manager: systemd.Manager, held_fd
     gc.collect()
     gc.freeze()  # what is here now stays: no collection needs to look at it again
     gc.set_threshold(50_000, 20, 100)  # orders are no garbage: looking through all that are open took 40 ms of the loop
-    server.between = pulse = Pulse(manager, sequencer, kept, endpoint=server.endpoint)
+    server.between = pulse = Pulse(manager, sequencer, kept, endpoint=server.endpoint, tend=server.tend)
     reloader.announced = lambda: announcing(manager.reloading, lambda: manager.reloaded(pulse.status()))
     manager.ready(pulse.status())
     engine: Engine | None = sequencer.engine

@@ -66,6 +66,9 @@ class Door(Protocol):
     def ended(self, tell: Callable[[int], None]) -> None:
         """Tells by which descriptors connections have ended, after all that came over them has been given."""
 
+    def tend(self) -> None:
+        """Sees to it that the endpoint can be found; every few seconds."""
+
     def let_in(self) -> None:
         """Answers those who show their keys."""
 

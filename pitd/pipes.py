@@ -7,6 +7,7 @@ a check takes. Its sockets are understood all the same.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -18,8 +19,9 @@ from pathlib import Path
 
 from pit import wire, zmtp
 
+from . import log
 from .door import Frames, Message, Speaker
-from .errors import EndpointFailed
+from .errors import EndpointBusy, EndpointFailed
 from .peers import Origin, Proof
 from .tally import Seldom
 
@@ -83,23 +85,82 @@ class Pipes:
         self._is_news = False
         self._shut_until = 0.0
         self._seldom = Seldom()
+        self._path = None if endpoint.startswith("ipc://@") else Path(endpoint[len("ipc://") :])
+        """None for a name without a file."""
+        self._file: tuple[int, int] | None = None
+        """Which file is ours."""
+        self._is_held = False
+        """Whether it is someone else's who holds the socket for us."""
 
     def bind(self, held_fd: int | None) -> None:
-        path = self.endpoint[len("ipc://") :]
-        name = "\0" + path[1:] if path.startswith("@") else path
-        try:
-            if held_fd is not None:
+        if held_fd is None:
+            self._listening = self._opened()
+        else:
+            self._is_held = True
+            try:
                 self._listening = socket.socket(fileno=os.dup(held_fd))
-            else:
-                if name == path:
-                    Path(path).unlink(missing_ok=True)  # it is ours: `claimed` says so
-                self._listening = socket.socket(socket.AF_UNIX)
-                self._listening.bind(name)
-                self._listening.listen(_BACKLOG)
-        except (OSError, ValueError) as trouble:
-            raise EndpointFailed(f"{self.endpoint}: cannot be opened: {trouble}") from trouble
-        self._listening.setblocking(False)
+            except OSError as trouble:
+                raise EndpointFailed(f"{self.endpoint}: cannot be taken over: {trouble}") from trouble
+            self._listening.setblocking(False)
+        self._file = self._file_there()
         self._epoll.register(self._listening, select.EPOLLIN)
+
+    def tend(self) -> None:
+        if self._file is None or (there := self._file_there()) == self._file:
+            return
+        if there is not None:
+            self._seldom.error("endpoint.taken", "", endpoint=self.endpoint, why="its file is another one by now")
+        elif self._is_held:
+            why = "its file is gone; start the socket unit again"
+            self._seldom.error("endpoint.gone", "", endpoint=self.endpoint, why=why)
+        else:
+            self._open_again()
+
+    def _open_again(self) -> None:
+        """The old file was removed, and with it the way in: nobody would find it."""
+        try:
+            made = self._opened()
+        except EndpointFailed as trouble:
+            self._seldom.error("endpoint.gone", "", endpoint=self.endpoint, why=trouble)
+            return
+        assert self._listening is not None
+        if not self._shut_until:
+            self._epoll.unregister(self._listening)
+            self._epoll.register(made, select.EPOLLIN)
+        self._listening.close()
+        self._listening, self._file = made, self._file_there()
+        log.warning("endpoint.opened_again", endpoint=self.endpoint, why="its file was gone")
+
+    def _opened(self) -> socket.socket:
+        """Listens at the endpoint. A file that is left there of an earlier time is ours: `claimed` says so."""
+        path = self._path
+        try:
+            if path is not None and path.is_socket():
+                path.unlink()
+            made = socket.socket(socket.AF_UNIX)
+            try:
+                made.setblocking(False)
+                made.bind("\0" + self.endpoint[len("ipc://@") :] if path is None else str(path))
+                made.listen(_BACKLOG)
+            except BaseException:
+                made.close()
+                raise
+        except (OSError, ValueError) as trouble:
+            if not isinstance(trouble, OSError) or trouble.errno != errno.EADDRINUSE:
+                raise EndpointFailed(f"{self.endpoint}: cannot be opened: {trouble}") from trouble
+            if path is None:
+                raise EndpointBusy(f"{self.endpoint}: another process listens there") from trouble
+            why = "what is there is no socket; take it away, or give this daemon another [daemon] endpoint"
+            raise EndpointFailed(f"{self.endpoint}: {why}") from trouble
+        return made
+
+    def _file_there(self) -> tuple[int, int] | None:
+        """Which file stands for the endpoint now; None where there is none, also because it needs none."""
+        try:
+            found = None if self._path is None else self._path.stat()
+        except OSError:
+            return None
+        return None if found is None else (found.st_dev, found.st_ino)
 
     def watch_also(self, fd: int) -> None:
         self._also.add(fd)
@@ -164,6 +225,10 @@ class Pipes:
         """Whoever may open the socket's file is let in."""
 
     def close(self) -> None:
+        if self._path is not None and self._file is not None and not self._is_held:
+            with contextlib.suppress(OSError):
+                if self._file_there() == self._file:
+                    self._path.unlink()
         until = time.monotonic() + _LINGER_S
         for connection in self._by_fd.values():
             if connection.unsent:

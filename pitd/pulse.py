@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from . import log
 from .health import Health
@@ -18,12 +19,20 @@ class Pulse:
     """Called between two batches. A loop that is stuck gives no sign of life, nor does one that is not sound."""
 
     def __init__(
-        self, manager: Manager, sequencer: Sequencer, journal: SegmentJournal | None = None, *, endpoint: str
+        self,
+        manager: Manager,
+        sequencer: Sequencer,
+        journal: SegmentJournal | None = None,
+        *,
+        endpoint: str,
+        tend: Callable[[], None] = lambda: None,
     ) -> None:
+        """`tend` sees to it that the endpoint can be found."""
         self._manager = manager
         self._sequencer = sequencer
         self._journal = journal
         self._endpoint = endpoint
+        self._tend = tend
         self._health = Health(sequencer.engine, journal)
         self._every_s = min(_EVERY_S, manager.beat_every_s or _EVERY_S)
         self._next_at = time.monotonic()
@@ -33,6 +42,7 @@ class Pulse:
         now = time.monotonic()
         if now >= self._next_at:
             self._health.check(self._sequencer.now_ns)
+            self._tend()
             self._manager.alive(self.status())
             log.flush()
             self._next_at = now + self._every_s

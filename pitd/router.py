@@ -144,6 +144,9 @@ class Router:
             _, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
             tell(source_fd)
 
+    def tend(self) -> None:
+        """A port is found as long as it is open."""
+
     def let_in(self) -> None:
         while self._gate.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
             answer = self._gatekeeper.answer(self._config(), self._gate.recv_multipart())

@@ -121,6 +121,10 @@ class Server:
         self._is_to_reload = True
         self._wake()
 
+    def tend(self) -> None:
+        """Sees to it that the endpoint can be found."""
+        self._door.tend()
+
     def run(self) -> None:
         """Serves until stopped. Raises CarryOutFailed when the engine's state can no longer be trusted."""
         decimal.setcontext(exact_context())
@@ -309,9 +313,10 @@ class Server:
 @contextlib.contextmanager
 def claimed(endpoint: str) -> Iterator[None]:
     """Keeps an ipc endpoint for this process while the block runs: libzmq alone would silently take it away from a
-    running daemon. Raises EndpointBusy, EndpointFailed. Over tcp the port itself is the claim, taken by `bind()`.
+    running daemon. Raises EndpointBusy, EndpointFailed. A port, or a name without a file, is itself the claim, taken
+    by `bind()`.
     """
-    if not endpoint.startswith("ipc://"):
+    if not endpoint.startswith("ipc://") or endpoint.startswith("ipc://@"):
         yield
         return
     path = Path(endpoint[len("ipc://") :])
@@ -332,10 +337,6 @@ def claimed(endpoint: str) -> Iterator[None]:
             ) from trouble
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        yield
     finally:
         os.close(fd)

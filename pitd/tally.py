@@ -61,6 +61,12 @@ class Seldom:
         self._told: dict[tuple[str, str], tuple[float, int]] = {}
 
     def warning(self, event: str, who: str, **facts: object) -> None:
+        self._tell(log.warning, event, who, **facts)
+
+    def error(self, event: str, who: str, **facts: object) -> None:
+        self._tell(log.error, event, who, **facts)
+
+    def _tell(self, say: Callable[..., None], event: str, who: str, **facts: object) -> None:
         now = self._now()
         told_at, since = self._told.get((event, who), (None, 0))
         if told_at is not None and now - told_at < _TOLD_EVERY_S:
@@ -72,4 +78,4 @@ class Seldom:
                 return
         self._told[event, who] = (now, 0)
         more = {"since_the_last_line": since} if since else {}
-        log.warning(event, **facts, **more)
+        say(event, **facts, **more)

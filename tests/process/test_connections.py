@@ -19,9 +19,10 @@ from pitd import bootstrap, config
 from pitd.clock import SystemClock
 from pitd.core.engine import exact_context
 from pitd.core.sessions import Session
+from pitd.errors import EndpointBusy, EndpointFailed
 from pitd.pipes import _HANDSHAKE_S, Pipes
 from pitd.router import Router
-from pitd.server import Server
+from pitd.server import Server, claimed
 
 
 @contextmanager
@@ -29,10 +30,12 @@ def serving(endpoint: str) -> Iterator[Server]:
     """A server that takes a step only when the test says so."""
     settings = config.parse(f'daemon.endpoint = "{endpoint}"\n')
     server = Server(bootstrap.build_sequencer(settings, SystemClock()), settings)
-    server.bind()
-    with decimal.localcontext(exact_context()):
-        yield server
-    server.close()
+    try:
+        server.bind()
+        with decimal.localcontext(exact_context()):
+            yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture
@@ -278,3 +281,53 @@ def test_who_is_not_welcomed_in_time_is_let_go(local: Server) -> None:
         of_pipes(local)._look_at_the_door(time.monotonic() + _HANDSHAKE_S + 1)
         local._hear_of_ends()
         assert [is_over(each) for each in (half, silent, known)] == [True, True, False]
+
+
+# ---------------------------------------------------------------------------------------------- the socket's file
+
+
+def is_welcomed(server: Server, name: str) -> bool:
+    with plain(server) as sock:
+        sock.sendall(zmtp.opening(b"DEALER") + hello(name))
+        a_batch(server)
+        return server._sequencer.engine.sessions.live(name) is not None
+
+
+def test_the_endpoint_is_found_again_after_its_file_was_removed(local: Server, home: Path) -> None:
+    with plain(local) as before:
+        before.sendall(zmtp.opening(b"DEALER"))
+        (home / "pitd.sock").unlink()
+        local.tend()
+        assert is_welcomed(local, "newcomer")
+        before.sendall(hello("mm1"))
+        a_batch(local)
+        assert session_of(local, "mm1").ended_by is None
+
+
+def test_what_another_one_has_put_in_the_place_of_the_endpoint_is_left_there(home: Path) -> None:
+    path = home / "pitd.sock"
+    with serving(f"ipc://{path}") as server:
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
+        server.tend()
+        there = path.stat().st_ino
+    assert path.stat().st_ino == there
+
+
+def test_a_file_that_is_no_socket_is_left_alone(home: Path) -> None:
+    path = home / "precious"
+    path.write_text("kept")
+    told = pytest.raises(EndpointFailed, match="no socket; take it away")
+    with claimed(f"ipc://{path}"), told, serving(f"ipc://{path}"):
+        pass
+    assert path.read_text() == "kept"
+
+
+def test_a_name_without_a_file_is_one_daemons_and_leaves_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    endpoint = f"ipc://@{home.name}"
+    Path(f"@{home.name}").write_text("somebody's")
+    with claimed(endpoint), serving(endpoint), claimed(endpoint), pytest.raises(EndpointBusy), serving(endpoint):
+        pass
+    assert [each.name for each in home.iterdir()] == [f"@{home.name}"]
