@@ -8,11 +8,13 @@ import errno
 import os
 import select
 import socket
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 from . import _calls, _process, wire
@@ -268,11 +270,24 @@ class ZmqTransport:
     def _take_turn(self, timeout_s: float) -> None:
         if _process.pid != self._pid:
             raise Forked("this engine belongs to the parent process; connect anew in the child")
-        if not self._lock.acquire(False) and not self._lock.acquire(timeout=timeout_s):
-            raise Unavailable(f"nothing was sent: other threads kept this engine busy for {timeout_s:g} s")
+        if not self._lock.acquire(False):
+            if self._is_interrupted():
+                why = "it would wait for the call that it interrupts; let it set a flag that your loop looks at"
+                raise Unavailable(f"nothing was sent: a signal handler called this engine in mid-call: {why}")
+            if not self._lock.acquire(timeout=timeout_s):
+                raise Unavailable(f"nothing was sent: other threads kept this engine busy for {timeout_s:g} s")
         if self._is_closed:
             self._lock.release()
             raise Closed("this engine has been closed")
+
+    def _is_interrupted(self) -> bool:
+        """Whether this thread is in a call of this engine already, so that a signal handler must have made this one."""
+        frame: FrameType | None = sys._getframe(3)
+        while frame is not None:
+            if frame.f_code in _IN_TURN and frame.f_locals.get("self") is self:
+                return True
+            frame = frame.f_back
+        return False
 
     def _submit(self, command: wire.Command, posted_for: str | None, deadline: float) -> Flight:
         """Takes a command on its way as soon as there is room for it. Raises Unavailable when there is none in time."""
@@ -328,6 +343,21 @@ class ZmqTransport:
 
     def _why_silent(self) -> str:
         return why_silent(self._endpoint)
+
+
+_IN_TURN = frozenset(
+    each.__code__
+    for each in (
+        ZmqTransport.command,
+        ZmqTransport.query,
+        ZmqTransport.post,
+        ZmqTransport.flush,
+        ZmqTransport.close,
+        ZmqTransport._move,
+        ZmqTransport._ring,
+    )
+)
+"""What runs while its engine is taken, and for how long that may be."""
 
 
 class Bell:

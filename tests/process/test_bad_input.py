@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -485,6 +487,31 @@ def test_a_daemon_that_stops_answering_leaves_the_outcome_unknown(own_daemon: Da
         engine.timeout_s = PATIENCE_S
         assert engine.outcome(order.account, order.id).state in (OrderState.SENT, OrderState.QUARANTINED)
         assert [each.order for each in engine.open_orders()] == [order]
+
+
+def test_a_signal_handler_that_calls_the_engine_in_mid_call_is_told_so_at_once(own_daemon: Daemon) -> None:
+    """It would wait for the very call that waits for it."""
+    told = []
+    with own_daemon.connect("mm1", timeout_s=PATIENCE_S) as engine:
+
+        def handler(number: int, frame: object) -> None:
+            began = time.monotonic()
+            try:
+                engine.ping()
+            except pit.Unavailable as trouble:
+                told.append((str(trouble), time.monotonic() - began))
+            own_daemon.thaw()
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            own_daemon.freeze()
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            assert engine.ping()
+        finally:
+            signal.signal(signal.SIGALRM, before)
+    (why, took_s) = told[0]
+    assert "a signal handler called this engine in mid-call" in why
+    assert took_s < PATIENCE_S / 2
 
 
 def test_a_command_given_up_is_never_executed_later(own_daemon: Daemon) -> None:
