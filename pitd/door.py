@@ -32,6 +32,8 @@ class Door(Protocol):
 
     names_connections: bool
     """Whether an identity is one connection's for ever. Else a connection may choose one that was another's."""
+    has_begun: bool
+    """Whether somebody has begun to speak in the last wait, and had not ended."""
 
     def bind(self, held_fd: int | None) -> None:
         """Opens the endpoint, or takes over the listening socket that someone holds for it. Raises EndpointBusy,

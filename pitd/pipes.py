@@ -65,6 +65,8 @@ class Pipes:
 
     names_connections = True
     keys_refused = 0
+    has_begun = False
+    """Whether somebody has begun to speak in the last wait, and had not ended."""
 
     def __init__(self, endpoint: str, most: int, is_known: Callable[[bytes], bool]) -> None:
         """`most` connections at once; `is_known`: whether one has been welcomed, and not been forgotten since."""
@@ -170,6 +172,7 @@ class Pipes:
         if self._greeting or self._shut_until:
             self._look_at_the_door(time.monotonic())
             most_ms = min(most_ms, int(_FULL_S * 1e3) if self._shut_until else 1_000)
+        self.has_begun = False
         self._take(self._epoll.poll(0 if self._talking or self._over else most_ms / 1e3))
         is_news, self._is_news = self._is_news, False
         return is_news or bool(self._over)
@@ -276,6 +279,8 @@ class Pipes:
         if splitter.come:
             connection.is_talking = True
             self._talking.append(connection)
+        elif data:
+            self.has_begun = True
         if not data:
             self._drop(connection)
 

@@ -27,6 +27,7 @@ class Router:
     """One ROUTER socket. Identities are drawn by it, but a connection may choose one, also one that was another's."""
 
     names_connections = False
+    has_begun = False  # libzmq takes in whole messages alone
 
     def __init__(self, config: Callable[[], Config]) -> None:
         """`config` gives the configuration in force."""

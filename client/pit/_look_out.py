@@ -20,6 +20,11 @@ class LookOut:
         self._alone_from = 0.0
         """From then on there may be a processor for it."""
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether somebody else has wanted the processor of late."""
+        return time.perf_counter() < self._alone_from
+
     def sees(self, is_there: Callable[[], object], most_s: float) -> bool:
         """Whether it is there, now or within so many seconds."""
         clock = time.perf_counter

@@ -36,6 +36,13 @@ _LOOK_OUT_S = 300e-6
 taken longer of late.
 """
 
+_COLD_AFTER_S = 2e-3
+"""After so long without an answer all that is needed for the next has left the processor's caches, at both ends, and
+the daemon sleeps: it is woken before the command is made, and the answer looked out for as long as such a one takes.
+"""
+
+_LOOK_OUT_COLD_S = 1e-3
+
 SEE_THROUGH_S = 1.0
 """How long a close or the end of the process waits for what was posted, at the most."""
 
@@ -64,7 +71,8 @@ class ZmqTransport:
         self._is_seen_through = False
         """Whether what it has posted is waited for when the process ends."""
         self._round_trip_s = _LOOK_OUT_S / 2
-        """About what an answer has taken of late."""
+        """About what an answer has taken of late, where one came shortly before it."""
+        self._answered_at = 0.0
         self._session = Session(client, os.urandom(16), read_only=read_only)
         self._bell: Bell | None = None
         self._is_hearing = False
@@ -89,9 +97,12 @@ class ZmqTransport:
             self._link.opened, self._link.dropped = self._opened, self._dropped
 
     def command(self, command: wire.Command, timeout_s: float) -> wire.Reply:
-        deadline = _now() + timeout_s
+        now = _now()
+        deadline = now + timeout_s
         self._take_turn(timeout_s)
         try:
+            if now - self._answered_at > _COLD_AFTER_S:
+                self._link.begin()
             flight = self._submit(command, None, deadline)
             try:
                 reply = self._wait(flight, deadline)
@@ -312,10 +323,15 @@ class ZmqTransport:
     ) -> wire.Reply | None:
         """The reply to what has been sent, or None at the deadline; or once what else is waited for has happened."""
         session, link, round_trip_s = self._session, self._link, self._round_trip_s
-        look_out_s = 0.0
-        if flight is not None and round_trip_s <= _LOOK_OUT_S:
-            look_out_s = 2 * round_trip_s if 2 * round_trip_s < _LOOK_OUT_S else _LOOK_OUT_S
         now = began = _now()
+        is_cold = began - self._answered_at > _COLD_AFTER_S
+        look_out_s = 0.0
+        if flight is None:
+            pass
+        elif is_cold:
+            look_out_s = _LOOK_OUT_COLD_S
+        elif round_trip_s <= _LOOK_OUT_S:
+            look_out_s = 2 * round_trip_s if 2 * round_trip_s < _LOOK_OUT_S else _LOOK_OUT_S
         again_at = began + AGAIN_S
         while True:
             if session.outbox:
@@ -337,8 +353,10 @@ class ZmqTransport:
                 continue
             answered = session.received(*message)
             if answered is not None and answered is flight:
-                took_s = now - began if now - began < 2 * _LOOK_OUT_S else 2 * _LOOK_OUT_S
-                self._round_trip_s += (took_s - round_trip_s) / 8
+                self._answered_at = now
+                if not is_cold:
+                    took_s = now - began if now - began < 2 * _LOOK_OUT_S else 2 * _LOOK_OUT_S
+                    self._round_trip_s += (took_s - round_trip_s) / 8
                 return answered.reply
 
     def _why_silent(self) -> str:

@@ -33,6 +33,9 @@ class Dealer:
         """A descriptor that turns readable when something has changed, and says so but once."""
         return int(self._socket.getsockopt(zmq.FD))
 
+    def begin(self) -> None:
+        """libzmq sends whole messages alone."""
+
     def send(self, session: Session) -> None:
         """Sends what a session has to say, as far as there is a connection that takes it."""
         sock = self._socket

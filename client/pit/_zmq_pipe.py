@@ -19,7 +19,7 @@ from . import wire
 from ._look_out import LookOut
 from ._session import Session
 from .errors import InvalidInput, ProtocolError
-from .zmtp import Message, NotSpoken, Splitter, framed_all, opening
+from .zmtp import BEGINNING, Message, NotSpoken, Splitter, framed_all, opening
 
 RECONNECT_S = 0.02
 """So long after a connection could not be made the next one is tried."""
@@ -39,6 +39,9 @@ class Link(Protocol):
 
     def fileno(self) -> int:
         """A descriptor that turns readable when there may be something to take; -1 without a connection."""
+
+    def begin(self) -> None:
+        """Says what every message begins with, where that has the daemon wake up while the message is being made."""
 
     def send(self, session: Session) -> None:
         """Sends what a session has to say, as far as there is a connection that takes it."""
@@ -86,6 +89,8 @@ class Pipe:
         self._next_try = 0.0
         self._look_out = LookOut()
         self._unsent = b""
+        self._has_begun = False
+        """Whether the beginning of the next message has been sent."""
         self._splitter = Splitter(_MOST_BYTES)
         self._come = self._splitter.come
 
@@ -98,6 +103,21 @@ class Pipe:
         """The descriptor, readable while there is something to take; -1 without a connection."""
         return -1 if self._socket is None else self._socket.fileno()
 
+    def begin(self) -> None:
+        """Not where others want the processor: the daemon would be woken twice, and get it from the one who speaks."""
+        if self._socket is None or self._unsent or self._has_begun or self._look_out.is_crowded:
+            return
+        try:
+            self._socket.send(BEGINNING)  # whole or not at all: it is two bytes
+            self._has_begun = True
+        except BlockingIOError:
+            return
+        except OSError:
+            self._drop()
+        except BaseException:  # a signal handler raised: nobody knows whether it has left
+            self._drop()
+            raise
+
     def send(self, session: Session) -> None:
         """Sends what a session has to say. On a new connection it says hello first."""
         if self._socket is None and not self._connect(session):
@@ -109,10 +129,16 @@ class Pipe:
             return
         data = framed_all(outbox)
         try:
-            if not self._push(data):
+            if self._has_begun:
+                data = data[len(BEGINNING) :]
+            has_left = self._push(data)
+            self._has_begun = False
+            if not has_left:
                 return
         except BaseException:  # a signal handler raised: nobody knows whether it has left
             session.all_sent()
+            if self._has_begun:
+                self._drop()
             raise
         session.all_sent()
 
@@ -213,12 +239,15 @@ class Pipe:
             raise
         if splitter.to_answer:
             answer, splitter.to_answer = splitter.to_answer, b""
+            if self._has_begun:
+                self._drop()  # it can't stand within a message
+                return
             self._push(self._unsent + answer)
 
     def _drop(self) -> None:
         """Gives the connection up. What has come is kept."""
         gone, self._socket = self._socket, None
-        self._unsent = b""
+        self._unsent, self._has_begun = b"", False
         if gone is not None:
             fd = gone.fileno()
             self._poll.unregister(fd)

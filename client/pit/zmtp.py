@@ -33,6 +33,9 @@ _HEADER_SIZE = wire.HEADER_SIZE
 _HEADER = bytes((_MORE, _HEADER_SIZE))
 """What stands before a header."""
 
+BEGINNING = _HEADER
+"""What every message begins with."""
+
 _SHORT = [bytes((0, size)) for size in range(256)]
 """What stands before a short body, by its size."""
 
