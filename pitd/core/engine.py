@@ -390,7 +390,7 @@ class Engine:
             failing.follow_up(self)
         if self._stopped or cancels.kills or cancels.sweeps or cancels.asked:
             kills.follow_up(self, body, self._effects, self._stopped)
-        if self.orders.has_to_forget(now_ns):
+        if now_ns >= self.orders.forget_at_ns:
             self.orders.forget(now_ns)
         effects = tuple(self._effects)
         self._effects = []
@@ -415,7 +415,7 @@ class Engine:
             sessions.answered(session, deed.number, deed.acked, deed.digest, deed.reply)
         if self._unrealised.has_moved:
             self._unrealised.looked_at()
-        if orders.has_to_forget(now_ns):
+        if now_ns >= orders.forget_at_ns:
             orders.forget(now_ns)
         self.is_whole = True
 
@@ -1148,7 +1148,7 @@ class Engine:
                 policy.close(hold.effect) if state is CLOSED else policy.undo(hold.effect)
             record.ended_by = effect.ended_by
             if state is CLOSED and effect.ended_by is not EndedBy.OPERATOR:
-                record.holds = corrections.kept(self, record) if record.holds else ()
+                record.holds = corrections.kept(self, record) if self.pipeline.counts_on else ()
             orders.end(record, self._now_ns)
         if (was is SENT or was is HELD) and state is not SENT and state is not HELD:
             record.lease_end_ns = 0

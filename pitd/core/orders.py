@@ -393,8 +393,8 @@ class Closed:
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[int, OrderRecord | Packed] = OrderedDict()
-        """A plain dict would look through all that was forgotten at its front."""
+        self.kept: OrderedDict[int, OrderRecord | Packed] = OrderedDict()
+        """As they stand, read or unread. A plain dict would look through all that was forgotten at its front."""
         self._instruments = Instruments({})
         """Those that were in force when the packed ones were packed."""
 
@@ -402,7 +402,7 @@ class Closed:
         """Takes up what `written` gave under those instruments: the records among it."""
         self._instruments = instruments
         kept = [_decode_packed(each) if isinstance(each, bytes) else each for each in written]
-        self._kept.update((each.reservation_id, each) for each in kept)
+        self.kept.update([(each.reservation_id, each) for each in kept])
         return [each for each in kept if isinstance(each, OrderRecord)]
 
     def written(self, instruments: Instruments) -> list[OrderRecord | bytes]:
@@ -410,52 +410,39 @@ class Closed:
         instrument's terms than those or were modified.
         """
         if instruments.declared() != self._instruments.declared():
-            for id in self._kept:
+            for id in self.kept:
                 self[id]  # reads it under the instruments of its time
             self._instruments = instruments
-        return [_written(each, instruments) for each in self._kept.values()]
+        return [_written(each, instruments) for each in self.kept.values()]
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._kept)
+        return iter(self.kept)
 
     def __contains__(self, id: int) -> bool:
-        return id in self._kept
+        return id in self.kept
 
     def __getitem__(self, id: int) -> OrderRecord:
-        kept = self._kept[id]
-        if isinstance(kept, OrderRecord):
-            return kept
-        record = self._kept[id] = spelled_out(_decode_record(kept.record), self._instruments)
-        return record
+        kept = self.kept[id]
+        return self._read(kept) if isinstance(kept, Packed) else kept
 
     def get(self, id: int) -> OrderRecord | None:
-        return self[id] if id in self._kept else None
+        kept = self.kept.get(id)
+        return self._read(kept) if isinstance(kept, Packed) else kept
 
     def values(self) -> Iterator[OrderRecord]:
-        return (self[id] for id in tuple(self._kept))
+        return (self[id] for id in tuple(self.kept))
 
     def holding(self) -> list[OrderRecord]:
         """Those that still know what they held: for when they come back."""
-        return [each for each in self._kept.values() if isinstance(each, OrderRecord) and each.holds]
+        return [each for each in self.kept.values() if isinstance(each, OrderRecord) and each.holds]
 
-    def as_kept(self) -> Iterator[OrderRecord | Packed]:
-        return iter(self._kept.values())
-
-    def named(self, id: int) -> OrderRecord | Packed:
-        """What one is found by, unread where it is packed."""
-        return self._kept[id]
-
-    def add(self, each: OrderRecord | Packed) -> None:
-        self._kept[each.reservation_id] = each
-
-    def remove(self, id: int) -> None:
-        del self._kept[id]
-
-    def oldest(self) -> OrderRecord | Packed:
-        return next(iter(self._kept.values()))
+    def _read(self, packed: Packed) -> OrderRecord:
+        record = spelled_out(_decode_record(packed.record), self._instruments)
+        self.kept[packed.reservation_id] = record
+        return record
 
 
 def _written(each: OrderRecord | Packed, instruments: Instruments) -> OrderRecord | bytes:
@@ -490,15 +477,15 @@ class Orders:
         self._by_venue_id: dict[tuple[str, str], int | _Shared] = {}
         self._closed_kept = closed_kept
         self._closed_kept_ns = closed_kept_ns
-        self._forget_at_ns = 0
-        """Before that nothing has closed too long ago."""
+        self.forget_at_ns = 0
+        """Before that nothing has closed too long ago, and not too many have."""
         self._have_namesakes = False
         """Whether any orders ever went by one id at the venue."""
 
     def keep_closed(self, most: int, for_ns: int) -> None:
         """How many closed orders are remembered, and how long."""
         self._closed_kept, self._closed_kept_ns = most, for_ns
-        self._forget_at_ns = 0
+        self.forget_at_ns = 0
 
     def find(self, reservation_id: int) -> OrderRecord | None:
         return self.open.get(reservation_id) or self.closed.get(reservation_id)
@@ -536,7 +523,8 @@ class Orders:
         if record.ids_before or record.modify is not None:
             self._know(record)
         if record.state in ENDED:
-            self.closed.add(record)
+            self.closed.kept[record.reservation_id] = record
+            self.forget_at_ns = 0
         else:
             self._open(record)
 
@@ -552,8 +540,8 @@ class Orders:
 
         Those that have ended are in `closed` already.
         """
-        self.by_key.update(((each.account, each.order_id), each.reservation_id) for each in self.closed.as_kept())
-        for each in self.closed.as_kept():
+        self.by_key.update(((each.account, each.order_id), each.reservation_id) for each in self.closed.kept.values())
+        for each in self.closed.kept.values():
             if each.ids_before or each.modify is not None:
                 self._know(self.closed[each.reservation_id])
         assert len(self.by_key) >= len(self.closed)
@@ -637,14 +625,14 @@ class Orders:
         for named, alias in self._by_venue_id.items():
             if isinstance(alias, _Shared):
                 found += [(*named, id) for id in (*alias.ended, *alias.open)]
-            elif (self.open.get(alias) or self.closed.named(alias)).venue_order_id != named[1]:
+            elif (self.open.get(alias) or self.closed.kept[alias]).venue_order_id != named[1]:
                 found.append((*named, alias))
         return sorted(found, key=itemgetter(0, 1))  # the same, whatever became of whom first
 
     def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
         told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
         by_venue_id = self._by_venue_id
-        for each in (*self.closed.as_kept(), *self.open.values()):
+        for each in (*self.closed.kept.values(), *self.open.values()):
             if each.venue_order_id is not None and (each.account, each.venue_order_id) not in told:
                 by_venue_id[each.account, each.venue_order_id] = each.reservation_id
         for account, venue_order_id, id in venue_ids:
@@ -666,7 +654,10 @@ class Orders:
         if not mine:
             del self.by_client[record.client]
         record.ended_ns = now_ns
-        self.closed.add(record)
+        closed = self.closed.kept
+        closed[id] = record
+        if len(closed) > self._closed_kept:
+            self.forget_at_ns = 0
         if self._have_namesakes:
             self._place_again(record)
 
@@ -690,24 +681,23 @@ class Orders:
         self.expect(record)
 
     def revive(self, record: OrderRecord) -> None:
-        self.closed.remove(record.reservation_id)
+        del self.closed.kept[record.reservation_id]
         self._open(record)
         self._place_again(record)
 
-    def has_to_forget(self, now_ns: int) -> bool:
-        return now_ns >= self._forget_at_ns or len(self.closed) > self._closed_kept
-
     def forget(self, now_ns: int) -> None:
         """Lets go of what closed too long ago, or is one too many; at most two at a time, so that no step is long."""
+        closed, most = self.closed.kept, self._closed_kept
         for _ in range(2):
-            if not self.closed:
-                self._forget_at_ns = now_ns + self._closed_kept_ns
+            if not closed:
+                self.forget_at_ns = now_ns + self._closed_kept_ns
                 return
-            record = self.closed.oldest()
-            self._forget_at_ns = record.ended_ns + self._closed_kept_ns
-            if len(self.closed) <= self._closed_kept and now_ns < self._forget_at_ns:
+            record = next(iter(closed.values()))
+            due_ns = record.ended_ns + self._closed_kept_ns
+            if len(closed) <= most and now_ns < due_ns:
+                self.forget_at_ns = due_ns
                 return
-            self.closed.remove(record.reservation_id)
+            del closed[record.reservation_id]
             del self.by_key[record.account, record.order_id]
             for id in record.ids_before:
                 del self.by_key[record.account, id]
@@ -717,6 +707,10 @@ class Orders:
                 self._unname(record, record.venue_order_id)
                 for id in record.venue_ids_before:
                     self._unname(record, id)
+            if len(closed) <= most and now_ns < due_ns:
+                self.forget_at_ns = due_ns  # no other ended before this one
+                return
+        self.forget_at_ns = 0
 
     def _unname(self, record: OrderRecord | Packed, venue_order_id: str) -> None:
         named = (record.account, venue_order_id)

@@ -220,24 +220,21 @@ class Reader:
         if decode is None:
             decode = self._decode_known = _decoder(self._policies)
         try:
-            written = decode(encoded)
+            written, is_plain = decode(encoded), decode is _decode_deed
         except msgspec.ValidationError:
-            written = _decode_deed(encoded)
+            written, is_plain = _decode_deed(encoded), True
         entry, effects = written.entry, written.effects
         body = entry.body
         if effects:
-            last, order = effects[-1], None
+            last = effects[-1]
             if type(last) in _OPENED_HERE and type(body) is _Commanded:
                 order = _decode_check(body.command).order
-            made_of = self._made_of
-            for effect in effects:
-                if type(effect) in made_of:
-                    effects = self._effects(effects, order)
-                    break
-            if type(last) is OpenedHere:
-                effects = (*effects[:-1], _opened(last, order, last.holds))
+                holds = self._holds(last.holds) if is_plain else last.holds
+                effects = (*effects[:-1], _opened(last, order, holds))
             elif type(effects[0]) is Reconfigured:
                 self._decode_known = None
+            if is_plain:
+                effects = self._effects(effects, None)
         if type(body) is _Commanded or type(body) is Poisoned:
             return Deed(
                 entry.seq, entry.now_ns, body.session, body.number, body.acked, body.digest, effects, written.reply

@@ -38,7 +38,7 @@ def started_from(core: Core) -> Core:
 
 
 def unread(core: Core) -> int:
-    return sum(not isinstance(each, OrderRecord) for each in core.engine.orders.closed.as_kept())
+    return sum(not isinstance(each, OrderRecord) for each in core.engine.orders.closed.kept.values())
 
 
 def test_an_order_that_has_ended_is_left_unread_until_somebody_asks_for_it() -> None:
