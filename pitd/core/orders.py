@@ -401,9 +401,15 @@ class Closed:
     def load(self, written: Sequence[OrderRecord | bytes], instruments: Instruments) -> list[OrderRecord]:
         """Takes up what `written` gave under those instruments: the records among it."""
         self._instruments = instruments
-        kept = [_decode_packed(each) if isinstance(each, bytes) else each for each in written]
-        self.kept.update([(each.reservation_id, each) for each in kept])
-        return [each for each in kept if isinstance(each, OrderRecord)]
+        kept, records = self.kept, []
+        for each in written:
+            if isinstance(each, bytes):
+                packed = _decode_packed(each)
+                kept[packed.reservation_id] = packed
+            else:
+                kept[each.reservation_id] = each
+                records.append(each)
+        return records
 
     def written(self, instruments: Instruments) -> list[OrderRecord | bytes]:
         """All of them for a snapshot under those instruments: packed, but for those that hold something, have another
@@ -535,18 +541,27 @@ class Orders:
         self.by_key[key] = record.reservation_id
         self._open(record)
 
-    def load(self, open: Sequence[OrderRecord]) -> None:
-        """Takes up all the orders that there are: what `add` does for one, as a start has tens of thousands of them.
-
-        Those that have ended are in `closed` already.
+    def load(self, open: Sequence[OrderRecord], venue_ids: Sequence[tuple[str, str, int]]) -> None:
+        """Takes up all the orders that there are, and whom the venue's ids name: what `add` and `name` do for one, as a
+        start has tens of thousands of them. Those that have ended are in `closed` already.
         """
-        self.by_key.update(((each.account, each.order_id), each.reservation_id) for each in self.closed.kept.values())
+        by_key, by_venue_id = self.by_key, self._by_venue_id
+        told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
         for each in self.closed.kept.values():
-            if each.ids_before or each.modify is not None:
-                self._know(self.closed[each.reservation_id])
-        assert len(self.by_key) >= len(self.closed)
+            id, account, venue_order_id = each.reservation_id, each.account, each.venue_order_id
+            by_key[account, each.order_id] = id
+            if isinstance(each, OrderRecord):
+                self._know(each)
+            if venue_order_id is not None and (not told or (account, venue_order_id) not in told):
+                by_venue_id[account, venue_order_id] = id
+        assert len(by_key) >= len(self.closed)
         for record in open:
             self.add(record)
+            if record.venue_order_id is not None and (record.account, record.venue_order_id) not in told:
+                by_venue_id[record.account, record.venue_order_id] = record.reservation_id
+        for account, venue_order_id, id in venue_ids:
+            assert id in self.open or id in self.closed
+            self._alias((account, venue_order_id), id)
 
     def name(self, record: OrderRecord, venue_order_id: str) -> None:
         before = record.venue_order_id
@@ -628,16 +643,6 @@ class Orders:
             elif (self.open.get(alias) or self.closed.kept[alias]).venue_order_id != named[1]:
                 found.append((*named, alias))
         return sorted(found, key=itemgetter(0, 1))  # the same, whatever became of whom first
-
-    def load_venue_ids(self, venue_ids: Sequence[tuple[str, str, int]]) -> None:
-        told = {(account, venue_order_id) for account, venue_order_id, _ in venue_ids}
-        by_venue_id = self._by_venue_id
-        for each in (*self.closed.kept.values(), *self.open.values()):
-            if each.venue_order_id is not None and (each.account, each.venue_order_id) not in told:
-                by_venue_id[each.account, each.venue_order_id] = each.reservation_id
-        for account, venue_order_id, id in venue_ids:
-            assert id in self.open or id in self.closed
-            self._alias((account, venue_order_id), id)
 
     def end(self, record: OrderRecord, now_ns: int) -> None:
         """Moves an order from the open ones to those closed lately."""

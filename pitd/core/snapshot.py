@@ -172,8 +172,7 @@ def load(engine: Engine, image: Image) -> None:
         if record.modify is not None:
             record.modify.old = tuple(map(reader.hold, record.modify.old))
             record.modify.new = tuple(map(reader.hold, record.modify.new))
-    engine.orders.load(image.open)
-    engine.orders.load_venue_ids(image.venue_ids)
+    engine.orders.load(image.open, image.venue_ids)
     engine.requests.update((request.request_id, request) for request in image.requests)
     engine.requests_ended.update(image.requests_ended)
     engine.sessions.load(image.sessions, image.sessions_ended)
