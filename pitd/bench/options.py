@@ -6,6 +6,8 @@ import argparse
 import re
 from decimal import Decimal, InvalidOperation
 
+from ..typed import seconds
+
 ABOUT = """\
 Measures what a check costs: client processes place orders as fast as they are answered, or at a pace, beside a bare
 ROUTER/DEALER echo of the same bytes over the same transport, in rounds of random order. Without --endpoint a daemon is
@@ -39,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pace", type=_pace, default=0.0, metavar="PACE",
         help="when each client's orders are due, e.g. 10ms or 500/s (default: as soon as the last is answered)",
     )  # fmt: skip
-    load.add_argument("--duration", type=_seconds, default=3.0, metavar="S", help="of one measurement (default: 3)")
+    load.add_argument("--duration", type=seconds, default=3.0, metavar="S", help="of one measurement (default: 3)")
     load.add_argument("--rounds", type=_from_one, default=3, metavar="N", help="of echo and daemon (default: 3)")
     what = parser.add_argument_group("orders")
     what.add_argument(
@@ -107,16 +109,6 @@ def _pace(text: str) -> float:
     if found is None or not number:
         raise argparse.ArgumentTypeError(f"an interval or a rate is wanted, such as 10ms, 250us or 500/s, not {text!r}")
     return 1 / number if found[2] == "/s" else number * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[found[2]]
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 3_600:
-        raise argparse.ArgumentTypeError(f"seconds above zero, at most 3600, are wanted, not {text!r}")
-    return seconds
 
 
 def _number(text: str) -> str:

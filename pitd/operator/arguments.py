@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 from .. import __version__, completion
 from ..bench import options as bench_options
 from ..running import own_name
+from ..typed import seconds
 from . import typed
 from .codes import USAGE
 
@@ -209,7 +210,7 @@ def _limits(add: Add) -> None:
 def _lasting(add: Add) -> None:
     """What goes on until it is ended."""
     one = add("top", "lasting.top", "show it all on a live screen: q leaves, h halts the firm or a part of it")
-    one.add_argument("--every", type=typed.seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
+    one.add_argument("--every", type=seconds, default=1.0, metavar="S", help="seconds between looks (default: 1)")
     one.add_argument("--once", action="store_true", help="look once, and print it")
     one = add("monitor", "lasting.monitor", "show what is decided and done, as it happens, until Ctrl-C")
     one.add_argument("--account", metavar="A", help="of this account")
@@ -327,7 +328,7 @@ def _add_everywhere(one: argparse.ArgumentParser, *, is_default: bool) -> None:
         one.add_argument(name, default=default if is_default else argparse.SUPPRESS, help=help, **how)
 
     add("--endpoint", None, "where the daemon is (default: $PITD_ENDPOINT, else its usual place)", metavar="URL")
-    add("--timeout", 2.0, "seconds to wait for an answer (default: 2)", type=typed.seconds, metavar="S")
+    add("--timeout", 2.0, "seconds to wait for an answer (default: 2)", type=seconds, metavar="S")
     add("--name", None, f"the client to act as (default: {own_name()})", metavar="NAME")
     add("--json", False, "as JSON; decimals are text", action="store_true")
 

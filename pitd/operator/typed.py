@@ -67,16 +67,6 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 3_600:
-        raise argparse.ArgumentTypeError(f"seconds above zero, at most 3600, are wanted, not {text!r}")
-    return seconds
-
-
 def value(text: str) -> tuple[str, str]:
     """KEY=VALUE, as typed."""
     key, sign, written = text.partition("=")

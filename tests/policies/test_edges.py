@@ -230,18 +230,25 @@ TO_TEN = ({"quantity": "10"}, {"quantity": "10.000000001"})
 ASKED = dict.fromkeys(MODIFIES, 1)
 
 # o1 is 6 @ 100 unless said otherwise, 2 of it fill (then 4), up is to 8, down is to 3.
+OF_TEN = (
+    free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
+    | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
+    | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
+    | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
+    | free(up_asked_part_filled=2)
+    | free(down_asked=4, down_refused=4, down_replaced=7)
+)
+"""What is left of ten where an order counts while it is open, and what it has traded goes on counting."""
+
 TABLE: dict[str, Row] = {
     # 1000 USD may be open
     "open_order_notional": Row(
         'each = "account", settlement = "USD", max_notional = 1000',
         "RiskLimitExceeded",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
+        OF_TEN
         | free(part_filled=6, part_filled_told_twice=6, filled=10, corrected=7)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=10)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=4)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        | free(part_filled_and_cancelled=10, up_asked_part_filled=4),
         TO_TEN,
     ),
     # 10 units long, what has filled included
@@ -249,12 +256,7 @@ TABLE: dict[str, Row] = {
         'each = "account+instrument", max_quantity = 10',
         "PositionLimitExceeded",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        OF_TEN,
         TO_TEN,
     ),
     # 1000 USD gross at a mark of 100, what has filled included
@@ -262,12 +264,7 @@ TABLE: dict[str, Row] = {
         'each = "account", settlement = "USD", max_gross = 1000',
         "RiskLimitExceeded",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        OF_TEN,
         TO_TEN,
     ),
     # beside 1000 USD of MSFT, 1000 USD of AAPL are half of the book
@@ -275,12 +272,7 @@ TABLE: dict[str, Row] = {
         'each = "account", settlement = "USD", max_percent = 50, min_gross = 1',
         "ConcentrationLimitExceeded",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        OF_TEN,
         TO_TEN,
         before=lambda core: holds(core, 20, MSFT),
     ),
@@ -289,12 +281,7 @@ TABLE: dict[str, Row] = {
         'each = "account"',
         "InsufficientFunds",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        OF_TEN,
         TO_TEN,
         before=lambda core: core.fund(USD="1000"),
     ),
@@ -303,12 +290,7 @@ TABLE: dict[str, Row] = {
         'each = "account", settlement = "USD", max_notional = 1000, window = "60s"',
         "RiskLimitExceeded",
         units,
-        free(fresh=10, held=4, working=4, later=10, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=4, cancelled_told_twice=4, part_filled_and_cancelled=4)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=4),
+        OF_TEN | free(later=10, cancelled=4, cancelled_told_twice=4, part_filled_and_cancelled=4, down_replaced=4),
         TO_TEN,
     ),
     # 10 units are there to sell, and no more
@@ -316,12 +298,7 @@ TABLE: dict[str, Row] = {
         'short_sale = "reject"',
         "ShortSaleRestriction",
         units,
-        free(fresh=10, held=4, working=4, later=4, rolled_back=10, lease_over=10)
-        | free(part_filled=4, part_filled_told_twice=4, filled=4, corrected=4)
-        | free(cancelled=10, cancelled_told_twice=10, part_filled_and_cancelled=8)
-        | free(up_asked=2, up_rolled_back=4, up_refused=4, up_replaced=2, up_replaced_told_twice=2)
-        | free(up_asked_part_filled=2)
-        | free(down_asked=4, down_refused=4, down_replaced=7),
+        OF_TEN,
         TO_TEN,
         first={"side": "sell", "quantity": 6},
         probe_with={"side": "sell"},
