@@ -433,34 +433,8 @@ class Strategy(Client):
     def _settle(self, order: pit.Order, held: wire.Accepted, ends_ns: int) -> Flow:
         world, draw, id = self.world, self.draw, held.reservation_id
         is_sent = held.state is pit.OrderState.SENT
-        if draw.random() < 0.2:
-            yield draw.choice((0.05, 0.5, 2.0))
-        if draw.random() < 0.15:
-            asked_ns = world.now_ns
-            renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
-            if isinstance(renewed, wire.Settled):
-                ends_ns = asked_ns + renewed.lease_ns
-        match draw.choice(("go", "go", "go", "go", "go", "rollback", "drop", "quarantine", "forget")):
-            case "rollback":
-                yield wire.Rollback(id, "changed its mind")
-                return
-            case "drop":
-                yield wire.Drop((id,))
-                return
-            case "quarantine":
-                yield wire.Quarantine(id, "not sure")
-                return
-            case "forget":
-                return
-        is_reckless = not is_sent and draw.random() < 0.15
-        if not is_sent and not is_reckless:
-            asked_ns = world.now_ns
-            marked = yield wire.MarkSent(id)
-            if not isinstance(marked, wire.Settled) or marked.state is not pit.OrderState.SENT:
-                return
-            ends_ns = asked_ns + marked.lease_ns
-        if world.now_ns >= ends_ns and not is_reckless:
-            yield wire.Rollback(id, "too late")
+        is_reckless = yield from self._goes(held, is_sent, ends_ns, times=5)
+        if is_reckless is None:
             return
         placed = world.venue.place(order, self.name, is_promised=not is_reckless)
         if placed is None:
@@ -479,6 +453,44 @@ class Strategy(Client):
             reply = yield from self.persistently(wire.Commit(id, placed.venue_id, late=True), 3)
         placed.is_named = placed.is_named or isinstance(reply, wire.Settled)
         yield from self._see_to(placed)
+
+    def _goes(
+        self, held: wire.Accepted | wire.Modified, is_sent: bool, ends_ns: int, *, times: int
+    ) -> Generator[Any, Any, bool | None]:
+        """Whether what is reserved is sent to the venue, and whether without a word to the gate; None where it is not:
+        so many times to one of each other thing that may become of it.
+        """
+        world, draw, id = self.world, self.draw, held.reservation_id
+        if draw.random() < 0.2:
+            yield draw.choice((0.05, 0.5, 2.0))
+        if draw.random() < 0.15:
+            asked_ns = world.now_ns
+            renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
+            if isinstance(renewed, wire.Settled):
+                ends_ns = asked_ns + renewed.lease_ns
+        match draw.choice((*["go"] * times, "rollback", "drop", "quarantine", "forget")):
+            case "rollback":
+                yield wire.Rollback(id, "changed its mind")
+                return None
+            case "drop":
+                yield wire.Drop((id,))
+                return None
+            case "quarantine":
+                yield wire.Quarantine(id, "not sure")
+                return None
+            case "forget":
+                return None
+        is_reckless = not is_sent and draw.random() < 0.15
+        if not is_sent and not is_reckless:
+            asked_ns = world.now_ns
+            marked = yield wire.MarkSent(id)
+            if not isinstance(marked, wire.Settled) or marked.state is not pit.OrderState.SENT:
+                return None
+            ends_ns = asked_ns + marked.lease_ns
+        if world.now_ns >= ends_ns and not is_reckless:
+            yield wire.Rollback(id, "too late")
+            return None
+        return is_reckless
 
     def _see_to(self, placed: Placed) -> Flow:
         """An order is at the venue: it is modified, again and again, or cancelled."""
@@ -501,34 +513,8 @@ class Strategy(Client):
         if not isinstance(held, wire.Modified) or held.state not in (pit.OrderState.HELD, pit.OrderState.SENT):
             return
         id, is_sent, ends_ns = held.reservation_id, held.state is pit.OrderState.SENT, asked_ns + held.lease_ns
-        if draw.random() < 0.2:
-            yield draw.choice((0.05, 0.5, 2.0))
-        if draw.random() < 0.15:
-            asked_ns = world.now_ns
-            renewed = yield wire.Renew(id, draw.choice((None, 300 * MS)))
-            if isinstance(renewed, wire.Settled):
-                ends_ns = asked_ns + renewed.lease_ns
-        match draw.choice((*["go"] * 9, "rollback", "drop", "quarantine", "forget")):
-            case "rollback":
-                yield wire.Rollback(id, "changed its mind")
-                return
-            case "drop":
-                yield wire.Drop((id,))
-                return
-            case "quarantine":
-                yield wire.Quarantine(id, "not sure")
-                return
-            case "forget":
-                return
-        is_reckless = not is_sent and draw.random() < 0.15
-        if not is_sent and not is_reckless:
-            asked_ns = world.now_ns
-            marked = yield wire.MarkSent(id)
-            if not isinstance(marked, wire.Settled) or marked.state is not pit.OrderState.SENT:
-                return
-            ends_ns = asked_ns + marked.lease_ns
-        if world.now_ns >= ends_ns and not is_reckless:
-            yield wire.Rollback(id, "too late")
+        is_reckless = yield from self._goes(held, is_sent, ends_ns, times=9)
+        if is_reckless is None:
             return
         if not world.venue.modify(placed, id, held.order, is_promised=not is_reckless):
             yield from self.persistently(wire.Rollback(id, "the venue refused"), 3)
