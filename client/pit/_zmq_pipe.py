@@ -178,7 +178,10 @@ class Pipe:
         if now < self._next_try:
             return False
         self._next_try = now + RECONNECT_S
-        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError:  # no descriptor is left: as if nobody were there
+            return False
         try:
             made.setblocking(False)
             made.connect(self._path)

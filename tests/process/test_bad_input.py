@@ -437,6 +437,25 @@ def test_no_daemon_means_that_nothing_was_sent(home: Path) -> None:
         pit.connect("mm1", f"ipc://{home}/nowhere/pitd.sock", timeout_s=0.3)
 
 
+def test_a_process_without_a_descriptor_left_is_told_so(daemon: Daemon) -> None:
+    code = textwrap.dedent(f"""
+        import os, resource
+        import pit, pit._zmq
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        while True:
+            try:
+                os.dup(0)
+            except OSError:
+                break
+        try:
+            pit.connect("mm1", {daemon.endpoint!r}, timeout_s=0.3)
+        except pit.Unavailable as told:
+            print(told)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "EMFILE" in done.stdout, done.stderr
+
+
 def test_a_socket_that_nobody_listens_at_is_told_apart(home: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(home / "pitd.sock"))
