@@ -238,7 +238,7 @@ class Pipeline:
 
     def rated_accounts(self) -> Iterable[str]:
         """The accounts whose P&L rates may move, beside those that hold something."""
-        return (name for policy in self._revalued if policy.asks_for_rates for name in policy.accounts())
+        return (name for policy in self._revalued if policy.asks_for_rates for name in policy.accounts_with_pnl())
 
     def asks(self, id: str, about_days: bool) -> bool:
         """Whether that policy is still asked about new days, or else about marks."""

@@ -502,7 +502,7 @@ class Policy:
         """What it does now that marks, rates, positions or P&L are others: those that `unrealised` says have moved."""
         return PASS
 
-    def accounts(self) -> Iterable[str]:
+    def accounts_with_pnl(self) -> Iterable[str]:
         """Where it asks for `unrealised` and for rates: the accounts that it has anything of, whatever they hold. When
         rates move, `unrealised.moved` names them too, some with each entry.
         """

@@ -303,7 +303,7 @@ class PnlKillSwitch(Policy):
                     effects.append(Begun(limit.name, scope, canonical(amounts[asset]), within))
         return Verdict(tuple(effects)) if effects else PASS
 
-    def accounts(self) -> Iterable[str]:
+    def accounts_with_pnl(self) -> Iterable[str]:
         return self._of_account
 
     def day_began(self, is_new: IsNew) -> Verdict:
