@@ -77,8 +77,14 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         reopens = more < 0 and _may_reopen(engine, record)
         left = _left(record, more, is_open=reopens or record.state is WORKING)
         holds, of_modify = record.holds, None
+        again_open: tuple[Hold, ...] = ()
         if reopens:
             holds = engine.modifies.hold_again(record, left)
+            assert record.order is not None
+            shrunk = engine.pipeline.shrink_what_counts_on(holds, record.order, listed, left)
+            if shrunk is None:
+                return engine.reports.policy_failed(report)
+            again_open = shrunk
         elif record.state is WORKING and record.order is not None:
             if record.pending is not None:
                 both = engine.modifies.fill(record, more, left)
@@ -109,6 +115,8 @@ def apply(engine: Engine, report: ExecutionReport, record: OrderRecord, fingerpr
         engine.emit(e.BalancesMoved(record.account, moves))
     if reopens:
         engine.emit(e.OrderMoved(id, WORKING, None, f"{FLAGS[report.kind]}: fill {report.fill_id}"))
+        if again_open != holds:
+            engine.emit(e.HoldsReplaced(id, again_open))
     elif record.state is WORKING and not record.open_quantity and not engine.modifies.may_go_on(record):
         engine.modifies.order_ends(record)
         engine.emit(e.OrderMoved(id, CLOSED, EndedBy.FILLED, ""))

@@ -190,6 +190,15 @@ class Pipeline:
         except Exception:
             return None
 
+    def shrink_what_counts_on(
+        self, holds: tuple[Hold, ...], order: Order, listed: Listed, open_quantity: Decimal
+    ) -> tuple[Hold, ...] | None:
+        """The same of those alone that were kept as they were when the order ended."""
+        kept = self.shrink(tuple(hold for hold in holds if hold.policy in self.counts_on), order, listed, open_quantity)
+        if kept is None:
+            return None
+        return (*(hold for hold in holds if hold.policy not in self.counts_on), *kept)
+
     def rehold(self, holds: tuple[Hold, ...], attempt: Attempt, open_quantity: Decimal) -> tuple[Hold, ...]:
         """What an open order holds under the limits in force now. A policy that can't say keeps what it holds."""
         anew: list[Hold] = []

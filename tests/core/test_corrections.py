@@ -7,12 +7,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 from builders import AAPL, BTC, INSTRUMENTS, OPEN_USD, Core, fill, order, report, saved
 
 import pit
 from pitd.core import entry as e
-from pitd.core.policy import Look
+from pitd.core.policy import Attempt, Look, Policy, Verdict, whole_quantity
 
 LOSS = OPEN_USD + 'day_loss = { control = "pnl_kill_switch", each = "account", settlement = "USD", max_loss = "100" }\n'
 ORDER = 2
@@ -290,6 +291,58 @@ def test_an_order_that_is_filled_counts_its_turnover_once_under_other_limits_too
     core.modify("o1", quantity=13, sent=True)
     assert turned_over(core) == 1300
     assert saved(core.again("rows").engine) == saved(core.again("snapshot").engine)
+
+
+class Bought(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    open: Decimal
+
+
+class OpenAndOver(Policy):
+    """A control of the firm's own that counts on what was open of an order when it ended."""
+
+    id = "own"
+    effect_types = (Bought,)
+
+    def __init__(self) -> None:
+        self.open = self.over = Decimal(0)
+
+    def main(self, attempt: Attempt) -> Verdict:
+        return Verdict((Bought(whole_quantity(attempt.order)),))
+
+    def shrink(self, hold: Bought, order: pit.Order, listed: Any, open_quantity: Decimal) -> Bought:
+        return Bought(open_quantity)
+
+    def apply(self, effect: Bought) -> None:
+        self.open += effect.open
+
+    def undo(self, effect: Bought) -> None:
+        self.open -= effect.open
+
+    def close(self, effect: Bought) -> None:
+        self.open, self.over = self.open - effect.open, self.over + effect.open
+
+    def reopen(self, effect: Bought) -> None:
+        self.open, self.over = self.open + effect.open, self.over - effect.open
+
+    def save(self) -> Any:
+        return [str(self.open), str(self.over)]
+
+    def load(self, saved: Any) -> None:
+        self.open, self.over = map(Decimal, saved)
+
+
+@pytest.mark.parametrize("busted", ["f1", "f2"])
+def test_a_control_that_counts_on_is_told_once_of_an_end_that_was_none(busted):
+    own = OpenAndOver()
+    core = Core(LOSS, policies=[own])
+    core.working(order(id="o1"))
+    core.report(fill("o1", "4", report_id="f1"))
+    core.report(fill("o1", "6", report_id="f2"))
+    assert (own.open, own.over) == (0, 6), "what was held before the last fill"
+    left = core.report(bust(busted)).result.open_quantity
+    assert (own.open, own.over) == (left, 0)
+    core.report(report("cancelled", order_id="o1"))
+    assert (own.open, own.over) == (0, left)
 
 
 def turned_over(core: Core) -> Decimal:
