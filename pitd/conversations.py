@@ -260,8 +260,8 @@ class Conversations:
         session, sequencer = talk.session, self._sequencer
         command = _decode_command(body)
         what = type(command)
-        expected = session.next_number
-        if what not in talk.may and number == expected:
+        is_fresh = number == session.next_number
+        if what not in talk.may and is_fresh:
             # a command of another number has its answer, or it is not its turn
             why = peers.not_allowed(self._config, session.client, command, sequencer.engine)
             if why:
@@ -279,7 +279,7 @@ class Conversations:
             self._note_failed(talk, reply, is_refusal=known.is_refusal)
         if kind != _POSTED:
             self._answer(identity, talk, kind, number, reply, digest)
-        if type(command) is _ShutDown and isinstance(reply, wire.Done) and number >= expected:
+        if type(command) is _ShutDown and isinstance(reply, wire.Done) and is_fresh:
             self.is_shut_down = True  # a retry may meet the daemon that was started after it
             log.warning("daemon.shutdown", client=session.client, reason=command.reason)
         if session.ended_by is not None:

@@ -67,18 +67,21 @@ class Recent:
 
     def take(self, rows: Sequence[e.Row]) -> None:
         """Keeps rows that have been journaled, each the next one."""
-        kept = self._rows
+        kept, effects, deferred = self._rows, self._effects, e.Deferred
         kept.extend(rows)
         for row in rows:
-            self._effects += len(row.effects)
-            if type(row.reply) is e.Deferred:
+            effects += len(row.effects)
+            if type(row.reply) is deferred:
                 self._names.note(row)
         self.head = rows[-1].entry.seq
-        while len(kept) > KEPT_ROWS or self._effects > KEPT_EFFECTS:
+        left = len(kept)
+        while left > KEPT_ROWS or effects > KEPT_EFFECTS:
             first = kept.popleft()
-            self._effects -= len(first.effects)
+            left -= 1
+            effects -= len(first.effects)
             if self._told:
                 self._told.pop(first.entry.seq, None)
+        self._effects = effects
 
     def page(self, row: int, skip: int, most: int) -> wire.EventsAre:
         """What is kept from there on, as far as one answer goes."""
