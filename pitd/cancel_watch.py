@@ -58,47 +58,46 @@ class CancelWatch:
         self._sequencer = sequencer
         self._house = house
         self._clock_s = clock_s
-        self._waiting: dict[bytes, Asked] = {}
+        self.waiting: dict[bytes, Asked] = {}
+        """By connection: what is not answered yet."""
         self._seen_version = 0
 
     def ask(
         self, identity: bytes, number: int, client: str, query: wire.AskCancels, *, is_counted: bool
     ) -> wire.Reply | None:
         """The answer, or None: then it comes by `due()`."""
-        self._waiting.pop(identity, None)
+        self.waiting.pop(identity, None)
         until = self._clock_s() + max(0.0, min(query.wait_ns / 1e9, _WAIT_MOST_S))
         asked = Asked(identity, number, client, query, until, is_counted)
         reply = self._answer(asked)
         if reply.cancels or query.wait_ns <= 0:
             return reply
-        self._waiting[identity] = asked
+        self.waiting[identity] = asked
         return None
 
     def forget(self, identity: bytes) -> None:
         """That connection is no more."""
-        self._waiting.pop(identity, None)
+        self.waiting.pop(identity, None)
 
     def due(self) -> list[Told]:
         """Whom to tell now. Enters who is being told: let go what it gives once that has been journaled."""
-        if not self._waiting:
-            return []
         now, version = self._clock_s(), self._sequencer.engine.cancels.version
         is_news, self._seen_version = version != self._seen_version, version
         told = []
-        for asked in list(self._waiting.values()):
+        for asked in list(self.waiting.values()):
             if not is_news and asked.until > now:
                 continue
             reply = self._answer(asked)
             if reply.cancels or asked.until <= now:
-                del self._waiting[asked.identity]
+                del self.waiting[asked.identity]
                 told.append(Told(asked, reply))
         return told
 
     def wait_ms(self, most_ms: int) -> int:
         """How long nobody has to be told anything, if nothing happens."""
-        if not self._waiting:
+        if not self.waiting:
             return most_ms
-        first = min(asked.until for asked in self._waiting.values())
+        first = min(asked.until for asked in self.waiting.values())
         return max(0, min(most_ms, int((first - self._clock_s()) * 1e3) + 1))
 
     def _answer(self, asked: Asked) -> wire.CancelsFor:

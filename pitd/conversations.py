@@ -178,11 +178,8 @@ class Conversations:
             self.refuse_malformed(identity, wire.no_header(header_frame))
             return
         try:
-            if message == _HELLO:
-                self._hello(identity, wire.decode_hello(body), proof)
-            elif talk is None or talk.session.id != session:
-                why = "this connection has no such session; say hello first"
-                self._refuse(identity, number, wire.FailureCode.NO_SESSION, why)
+            if talk is None or talk.session.id != session or message == _HELLO:
+                self._greet(identity, message, number, body, proof)
             elif message in _COMMANDS and not talk.is_reader:
                 self._command(identity, talk, message, number, acked, body)
             else:
@@ -206,6 +203,8 @@ class Conversations:
 
     def tell_cancels(self) -> None:
         """Answers those who wait to hear what is to be cancelled."""
+        if not self.cancels.waiting:
+            return
         for asked, reply in self.cancels.due():
             if self._speaks(asked.identity, asked.client):
                 self._reply(asked.identity, _QUERY, asked.number, reply)
@@ -238,6 +237,14 @@ class Conversations:
         for asked, reply in told:
             if self._speaks(asked.identity, asked.client):
                 self._reply(asked.identity, _QUERY, asked.number, reply)
+
+    def _greet(self, identity: bytes, message: int, number: int, body: bytes, proof: Proof | None) -> None:
+        """Takes a hello; whatever else comes from who is not that session is refused."""
+        if message == _HELLO:
+            self._hello(identity, wire.decode_hello(body), proof)
+            return
+        why = "this connection has no such session; say hello first"
+        self._refuse(identity, number, wire.FailureCode.NO_SESSION, why)
 
     def _ask(self, identity: bytes, talk: _Talk, message: int, number: int, acked: int, body: bytes) -> None:
         """Takes what is no command; from one that only asks, a query and nothing else."""
