@@ -399,9 +399,13 @@ class Closed:
         """Those that were in force when the packed ones were packed."""
 
     def load(self, written: Sequence[OrderRecord | bytes], instruments: Instruments) -> list[OrderRecord]:
-        """Takes up what `written` gave under those instruments: the records among it."""
+        """Takes up what `written` gave under those instruments: the records among it.
+
+        Raises msgspec.ValidationError or msgspec.DecodeError where this release reads records otherwise: one is read to
+        find that out while the journal's rows can still say better.
+        """
         self._instruments = instruments
-        kept, records = self.kept, []
+        kept, records, packed = self.kept, [], None
         for each in written:
             if isinstance(each, bytes):
                 packed = _decode_packed(each)
@@ -409,6 +413,8 @@ class Closed:
             else:
                 kept[each.reservation_id] = each
                 records.append(each)
+        if packed is not None:
+            _decode_record(packed.record)
         return records
 
     def written(self, instruments: Instruments) -> list[OrderRecord | bytes]:

@@ -243,7 +243,7 @@ class _Check:
         seq = int(path.stem)
         try:
             head, body = journal.read_snapshot(path)
-            image = snapshot.decode(body)
+            image = snapshot.spell_out(snapshot.decode(body))  # which reads every order
         except JournalDamaged as trouble:
             if not self._is_gone(path):
                 self._trouble(trouble)

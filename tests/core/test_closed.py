@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from builders import AAPL, Core, fill, order, report, saved
 
 from pitd import bootstrap, config
@@ -87,6 +88,14 @@ def test_a_snapshot_from_before_in_which_every_order_can_be_read_is_taken_up() -
     other = Core()
     snapshot.load(other.engine, snapshot.decode(msgspec.msgpack.encode(image)))
     assert saved(other.engine) == saved(core.engine)
+
+
+def test_orders_that_this_release_cannot_read_are_found_out_when_the_snapshot_is_taken_up() -> None:
+    image = snapshot.decode(written(with_ended_orders()))
+    record = [1, "alpha", "o1", None, 2, msgspec.msgpack.encode(["of another release"])]
+    strange = msgspec.structs.replace(image, closed=[*image.closed, msgspec.msgpack.encode(record)])
+    with pytest.raises(msgspec.ValidationError):
+        snapshot.load(Core().engine, strange)
 
 
 def test_an_unread_order_keeps_what_its_instrument_meant_when_it_was_traded() -> None:
