@@ -61,3 +61,24 @@ def test_on_a_crowded_machine_it_looks_once_and_goes_to_sleep_and_tries_again_la
     machine.now += 60e-3
     look_out.sees(lambda: False, 1.0)
     assert machine.yields == 2
+
+
+def test_where_it_stays_crowded_it_tries_again_ever_later_and_soon_once_it_was_not(machine: Machine) -> None:
+    look_out = LookOut()
+
+    def crowded_after_s() -> float:
+        """How long it takes until it looks out again, and meets somebody else."""
+        machine.yield_s = 3e-3
+        began, yields = machine.now, machine.yields
+        while machine.yields == yields:
+            machine.now += 10e-3
+            look_out.sees(lambda: False, 1.0)
+        return round(machine.now - began, 1)
+
+    crowded_after_s()
+    assert [crowded_after_s() for _ in range(6)] == [0.1, 0.2, 0.4, 0.8, 1.6, 1.6]
+    machine.now += 2
+    machine.yield_s = 1e-6
+    look_out.sees(lambda: False, 100e-6)
+    crowded_after_s()
+    assert crowded_after_s() == 0.1
