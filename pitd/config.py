@@ -230,6 +230,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
             return found
         return self.clients.get(ANYONE) if self.clients else _ANY_CLIENT
 
+    def how_to_grant(self, name: str, role: str) -> str:
+        """What to write so that a client has that role, and the others what they have."""
+        mend = f'[clients.{name}] roles = [..., "{role}"]'
+        return mend if self.clients else f'{mend}, and [clients."*"], or no other name may connect any more'
+
     def named_clients(self) -> frozenset[str] | None:
         """The only clients that may connect; None for whatever name turns up."""
         return frozenset(self.clients) if self.clients and ANYONE not in self.clients else None

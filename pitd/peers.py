@@ -113,7 +113,7 @@ def not_allowed(config: Config, name: str, command: wire.Command | Guarded, engi
         return ""
     if client.roles.isdisjoint(needed):
         has = ", ".join(sorted(client.roles))
-        mend = f'[clients.{name}] roles = [..., "{needed[0]}"]'
+        mend = config.how_to_grant(name, needed[0])
         return f'client {name} has the roles {has}; this needs "{needed[0]}": {mend}'
     if client.accounts is not None:
         account = _account_of(command, engine)

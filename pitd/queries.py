@@ -188,7 +188,7 @@ def _only_operators(client: str, query: wire.Query, house: House) -> str:
     has = ", ".join(sorted(house.config.roles_of(client)))
     return (
         f"client {client} has the roles {has}; {type(query).__name__} shows what is everybody's and needs "
-        f'"observe": [clients.{client}] roles = [..., "observe"]'
+        f'"observe": {house.config.how_to_grant(client, "observe")}'
     )
 
 

@@ -158,3 +158,9 @@ def test_check_config_tells_each_clients_roles_accounts_and_proof() -> None:
         "client mm1: trade; accounts alpha, beta; proven by user 5",
         "every other client: observe; nothing proves it",
     ]
+
+
+def test_whoever_is_told_to_list_the_first_client_is_told_of_all_others() -> None:
+    """Once one is listed, no other name may connect."""
+    assert '[clients."*"]' in config.parse("").how_to_grant("pitctl-alice", "observe")
+    assert '[clients."*"]' not in config.parse("[clients.mm1]").how_to_grant("pitctl-alice", "observe")
