@@ -83,6 +83,10 @@ class Living:
             and not connection.is_over
         )
 
+    def hears(self, source_fd: int) -> bool:
+        """Whether a session speaks over the connection with that descriptor."""
+        return source_fd in self._of_fd
+
     def expect(self, sessions: Sequence[Session]) -> None:
         """Sessions that a restart has left without a connection: they end unless they come back in time."""
         for session in sessions:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+import stat
 import struct
 from collections.abc import Callable, Sequence
 
@@ -15,9 +19,12 @@ from .door import Frames, Message, Speaker
 from .errors import EndpointBusy, EndpointFailed
 from .keygen import own_pair
 from .peers import Proof, origin_of
+from .tally import Seldom
 
 _EVENT = struct.Struct("=hi")
 """The first frame of what a socket monitor says: the event, and its value."""
+
+_ACCEPTED = int(zmq.EVENT_ACCEPTED)
 
 _POLLIN, _NOBLOCK, _SNDMORE, _SRCFD = int(zmq.POLLIN), int(zmq.NOBLOCK), int(zmq.SNDMORE), int(zmq.SRCFD)
 """As plain numbers: pyzmq's are enums, and `a | b` of two of those costs more than a send."""
@@ -29,16 +36,23 @@ class Router:
     names_connections = False
     has_begun = False  # libzmq takes in whole messages alone
 
-    def __init__(self, config: Callable[[], Config]) -> None:
-        """`config` gives the configuration in force."""
+    def __init__(self, config: Callable[[], Config], most: int, is_known: Callable[[int], bool]) -> None:
+        """`config` gives the configuration in force; `most` connections are there at once; `is_known`: whether a
+        session speaks over the one with that descriptor.
+        """
         self._config = config
+        self._most = most
+        self._is_known = is_known
+        self._open: dict[int, None] = {}
+        """The descriptors of the connections, oldest first."""
+        self._seldom = Seldom()
         settings = config().daemon
         self.endpoint = settings.endpoint
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._look = [(self._socket, _POLLIN)]
         """What `zmq_poll` is asked about: half the price of the socket's own EVENTS."""
-        self._monitor = self._socket.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._monitor = self._socket.get_monitor_socket(_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self._has_key = bool(settings.key_file) and settings.endpoint.startswith("tcp://")
         self._gate: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
         self._gatekeeper = zap.Gatekeeper()
@@ -142,8 +156,26 @@ class Router:
 
     def ended(self, tell: Callable[[int], None]) -> None:
         while self._monitor.getsockopt(zmq.EVENTS) & zmq.POLLIN:  # type: ignore[operator, arg-type]
-            _, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
-            tell(source_fd)
+            event, source_fd = _EVENT.unpack(self._monitor.recv_multipart()[0])
+            if event == _ACCEPTED:
+                self._open[source_fd] = None
+                if len(self._open) > self._most:
+                    self._make_room()
+            else:
+                self._open.pop(source_fd, None)
+                tell(source_fd)
+
+    def _make_room(self) -> None:
+        """Ends the oldest connection that no session speaks over, else the newest: libzmq takes in whoever comes, and
+        the journal needs descriptors, too.
+        """
+        cut = next((fd for fd in self._open if not self._is_known(fd)), next(reversed(self._open)))
+        del self._open[cut]
+        self._seldom.warning("connections.full", self.endpoint, endpoint=self.endpoint, open=self._most)
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(cut).st_mode):  # it may have ended, and be anything by now
+                with socket.socket(fileno=os.dup(cut)) as own:
+                    own.shutdown(socket.SHUT_RDWR)
 
     def tend(self) -> None:
         """A port is found as long as it is open."""

@@ -105,12 +105,12 @@ class Server:
         self.endpoint = self._door.endpoint
 
     def _make_door(self) -> Door:
+        most = room_for(self._config.daemon.max_sessions)
         if self._config.daemon.endpoint.startswith("ipc://"):
-            most = room_for(self._config.daemon.max_sessions)
             return Pipes(self._config.daemon.endpoint, most, self._conversations.is_known)
         from .router import Router  # takes long to load
 
-        return Router(lambda: self._config)
+        return Router(lambda: self._config, most, lambda fd: self._living.hears(fd))
 
     def stop(self) -> None:
         """Asks the loop to finish the batch in hand and end. May be called from a signal handler or a thread."""

@@ -405,15 +405,20 @@ def test_a_client_that_never_reads_keeps_nobody_from_being_served(witness: Witne
             witness.reserve().rollback()
 
 
-def test_connections_that_say_nothing_leave_descriptors_for_the_journal_and_for_who_is_meant(home: Path) -> None:
-    daemon = Daemon(home, f'[journal]\ndirectory = "{home}/journal"\nsegment_rows = 1000\n[clients."*"]\n')
+@pytest.mark.parametrize("endpoint", [None, "tcp://127.0.0.1:*"])
+def test_connections_that_say_nothing_leave_descriptors_for_the_journal_and_for_who_is_meant(
+    home: Path, endpoint: str | None
+) -> None:
+    settings = f'[journal]\ndirectory = "{home}/journal"\nsegment_rows = 1000\n[clients."*"]\n'
+    daemon = Daemon(home, settings, endpoint=endpoint)
     daemon.start(under=["sh", "-c", 'ulimit -n 256 && exec "$0" "$@"'])
     strangers = []
     try:
         for _ in range(300):
-            strangers.append(socket.socket(socket.AF_UNIX))
+            strangers.append(socket.socket(socket.AF_INET if endpoint else socket.AF_UNIX))
             strangers[-1].setblocking(False)
-            strangers[-1].connect_ex(str(daemon.socket))
+            port = daemon.endpoint.rpartition(":")[2]
+            strangers[-1].connect_ex(("127.0.0.1", int(port)) if endpoint else str(daemon.socket))
         with daemon.connect("mm1") as engine:
             for _ in range(600):
                 held = engine.execute_pre_trade(an_order())
