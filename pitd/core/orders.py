@@ -346,7 +346,7 @@ class Leases:
 class Packed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An order that has ended, unread: what it is found by, and the bytes of its record without its instrument's terms.
 
-    It holds nothing any more and was never modified.
+    It holds nothing any more, but for what counts on of one that was filled, and was never modified.
     """
 
     reservation_id: int
@@ -397,6 +397,8 @@ class Closed:
         """As they stand, read or unread. A plain dict would look through all that was forgotten at its front."""
         self._instruments = Instruments({})
         """Those that were in force when the packed ones were packed."""
+        self.read_holds: Callable[[tuple[Hold, ...]], tuple[Hold, ...]] = lambda holds: holds
+        """Reads what one still knows of what it held."""
 
     def load(self, written: Sequence[OrderRecord | bytes], instruments: Instruments) -> list[OrderRecord]:
         """Takes up what `written` gave under those instruments: the records among it.
@@ -418,8 +420,8 @@ class Closed:
         return records
 
     def written(self, instruments: Instruments) -> list[OrderRecord | bytes]:
-        """All of them for a snapshot under those instruments: packed, but for those that hold something, have another
-        instrument's terms than those or were modified.
+        """All of them for a snapshot under those instruments: packed, but for those that may come back with all that
+        they held, have another instrument's terms than those or were modified.
         """
         if instruments.declared() != self._instruments.declared():
             for id in self.kept:
@@ -453,6 +455,8 @@ class Closed:
 
     def _read(self, packed: Packed) -> OrderRecord:
         record = spelled_out(_decode_record(packed.record), self._instruments)
+        if record.holds:
+            record.holds = self.read_holds(record.holds)
         self.kept[packed.reservation_id] = record
         return record
 
@@ -462,7 +466,8 @@ def _written(each: OrderRecord | Packed, instruments: Instruments) -> OrderRecor
         return _encode(each)
     record = brief(each, instruments)
     is_plain = record.listed is None and record.modify is None and not record.ids_before
-    if record.holds or not is_plain or record.venue_ids_before:
+    may_come_back = bool(record.holds) and record.ended_by is not EndedBy.FILLED
+    if may_come_back or not is_plain or record.venue_ids_before:
         return record
     names = record.reservation_id, record.account, record.order_id, record.venue_order_id
     return _encode(Packed(*names, record.ended_ns, _encode(record)))

@@ -149,6 +149,9 @@ def load(engine: Engine, image: Image) -> None:
             raise Mismatch(f"policy {id}: the snapshot has its state in version {has}, this release wants {wants}")
         policy.load(state.saved)
     reader = Reader(engine.policies)
+    engine.orders.closed.read_holds = lambda holds: tuple(
+        reader.hold(hold) for hold in holds if hold.policy in engine.policies
+    )
     engine.positions.load(image.positions)
     engine.balances.load(image.balances)
     engine.adjustments.load(image.adjustments, image.imported)
