@@ -114,10 +114,12 @@ def test_what_was_open_before_there_was_a_limit_counts() -> None:
 
 def test_lowered_it_lets_nothing_pass_until_enough_has_ended() -> None:
     core = Core(TWO)
-    first, _ = core.check(order()), core.check(order())
+    first, second = core.check(order()), core.check(order())
     core.set_limit("few", {"max_orders": "1"})
     core.rollback(first.reservation_id)
     assert not passes(core)
+    core.rollback(second.reservation_id)
+    assert passes(core)
 
 
 def test_people_see_the_count() -> None:

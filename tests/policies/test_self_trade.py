@@ -179,7 +179,7 @@ def test_it_has_no_number_that_could_be_set() -> None:
     assert no.failure == "InvalidInput" and "its numbers: shadow" in no.message
 
 
-prices = st.none() | st.integers(1, 8).map(Decimal)
+prices = st.none() | st.integers(1, 4).map(Decimal)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), prices, st.integers(0, 99)), max_size=80))
