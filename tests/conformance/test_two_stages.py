@@ -58,7 +58,7 @@ def test_a_request_is_executed_once(engine: pit.Engine, gate: Gate) -> None:
 def test_a_request_that_waited_too_long_is_not_executed(engine: pit.Engine, gate: Gate) -> None:
     request = engine.start_pre_trade(gate.order())
     assert isinstance(request, pit.DeferredRequest)
-    gate.pass_time(3.5)
+    gate.pass_time(request.lease_left_s + 0.1)
     assert request.lease_left_s == 0
     with pytest.raises(pit.LeaseExpired):
         request.execute()
