@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from daemon import PATIENCE_S, running, until
+from daemon import PATIENCE_S, folder, running, until
 
 from pitd.bench.figures import Measured, figures, ratio
 from pitd.bench.pacing import Pace
@@ -22,21 +23,28 @@ PITCTL = [sys.executable, "-m", "pitd.operator"]
 SHORT = ("--duration", "0.3", "--rounds", "1")
 
 
-def bench(*words: str, input: str = "") -> subprocess.CompletedProcess[str]:
+def bench(*words: str, input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
     command = [*PITCTL, "bench", *words]
-    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=PATIENCE_S * 5)
+    return subprocess.run(command, input=input, capture_output=True, text=True, timeout=PATIENCE_S * 5, **options)
 
 
-def test_it_tells_the_daemon_beside_the_bare_wire_and_leaves_nothing_behind() -> None:
-    before = set(Path(tempfile.gettempdir()).glob("pitd-bench-*"))
-    ran = bench("--commit", "waited", "--steps", "2", "--clients", "2", "--json", *SHORT)
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A place of its own for what is left behind: others on this machine may measure as well."""
+    with folder() as home:
+        yield home
+
+
+def test_it_tells_the_daemon_beside_the_bare_wire_and_leaves_nothing_behind(temporary: Path) -> None:
+    where = {**os.environ, "TMPDIR": str(temporary)}
+    ran = bench("--commit", "waited", "--steps", "2", "--clients", "2", "--json", *SHORT, env=where)
     assert ran.returncode == 0, ran.stderr
     told = json.loads(ran.stdout)
     assert told["is_whole"] and told["rounds"] == 1 and told["refused"] == {}
     assert told["echo"]["count"] > 0 and told["order"]["count"] == told["check"]["count"] > 0
     assert told["order"]["p50_us"] > told["check"]["p50_us"] > 0
     assert told["ratios"]["check_p50"]["median"] > 0
-    assert set(Path(tempfile.gettempdir()).glob("pitd-bench-*")) <= before
+    assert not [*temporary.iterdir()]
 
 
 def test_many_orders_under_way_at_a_pace_take_as_long_as_the_pace_says() -> None:
@@ -87,11 +95,13 @@ def test_a_limits_no_is_told_and_measured_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_tells_what_it_has_and_ends_its_processes(number: signal.Signals) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("pitd-bench-*"))
+def test_interrupted_it_tells_what_it_has_and_ends_its_processes(temporary: Path, number: signal.Signals) -> None:
     command = [*PITCTL, "bench", "--duration", "1", "--rounds", "500", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running_bench:
-        until(lambda: children_of(running_bench.pid), "its processes to be there")
+    where = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=where
+    ) as running_bench:
+        until(lambda: children_of(running_bench.pid) and [*temporary.iterdir()], "its processes to be there")
         children = children_of(running_bench.pid)
         time.sleep(3)
         running_bench.send_signal(number)
@@ -99,7 +109,7 @@ def test_interrupted_it_tells_what_it_has_and_ends_its_processes(number: signal.
     assert running_bench.returncode == 130, err
     assert not json.loads(out)["is_whole"] and err == ""
     assert not any(Path(f"/proc/{child}").exists() for child in children)
-    assert set(Path(tempfile.gettempdir()).glob("pitd-bench-*")) <= before
+    assert not [*temporary.iterdir()]
 
 
 def children_of(pid: int) -> Sequence[str]:
