@@ -166,7 +166,7 @@ class Session:
             if self._is_open and flight.is_first and len(self._quiet) < self._window // 2 and self._protocol >= 2:
                 flight.is_quiet = True  # else it is time for an answer, or a stray copy of another may have its number
                 self._quiet[number] = flight
-        if flight.is_first:
+        if number > self._highest:
             self._highest = number
         if self._is_open:
             self._put_command(flight)

@@ -319,7 +319,8 @@ class AsyncZmqTransport:
         flight.woken = _Future(loop=self._loop)
         flight.began = now = self._time()
         flight.deadline = now + timeout_s
-        self._put(now, timeout_s)
+        if not self._is_look_due or self._timer_at > now + AGAIN_S or timeout_s < AGAIN_S:
+            self._put(now, timeout_s)
 
     def _put(self, began: float, timeout_s: float) -> None:
         """Sends what is to be said: at once when it is alone, else with all that is said in this turn of the loop.

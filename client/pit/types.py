@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, TypeVar
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -242,8 +243,10 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             _check_again(self.instrument, "order.instrument")
         if type(self.side) is not Side:
             force_setattr(self, "side", _choice(Side, self.side, "order.side"))
-        if (quantity := self.quantity) is not None:
-            if (number := exact(quantity, "order.quantity")) is not quantity:
+        quantity: Any = self.quantity
+        if quantity is not None:
+            number = (type(quantity) is str and _numbers.get(quantity)) or exact(quantity, "order.quantity")
+            if number is not quantity:
                 force_setattr(self, "quantity", number)
             if self.volume is not None:
                 raise InvalidInput("order: give quantity or volume, not both")
@@ -251,8 +254,11 @@ class Order(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=False
             raise InvalidInput("order: give quantity (units) or volume (an amount of the settlement asset)")
         elif (number := exact(volume, "order.volume")) is not volume:
             force_setattr(self, "volume", number)
-        if (price := self.price) is not None and (number := exact(price, "order.price")) is not price:
-            force_setattr(self, "price", number)
+        price: Any = self.price
+        if price is not None:
+            number = (type(price) is str and _numbers.get(price)) or exact(price, "order.price")
+            if number is not price:
+                force_setattr(self, "price", number)
         if self.time_in_force is not None or self.good_till is not None:
             self._check_time_in_force()
         if self.venue is not None:
@@ -942,6 +948,9 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, kw_only=True, gc=Fal
 def exact(value: Number, name: str) -> Decimal:
     """The exact decimal behind a number, as text would give it. Raises InvalidInput naming the field."""
     if type(value) is Decimal:
+        text = str(value)
+        if len(text) <= MAX_SCALE + 1 and "E" not in text and value.is_finite():
+            return value  # few enough digits, wherever the point stands: by far the usual case
         return _checked(value, name)
     if type(value) is str:
         known = _numbers.get(value)
@@ -962,9 +971,6 @@ _NUMBERS_KEPT, _LONGEST_KEPT = 4_096, 40
 
 
 def _checked(value: Decimal, name: str) -> Decimal:
-    text = str(value)
-    if len(text) <= MAX_SCALE + 1 and "E" not in text and value.is_finite():
-        return value  # few enough digits, wherever the point stands: by far the usual case
     _, digits, exponent = value.as_tuple()
     if not isinstance(exponent, int):
         raise InvalidInput(f"{name}: a finite number is wanted, not {value}")
@@ -1066,6 +1072,7 @@ def _date(value: object, field: str) -> str:
 
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 
 
 def make_order_id() -> str:
@@ -1077,8 +1084,9 @@ def _drawn() -> Callable[[], str]:
     """Gives one id after the other. No line of Python runs for one, so threads need no lock, and it is cheap."""
     drawn = int.from_bytes(os.urandom(8))
     prefix = "".join(_ALPHABET[drawn // 36**at % 36] for at in range(9))
-    counted = map("".join, itertools.product(_ALPHABET, repeat=9))
-    return map(prefix.__add__, counted).__next__
+    begins = map(prefix.__add__, map("".join, itertools.product(_ALPHABET, repeat=7)))
+    rounds = map(map, map(attrgetter("__add__"), begins), itertools.repeat(_PAIRS))  # each of 1,296 ids
+    return itertools.chain.from_iterable(rounds).__next__
 
 
 _next_id = _drawn()
