@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
-import stat
 import struct
 from collections.abc import Callable, Sequence
 
@@ -173,9 +171,11 @@ class Router:
         del self._open[cut]
         self._seldom.warning("connections.full", self.endpoint, endpoint=self.endpoint, open=self._most)
         with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(cut).st_mode):  # it may have ended, and be anything by now
-                with socket.socket(fileno=os.dup(cut)) as own:
-                    own.shutdown(socket.SHUT_RDWR)
+            own = socket.socket(fileno=cut)  # no copy: there may be no descriptor left for one
+            try:
+                own.shutdown(socket.SHUT_RDWR)
+            finally:
+                own.detach()
 
     def tend(self) -> None:
         """A port is found as long as it is open."""
