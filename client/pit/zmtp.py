@@ -26,6 +26,9 @@ _ODD, _BYTES_EACH = 64, 64
 longer than such a message does, and what is none at all, such as a heartbeat, has no turn to wait for.
 """
 
+_LARGE = 4_096
+"""The bytes of a frame that is put together piece by piece."""
+
 _LENGTH = struct.Struct(">Q")
 _LONG_AT = 1 + _LENGTH.size
 
@@ -81,7 +84,18 @@ def _long(size: int) -> bytes:
 class Splitter:
     """Takes messages out of the bytes that come over one connection."""
 
-    __slots__ = ("_count", "_frames", "_is_new", "_is_ready", "_most_bytes", "_rest", "come", "to_answer")
+    __slots__ = (
+        "_count",
+        "_frames",
+        "_is_new",
+        "_is_ready",
+        "_large",
+        "_most_bytes",
+        "_rest",
+        "_wanted",
+        "come",
+        "to_answer",
+    )
 
     def __init__(self, most_bytes: int) -> None:
         """`most_bytes`: so large is a frame at the most."""
@@ -91,6 +105,10 @@ class Splitter:
         self._most_bytes = most_bytes
         self._rest = b""
         """What has come of a frame that is not whole yet."""
+        self._large = bytearray()
+        """The same of a large one, to which each piece is added: copied with each, it would keep everybody waiting."""
+        self._wanted = 0
+        """So many bytes make that one whole."""
         self._frames: list[bytes] = []
         self._count = 0
         """How many frames the message in hand has so far. No more than two of them are kept."""
@@ -105,7 +123,12 @@ class Splitter:
     def feed(self, data: bytes) -> None:
         """Takes bytes. Raises NotSpoken."""
         odd_left = _ODD + len(data) // _BYTES_EACH
-        if self._rest:
+        if self._large:
+            self._large += data
+            if len(self._large) < self._wanted:
+                return
+            data, self._large = bytes(self._large), bytearray()
+        elif self._rest:
             data = self._rest + data
         at, end = 0, len(data)
         if self._is_new:
@@ -133,6 +156,9 @@ class Splitter:
                 raise NotSpoken(f"a frame of {size} bytes, more than {self._most_bytes}")
             after = begin + size
             if after > end:
+                if size >= _LARGE:
+                    self._large += data[at:]
+                    self._wanted, at = after - at, end
                 break
             odd_left -= 1
             if odd_left < 0:

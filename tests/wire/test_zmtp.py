@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -30,8 +31,8 @@ def frame(flags: int, body: bytes, *, is_long: bool = False) -> bytes:
 
 
 @given(
-    bodies=st.lists(st.sampled_from([b"", b"x", b"y" * 255, b"z" * 256, b"w" * 3_000]), max_size=6),
-    cuts=st.lists(st.integers(0, 8_000), max_size=12),
+    bodies=st.lists(st.sampled_from([b"", b"x", b"y" * 255, b"z" * 256, b"w" * 3_000, b"v" * 9_000]), max_size=6),
+    cuts=st.lists(st.integers(0, 20_000), max_size=12),
 )
 def test_messages_come_out_as_they_were_whatever_pieces_they_come_in(bodies: list[bytes], cuts: list[int]) -> None:
     data = OPENING + b"".join(zmtp.framed(HEADER, body) for body in bodies)
@@ -98,6 +99,23 @@ def test_what_is_no_message_is_not_listened_to_for_long(odd: bytes) -> None:
         splitter.feed(odd * ((1 << 14) // len(odd)))
     assert splitter.come[0] == (HEADER, b"said before")
     assert len(splitter.come) < 500
+
+
+def test_a_large_frame_is_not_copied_with_each_piece_of_it() -> None:
+    """Who sends it byte by byte would keep everybody waiting."""
+    size = 1 << 20
+    data = OPENING + zmtp.framed(HEADER, bytes(size)) + zmtp.framed(HEADER, b"behind it")
+    took_s = []
+    for begin in (10_000, size - 20_000):
+        splitter = zmtp.Splitter(size)
+        splitter.feed(data[:begin])
+        began = time.process_time()
+        for at in range(begin, begin + 10_000):
+            splitter.feed(data[at : at + 1])
+        took_s.append(time.process_time() - began)
+    splitter.feed(data[begin + 10_000 :])
+    assert [(header, len(body)) for header, body in splitter.come] == [(HEADER, size), (HEADER, 9)]
+    assert took_s[1] < 10 * took_s[0]
 
 
 @pytest.mark.parametrize("size", [0, 255, 256, 1_000])
